@@ -1,0 +1,1 @@
+//! Rows of many requests become batches that suit the device.

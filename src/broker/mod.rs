@@ -1,0 +1,1 @@
+//! AMQP 0-9-1: connections, topology, consuming, publishing, settling. The only module that knows lapin.

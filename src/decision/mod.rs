@@ -1,0 +1,1 @@
+//! Outputs → outcome or rejection. Pure.

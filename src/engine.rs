@@ -1,0 +1,1 @@
+//! The story: score one request, no broker in sight.

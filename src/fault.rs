@@ -1,0 +1,126 @@
+//! Ours, not the requester's: a broken dependency, a crash, a bug.
+//!
+//! [`Failure`] is the error of the whole way, so that `?` carries both a rejection and a fault.
+
+use crate::message::rejection::{Code, Rejection, Stage};
+
+/// What kind of thing broke; decides the reply's code once retries are spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// A feature store, a remote source. Transient.
+    Dependency,
+    /// A run that fails, NaN, a wrong row count, an unknown label index. Never retried: it would fail again.
+    Model,
+    /// A panic, a bug, a thread that is gone. Transient: another worker may do better.
+    Internal,
+}
+
+/// A fault on a request's way. Two audiences: `detail` is for the operator's log and never leaves the
+/// worker; the requester reads [`Fault::rejection`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{kind:?} fault at {stage}: {detail}")]
+pub struct Fault {
+    /// What broke.
+    pub kind: FaultKind,
+    /// Where.
+    pub stage: Stage,
+    /// For the operator; no request content.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A model that failed at `stage`.
+    pub fn model(stage: Stage, detail: impl Into<String>) -> Self {
+        Fault {
+            kind: FaultKind::Model,
+            stage,
+            detail: detail.into(),
+        }
+    }
+
+    /// A worker that failed at `stage`.
+    pub fn internal(stage: Stage, detail: impl Into<String>) -> Self {
+        Fault {
+            kind: FaultKind::Internal,
+            stage,
+            detail: detail.into(),
+        }
+    }
+
+    /// Whether another try may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self.kind {
+            FaultKind::Dependency | FaultKind::Internal => true,
+            FaultKind::Model => false,
+        }
+    }
+
+    /// What the requester is told when no more tries are made.
+    #[must_use]
+    pub fn rejection(&self) -> Rejection {
+        let (code, detail) = match self.kind {
+            FaultKind::Dependency => (
+                Code::DependencyFault,
+                "something this package depends on did not answer; send the request again later",
+            ),
+            FaultKind::Model => (
+                Code::ModelFault,
+                "the model gave no usable result for this request; its owner can find it in the dead letters",
+            ),
+            FaultKind::Internal => (
+                Code::InternalFault,
+                "the worker failed on this request; send it again later",
+            ),
+        };
+        Rejection::new(code, self.stage, detail)
+    }
+}
+
+/// Why a request has no outcome.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The requester's to mend, or in nobody's hands: final.
+    #[error("rejected: {0}")]
+    Rejected(Rejection),
+    /// Ours: retried where that can help.
+    #[error(transparent)]
+    Faulted(#[from] Fault),
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Failure::Rejected(rejection)
+    }
+}
+
+/// A fault in what a package's author wrote: found while reading a manifest, before anything runs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: found {found}, expected {expected}; {mend}")]
+pub struct SpecFault {
+    /// The manifest's key, dotted: `input.features.columns[3].pointer`.
+    pub key: String,
+    /// What stands there.
+    pub found: String,
+    /// What should.
+    pub expected: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+impl SpecFault {
+    /// All four parts, in the order in which they are read.
+    pub fn new(
+        key: impl Into<String>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        SpecFault {
+            key: key.into(),
+            found: found.into(),
+            expected: expected.into(),
+            mend: mend.into(),
+        }
+    }
+}

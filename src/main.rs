@@ -1,0 +1,3 @@
+//! The `inferq` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A package: manifest, model, schemas, golden examples.

@@ -1,0 +1,1 @@
+//! Batch → outputs. The only module that knows ONNX Runtime.

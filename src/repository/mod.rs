@@ -1,0 +1,1 @@
+//! The model repository: packages in folders, loaded whole or not at all.

@@ -1,0 +1,1 @@
+//! Business object → rows. Pure.

@@ -1,0 +1,1 @@
+//! The composition root: boot, supervise, drain in two phases.
