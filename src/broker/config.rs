@@ -1,6 +1,6 @@
 //! `[broker]`: where the broker is and how much is asked of it.
 
-use crate::broker::connection::Endpoint;
+use crate::broker::connection::{ConnectFault, Endpoint};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -89,6 +89,14 @@ impl Config {
             expected: "amqp://user:password@host:port/vhost".into(),
             mend: "percent-encode special characters; the default vhost is %2f".into(),
         })
+    }
+
+    /// The virtual host that the URL names.
+    ///
+    /// # Errors
+    /// The URL cannot be used.
+    pub fn vhost(&self) -> Result<String, ConnectFault> {
+        Endpoint::of(self).map(|endpoint| endpoint.vhost().to_owned())
     }
 
     pub(super) fn connect_timeout(&self) -> Duration {
