@@ -1,1 +1,4 @@
 //! Rows of many requests become batches that suit the device.
+
+mod appetite;
+pub mod policy;
