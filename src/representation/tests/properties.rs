@@ -1,3 +1,6 @@
+use std::io::Cursor;
+
+use image::{ImageFormat, RgbImage};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -63,6 +66,23 @@ proptest! {
         let magic: &[u8] = [&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..], b"\xff\xd8\xff\xe0", b"RIFF\0\x01\0\0WEBPVP8X", b""][magic as usize];
         bytes.splice(0..0, magic.iter().copied());
         let manifest = "[input.x.image]\nwidth = 2\nheight = 2\ncolor = 'grey'";
+        let plan = compile(manifest, &[("x", Dtype::Float32, &[2, 2])]).unwrap();
+        let _ = plan.represent(&Object::Picture(bytes.into()));
+    }
+
+    #[test]
+    fn damaged_pictures_never_panic(format in 0..3, damage in prop::collection::vec((any::<u16>(), any::<u8>()), 1..6)) {
+        let format = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP][format as usize];
+        let mut bytes = Cursor::new(Vec::new());
+        RgbImage::from_fn(17, 9, |x, y| image::Rgb([x, y, x * y].map(|n| n.to_le_bytes()[0])))
+            .write_to(&mut bytes, format)
+            .unwrap();
+        let mut bytes = bytes.into_inner();
+        for (at, with) in damage {
+            let at = usize::from(at) % bytes.len();
+            bytes[at] = with;
+        }
+        let manifest = "[input.x.image]\nwidth = 2\nheight = 2\ncolor = 'grey'\nmax_pixels = 1000000";
         let plan = compile(manifest, &[("x", Dtype::Float32, &[2, 2])]).unwrap();
         let _ = plan.represent(&Object::Picture(bytes.into()));
     }
