@@ -157,7 +157,7 @@ fn numbers_are_scaled_clipped_and_rounded() {
     assert_eq!(of("exp = true\nround = 3", 1.0), "2.718");
     assert_eq!(of("exp = true\nclip = [0.0, 1e6]", 1000.0), "1000000.0");
     assert_eq!(of("clip = [0.0, 1.0]", -3.0), "0.0");
-    assert_eq!(of("round = 2", 3.14159), "3.14");
+    assert_eq!(of("round = 2", 1.23456), "1.23");
     assert_eq!(of("round = 0", 2.5), "3");
     assert_eq!(of("round = 2", -0.001), "0.0");
     assert_eq!(of("round = 15", 3e38), "3e+38");
