@@ -10,15 +10,15 @@ use crate::{
 };
 
 /// The element that one column makes of `value` under `/v`.
-fn element(column: &str, value: Value) -> Result<f32, String> {
+fn element(column: &str, value: impl Into<Value>) -> Result<f32, String> {
     let plan = columns(column, Dtype::Float32, 1);
-    let rows = represent(&plan, json!({ "v": value })).map_err(|r| errors(&r).join("; "))?;
+    let rows = represent(&plan, json!({ "v": value.into() })).map_err(|r| errors(&r).join("; "))?;
     Ok(floats(&rows[0])[0])
 }
 
-fn int64(value: Value) -> Result<i64, String> {
+fn int64(value: impl Into<Value>) -> Result<i64, String> {
     let plan = columns("{ pointer = '/v' }", Dtype::Int64, 1);
-    let rows = represent(&plan, json!({ "v": value })).map_err(|r| errors(&r).join("; "))?;
+    let rows = represent(&plan, json!({ "v": value.into() })).map_err(|r| errors(&r).join("; "))?;
     Ok(i64::from_ne_bytes(
         rows[0].bytes.as_slice().try_into().unwrap(),
     ))

@@ -18,7 +18,7 @@ const APNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAACGFjVEwAAAAC
 const ANIMATED_WEBP: &str = "UklGRoQAAABXRUJQVlA4WAoAAAACAAAABwAABwAAQU5JTQYAAAAAAAAAAABBTk1GKAAAAAAAAAAAAAcAAAcAAGQAAAJWUDhMDwAAAC8HwAEABxD9j/4HIqL/AQBBTk1GKAAAAAAAAAAAAAcAAAcAAGQAAABWUDhMDwAAAC8HwAEABxDR//4HIqL/AQA=";
 const GIF: &str = "R0lGODdhCAAIAIEAAP8AAAAAAAAAAAAAACwAAAAACAAIAAAIDwABCBxIsKDBgwgTKkwYEAA7";
 
-/// The 9×7 picture that the golden pixels below were made from, with Pillow 13.
+/// The 9×7 picture that the golden pixels below were made from, with Pillow 10 and 13.
 fn sample(x: u32, y: u32) -> [u8; 3] {
     [0, 91, 182].map(|shift| u8::try_from((x * 37 + y * 53 + shift + x * y * 11) % 256).unwrap())
 }
@@ -305,6 +305,15 @@ fn huge_pictures_are_refused_by_their_header() {
         assert!(score(&plan, lying(width, height)).is_err());
     }
     assert!(why(&plan, lying(4_000, 4_000)).contains("truncated or corrupt"));
+}
+
+#[test]
+fn pictures_far_longer_than_wide_are_refused_by_their_header() {
+    let plan = plan(512, 8, 3, "");
+    for (width, height) in [(65_536, 4), (4, 65_536), (4, 40_000)] {
+        let detail = why(&plan, lying(width, height));
+        assert!(detail.contains("sides are not so unlike"), "{detail}");
+    }
 }
 
 #[test]

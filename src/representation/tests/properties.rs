@@ -1,3 +1,6 @@
+use std::io::Cursor;
+
+use image::{ImageFormat, RgbImage};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -48,8 +51,8 @@ const EVERYTHING: &str = "
 
 proptest! {
     #[test]
-    fn representing_never_panics(request in any_json(), each in any::<bool>(), dtype in 0..6) {
-        let dtype = [Dtype::Float32, Dtype::Float64, Dtype::Int32, Dtype::Int64, Dtype::Uint8, Dtype::Bool][dtype as usize];
+    fn representing_never_panics(request in any_json(), each in any::<bool>(), dtype in 0..6_usize) {
+        let dtype = [Dtype::Float32, Dtype::Float64, Dtype::Int32, Dtype::Int64, Dtype::Uint8, Dtype::Bool][dtype];
         let inputs: [(&str, Dtype, &[usize]); 3] =
             [("x", dtype, &[10]), ("s", Dtype::String, &[1]), ("i", Dtype::Uint8, &[12])];
         let manifest = if each { format!("each = '/items'\n{EVERYTHING}") } else { EVERYTHING.into() };
@@ -59,10 +62,27 @@ proptest! {
     }
 
     #[test]
-    fn pictures_of_any_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), magic in 0..4) {
-        let magic: &[u8] = [&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..], b"\xff\xd8\xff\xe0", b"RIFF\0\x01\0\0WEBPVP8X", b""][magic as usize];
+    fn pictures_of_any_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), magic in 0..4_usize) {
+        let magic: &[u8] = [&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..], b"\xff\xd8\xff\xe0", b"RIFF\0\x01\0\0WEBPVP8X", b""][magic];
         bytes.splice(0..0, magic.iter().copied());
         let manifest = "[input.x.image]\nwidth = 2\nheight = 2\ncolor = 'grey'";
+        let plan = compile(manifest, &[("x", Dtype::Float32, &[2, 2])]).unwrap();
+        let _ = plan.represent(&Object::Picture(bytes.into()));
+    }
+
+    #[test]
+    fn damaged_pictures_never_panic(format in 0..3_usize, damage in prop::collection::vec((any::<u16>(), any::<u8>()), 1..6)) {
+        let format = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP][format];
+        let mut bytes = Cursor::new(Vec::new());
+        RgbImage::from_fn(17, 9, |x, y| image::Rgb([x, y, x * y].map(|n| n.to_le_bytes()[0])))
+            .write_to(&mut bytes, format)
+            .unwrap();
+        let mut bytes = bytes.into_inner();
+        for (at, with) in damage {
+            let at = usize::from(at) % bytes.len();
+            bytes[at] = with;
+        }
+        let manifest = "[input.x.image]\nwidth = 2\nheight = 2\ncolor = 'grey'\nmax_pixels = 1000000";
         let plan = compile(manifest, &[("x", Dtype::Float32, &[2, 2])]).unwrap();
         let _ = plan.represent(&Object::Picture(bytes.into()));
     }
@@ -76,7 +96,7 @@ proptest! {
         );
         if let Ok(rows) = represent(&plan, json!({ "v": value })) {
             let row = floats(&rows[0]);
-            prop_assert!(row.iter().all(|x| *x == 0.0 || *x == 1.0));
+            prop_assert!(row.iter().all(|x| [0.0, 1.0].contains(x)));
             prop_assert!(row.iter().sum::<f32>() <= 1.0);
         }
     }
