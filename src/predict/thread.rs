@@ -28,6 +28,13 @@ pub struct SessionThread {
 #[derive(Debug)]
 pub struct ThreadGuard(Option<JoinHandle<()>>);
 
+impl ThreadGuard {
+    /// Leaves the thread to end by itself.
+    pub fn release(mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for ThreadGuard {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
