@@ -6,6 +6,7 @@
 mod appetite;
 pub mod policy;
 mod request;
+mod serve;
 mod shell;
 
 use std::{
@@ -17,7 +18,8 @@ use std::{
 pub use self::policy::PolicyConfig;
 use self::{
     request::{Request, late, no_session},
-    shell::{Shared, serve},
+    serve::serve,
+    shell::Shared,
 };
 use crate::{
     fault::Failure,

@@ -105,14 +105,20 @@ impl Ticket {
         self.request.rows.get(self.index)
     }
 
-    /// Whether somebody still waits for this row.
-    pub(super) fn is_wanted(&self) -> bool {
-        let gathered = self.request.gathered();
-        gathered.answer.as_ref().is_some_and(|a| !a.is_closed())
-    }
-
-    pub(super) fn is_late(&self, now: Instant) -> bool {
-        self.request.deadline <= now
+    /// The ticket, if its row is still worth a run. One that is late is told so.
+    pub(super) fn if_wanted(self, now: Instant) -> Option<Ticket> {
+        if self.request.deadline <= now {
+            self.fail(late());
+            return None;
+        }
+        let waited_for = |answer: &oneshot::Sender<_>| !answer.is_closed();
+        let wanted = self
+            .request
+            .gathered()
+            .answer
+            .as_ref()
+            .is_some_and(waited_for);
+        wanted.then_some(self)
     }
 
     pub(super) fn succeed(mut self, outputs: RowOutputs, facts: RunFacts) {
@@ -165,7 +171,7 @@ pub(super) fn late() -> Rejection {
     Rejection::new(
         Code::DeadlineExceeded,
         Stage::Batch,
-        "the deadline passed while the request waited for its turn; send it again with more time, or when less is waiting",
+        "the deadline passed while the request was waiting for the model; send it again with more time, or when less is waiting",
     )
 }
 

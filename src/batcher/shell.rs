@@ -8,7 +8,6 @@
 //! and sets it again; a session that takes a batch and leaves rows behind wakes the next.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -19,13 +18,9 @@ use super::{
     BatchObservation, BatcherStats,
     appetite::Appetite,
     policy::{Entry, Next, Policy, PolicyConfig, Turn},
-    request::{Request, RunFacts, Ticket, late, no_session, overloaded},
+    request::{Request, Ticket, late, no_session, overloaded},
 };
-use crate::{
-    fault::{Failure, Fault},
-    message::rejection::Stage,
-    tensor::{Outputs, Row, RowOutputs},
-};
+use crate::fault::Failure;
 
 pub(super) type Observer = Box<dyn Fn(BatchObservation) + Send + Sync>;
 
@@ -133,7 +128,7 @@ impl Shared {
     }
 
     /// Waits for a batch to run; `None` when the batcher is closing and all is done.
-    fn next_batch(&self) -> Option<(Instant, Vec<Ticket>)> {
+    pub(super) fn next_batch(&self) -> Option<(Instant, Vec<Ticket>)> {
         let mut state = self.state();
         loop {
             let now = Instant::now();
@@ -183,7 +178,8 @@ impl Shared {
         state
     }
 
-    fn ran(&self, rows: usize, run: Duration) {
+    /// Takes note of a run.
+    pub(super) fn ran(&self, rows: usize, run: Duration) {
         self.state().appetite.record(rows, run);
         (self.observer)(BatchObservation { rows, run });
     }
@@ -195,6 +191,26 @@ impl Shared {
         state.policy.flush();
         drop(state);
         self.work.notify_all();
+    }
+
+    /// A batch that a session took is over.
+    pub(super) fn batch_over(&self) {
+        self.state().running -= 1;
+    }
+
+    /// A session pulls no more. The last one answers what still waits.
+    pub(super) fn session_over(&self) {
+        let mut state = self.state();
+        state.alive -= 1;
+        let alive = state.alive;
+        let orphans = if alive == 0 {
+            state.policy.clear()
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        drop(orphans);
+        self.alive.send_replace(alive);
     }
 
     /// Returns when no session pulls any more.
@@ -219,99 +235,5 @@ impl Shared {
 fn reject_late(tickets: Vec<Ticket>) {
     for ticket in tickets {
         ticket.fail(late());
-    }
-}
-
-/// What a session's thread does until the batcher closes: pull a batch, `run` it, answer its rows.
-pub(super) fn serve(shared: &Shared, mut run: impl FnMut(&[&Row]) -> Result<Outputs, Fault>) {
-    let _alive = Alive(shared);
-    while let Some((left, batch)) = shared.next_batch() {
-        let _running = Running(shared);
-        settle(shared, left, batch, &mut run);
-    }
-}
-
-/// Runs a batch and answers all of its rows. A run that fails is repeated in halves until those rows are
-/// alone that fail by themselves, so that no batch-mate suffers: of n rows with one culprit, 2 log n
-/// more runs.
-fn settle(
-    shared: &Shared,
-    left: Instant,
-    batch: Vec<Ticket>,
-    run: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
-) {
-    let mut parts = vec![batch];
-    while let Some(mut part) = parts.pop() {
-        let rows: Vec<&Row> = part.iter().filter_map(Ticket::row).collect();
-        let began = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| run(&rows)))
-            .unwrap_or_else(|_| Err(internal("a panic during a run")))
-            .and_then(|outputs| {
-                let complete = outputs.rows == part.len();
-                complete
-                    .then_some(outputs)
-                    .ok_or_else(|| internal("a run of other rows than given"))
-            });
-        let facts = RunFacts {
-            left,
-            run: began.elapsed(),
-            rows: part.len(),
-        };
-        match result {
-            Ok(outputs) => {
-                let outputs = Arc::new(outputs);
-                for (row, ticket) in part.into_iter().enumerate() {
-                    let outputs = Arc::clone(&outputs);
-                    ticket.succeed(RowOutputs { outputs, row }, facts);
-                }
-            }
-            Err(fault) if part.len() == 1 => part.into_iter().for_each(|t| t.fail(fault.clone())),
-            Err(fault) => {
-                tracing::warn!(rows = part.len(), %fault, "a batch failed, its halves run again");
-                let second = part.split_off(part.len() / 2);
-                parts.extend([second, part].into_iter().map(still_wanted));
-                parts.retain(|part| !part.is_empty());
-            }
-        }
-        shared.ran(facts.rows, facts.run);
-    }
-}
-
-/// Leaves out what nobody waits for any more.
-fn still_wanted(part: Vec<Ticket>) -> Vec<Ticket> {
-    let now = Instant::now();
-    let (late, part): (Vec<_>, Vec<_>) = part.into_iter().partition(|ticket| ticket.is_late(now));
-    reject_late(late);
-    part.into_iter().filter(Ticket::is_wanted).collect()
-}
-
-fn internal(detail: &str) -> Fault {
-    Fault::internal(Stage::Predict, detail)
-}
-
-struct Running<'a>(&'a Shared);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.state().running -= 1;
-    }
-}
-
-/// Counts a session's thread out, however it ends. The last one answers what still waits.
-struct Alive<'a>(&'a Shared);
-
-impl Drop for Alive<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.alive -= 1;
-        let orphans = if state.alive == 0 {
-            state.policy.clear()
-        } else {
-            Vec::new()
-        };
-        let alive = state.alive;
-        drop(state);
-        drop(orphans);
-        self.0.alive.send_replace(alive);
     }
 }

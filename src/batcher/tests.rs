@@ -293,6 +293,27 @@ async fn a_panic_during_a_run_is_a_fault_of_the_row_that_causes_it() {
 }
 
 #[tokio::test]
+async fn a_row_that_gets_late_while_its_batch_fails_is_not_run_again() {
+    let mut held = held(CONFIG, |_| {});
+    let ahead = submit(&held.batcher, &[0.0], soon());
+    held.began.recv().await.unwrap();
+    let failing = submit(&held.batcher, &[-1.0], soon());
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let late = submit(&held.batcher, &[2.0], deadline);
+    while held.batcher.stats().waiting_rows < 2 {
+        tokio::task::yield_now().await;
+    }
+    held.finish.send(()).unwrap();
+    assert_eq!(held.began.recv().await.unwrap(), [2.0, -1.0]);
+    let late = late.await.unwrap().unwrap_err();
+    assert_eq!(code(&late), Some(Code::DeadlineExceeded));
+    (0..2).for_each(|_| held.finish.send(()).unwrap());
+    assert_eq!(held.began.recv().await.unwrap(), [-1.0]);
+    failing.await.unwrap().unwrap_err();
+    ahead.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn one_failed_row_fails_its_request_and_frees_the_others_places() {
     let config = PolicyConfig {
         max_size: 1,

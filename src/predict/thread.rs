@@ -45,7 +45,7 @@ impl Drop for ThreadGuard {
 }
 
 impl SessionThread {
-    /// Starts a thread that opens `spec`, and waits until it has. `name` shows in tools that list threads.
+    /// Starts a thread that opens `spec`, and blocks until it has. `name` shows in tools that list threads.
     ///
     /// # Errors
     /// Those of [`Session::open`], or no thread could be started.
