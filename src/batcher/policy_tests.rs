@@ -108,7 +108,7 @@ impl Bench {
         let oldest = self.held.values().map(|row| row.arrived).min();
         let waited = oldest.is_some_and(|t| t + self.config.max_delay <= self.now);
         let nearest = self.held.values().map(|row| row.deadline).min();
-        let pressed = nearest.is_some_and(|t| t - run_time <= self.now);
+        let pressed = nearest.is_some_and(|t| t <= self.now + run_time);
         let due = full || waited || pressed;
 
         let wait = match next {
@@ -119,10 +119,9 @@ impl Bench {
             Next::WaitUntil(until) => {
                 assert!(!due, "held back a batch that was due");
                 assert!(until > self.now);
-                assert_eq!(
-                    Some(until),
-                    (oldest.map(|t| t + self.config.max_delay)).min(nearest.map(|t| t - run_time))
-                );
+                let delayed = oldest.is_some_and(|t| t + self.config.max_delay == until);
+                let pressed = nearest.is_some_and(|t| t == until + run_time);
+                assert!(delayed || pressed, "due at another time");
                 Some(until)
             }
             Next::Run(batch) => {

@@ -8,7 +8,7 @@ use ort::{
 use crate::{
     fault::Fault,
     message::rejection::Stage,
-    tensor::{BatchAxis, Dtype, Row, RowLayout, Signature, Slot},
+    tensor::{BatchAxis, Dtype, Port, Row, RowLayout, Signature, Slot},
 };
 
 /// One buffer for each model input, allocated once for the widest run and filled anew for every one.
@@ -38,7 +38,7 @@ impl Buffers {
                 ),
             )
         })?;
-        let input = |(slot, port): (&Slot, &crate::tensor::Port)| {
+        let input = |(slot, port): (&Slot, &Port)| {
             let has_batch_axis = port.batch != BatchAxis::Absent;
             let row_dims = slot.shape.iter().map(|dim| dim_of(*dim));
             Input {
@@ -66,17 +66,19 @@ impl Buffers {
         rows: &[&'a Row],
         width: usize,
     ) -> Result<Vec<SessionInputValue<'a>>, Fault> {
-        let misfit = |row: &&&Row| {
-            row.bytes.len() != self.layout.bytes() || row.strings.len() != self.layout.strings()
+        let fits = |row: &&Row| {
+            row.bytes.len() == self.layout.bytes() && row.strings.len() == self.layout.strings()
         };
-        let padding = rows.last().copied();
-        if padding.is_none() || rows.len() > width || rows.iter().any(|row| misfit(&row)) {
+        let Some(last) = rows.last().copied() else {
+            return Err(internal("no rows to assemble"));
+        };
+        if rows.len() > width || !rows.iter().all(fits) {
             return Err(internal("the rows do not fit the model's layout"));
         }
         let padded = || {
             rows.iter()
                 .copied()
-                .chain(padding.into_iter().cycle())
+                .chain(std::iter::repeat(last))
                 .take(width)
         };
         self.inputs

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use ort::{environment::Environment, logging::LogLevel};
@@ -91,11 +91,10 @@ impl Library {
     /// # Errors
     /// Says where it looked, what it found there, and how to mend it.
     pub fn open(path: Option<&Path>) -> Result<Library, LibraryFault> {
-        static LOADED: OnceLock<Library> = OnceLock::new();
-        static LOADING: Mutex<()> = Mutex::new(());
+        static LOADED: Mutex<Option<Library>> = Mutex::new(None);
 
-        let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(library) = LOADED.get() {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(library) = &*loaded {
             return Ok(library.clone());
         }
         let library = match locate(path)? {
@@ -105,7 +104,7 @@ impl Library {
                 loaded => loaded,
             }?,
         };
-        Ok(LOADED.get_or_init(|| library).clone())
+        Ok(loaded.insert(library).clone())
     }
 
     /// What the library says of its version: `1.31.1`.

@@ -28,6 +28,13 @@ pub struct SessionThread {
 #[derive(Debug)]
 pub struct ThreadGuard(Option<JoinHandle<()>>);
 
+impl ThreadGuard {
+    /// Leaves the thread to end by itself.
+    pub fn release(mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for ThreadGuard {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
@@ -38,7 +45,7 @@ impl Drop for ThreadGuard {
 }
 
 impl SessionThread {
-    /// Starts a thread that opens `spec`, and waits until it has. `name` shows in tools that list threads.
+    /// Starts a thread that opens `spec`, and blocks until it has. `name` shows in tools that list threads.
     ///
     /// # Errors
     /// Those of [`Session::open`], or no thread could be started.
