@@ -7,18 +7,45 @@ use std::{
 
 /// Top to bottom; a module imports only what stands further right.
 const ORDER: [&str; 21] = [
-    "main", "cli", "worker", "config", "intake", "admin", "engine", "repository", "batcher",
-    "package", "predict", "hooks", "decision", "representation", "fault", "broker", "message",
-    "tensor", "features", "telemetry", "",
+    "main",
+    "cli",
+    "worker",
+    "config",
+    "intake",
+    "admin",
+    "engine",
+    "repository",
+    "batcher",
+    "package",
+    "predict",
+    "hooks",
+    "decision",
+    "representation",
+    "fault",
+    "broker",
+    "message",
+    "tensor",
+    "features",
+    "telemetry",
+    "",
 ];
 
 /// A crate and the only module that may name it.
-const HOMES: [(&str, &str); 4] =
-    [("lapin", "broker"), ("async_rs", "broker"), ("ort", "predict"), ("cudarc", "predict")];
+const HOMES: [(&str, &str); 4] = [
+    ("lapin", "broker"),
+    ("async_rs", "broker"),
+    ("ort", "predict"),
+    ("cudarc", "predict"),
+];
 
 /// Modules that own no clock and no channel.
-const PURE: [&str; 5] =
-    ["src/decision", "src/representation", "src/message", "src/tensor.rs", "src/batcher/policy.rs"];
+const PURE: [&str; 5] = [
+    "src/decision",
+    "src/representation",
+    "src/message",
+    "src/tensor.rs",
+    "src/batcher/policy.rs",
+];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -55,7 +82,12 @@ fn code() -> Vec<(String, String)> {
 /// The module a file belongs to: the folder or file name right below `src`.
 fn module(file: &str) -> String {
     let below = file.strip_prefix("src/").unwrap();
-    below.split('/').next().unwrap().trim_end_matches(".rs").to_owned()
+    below
+        .split('/')
+        .next()
+        .unwrap()
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 fn rank(module: &str) -> usize {
@@ -77,7 +109,10 @@ fn names_after<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
         if let Some(group) = rest.strip_prefix('{') {
             names.extend(top_level(group));
         } else {
-            names.extend(rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
+            names.extend(
+                rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next(),
+            );
         }
     }
     names
@@ -91,7 +126,10 @@ fn top_level(group: &str) -> Vec<&str> {
             '{' => depth += 1,
             ',' | '}' if depth == 0 => {
                 let item = group[start..at].trim();
-                names.extend(item.split(|c: char| !c.is_alphanumeric() && c != '_').next());
+                names.extend(
+                    item.split(|c: char| !c.is_alphanumeric() && c != '_')
+                        .next(),
+                );
                 start = at + 1;
                 if c == '}' {
                     break;
@@ -113,14 +151,22 @@ fn imports_point_only_down_the_house() {
         if from == "lib" {
             continue;
         }
-        let prefix = if from == "main" { "inferq::" } else { "crate::" };
+        let prefix = if from == "main" {
+            "inferq::"
+        } else {
+            "crate::"
+        };
         for to in names_after(&code, prefix) {
             if to != from && rank(to) <= rank(&from) {
                 wrong.push(format!("{file} ({from}) imports {to}"));
             }
         }
     }
-    assert!(wrong.is_empty(), "imports that point up:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "imports that point up:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
