@@ -3,7 +3,7 @@
 use jsonschema::{ValidationError, error::TypeKind, error::ValidationErrorKind as Kind};
 use serde_json::Value;
 
-use super::explain::{self, Complaint};
+use super::explain::{self, About, Complaint};
 use crate::representation::nearest::advice;
 
 /// Explains that none of the forms, whose own errors are in `context`, fits; or more than one.
@@ -17,7 +17,7 @@ pub(super) fn explain(
     if context.iter().any(Vec::is_empty) {
         return out.push(Complaint {
             pointer: here.to_owned(),
-            name: None,
+            about: About::Value,
             found: "several at once".into(),
             expected: "just one of the allowed forms".into(),
             mend: String::new(),
@@ -104,18 +104,24 @@ fn none_of(
         }
     }
     types.dedup();
-    let mut forms: Vec<String> = words.iter().map(ToString::to_string).collect();
+    let mut forms = Vec::new();
+    let listed: Vec<_> = words.iter().map(ToString::to_string).collect();
+    match listed.as_slice() {
+        [] => {}
+        [only] => forms.push(only.clone()),
+        several => forms.push(format!("one of {}", several.join(", "))),
+    }
     let given = error.instance();
-    let (name, found, mend) = match given.as_object().and_then(|object| object.keys().next()) {
+    let (about, found, mend) = match given.as_object().and_then(|object| object.keys().next()) {
         Some(key) if !keys.is_empty() => {
             let mend = advice(key, keys.iter().copied(), "");
-            (Some(key.clone()), "an unknown key".into(), mend)
+            (About::Unknown(key.clone()), "an unknown key".into(), mend)
         }
         _ => {
             let known = words.iter().filter_map(|word| word.as_str());
             let mend = given.as_str().map(|word| advice(word, known, ""));
             (
-                None,
+                About::Value,
                 explain::kind_of(given).into(),
                 mend.unwrap_or_default(),
             )
@@ -128,11 +134,11 @@ fn none_of(
     forms.extend(types.iter().map(|one| (*one).to_owned()));
     let expected = match forms.len() {
         0 => "one of the allowed forms".into(),
-        _ => forms.join(" or "),
+        _ => forms.join(", or "),
     };
     Complaint {
         pointer: here.to_owned(),
-        name,
+        about,
         found,
         expected,
         mend,

@@ -10,13 +10,34 @@ use crate::representation::nearest::{advice, listed};
 /// No more names than this are listed.
 const MAX_LISTED: usize = 20;
 
+/// What a complaint is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// The value at the pointer.
+    Value,
+    /// A key that the object at the pointer lacks.
+    Missing(String),
+    /// A key that the object at the pointer has too many. It is the document's own word.
+    Unknown(String),
+}
+
+impl About {
+    /// The key that the object at the pointer lacks or has too many.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            About::Value => None,
+            About::Missing(key) | About::Unknown(key) => Some(key),
+        }
+    }
+}
+
 /// One place in a document that its schema does not allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Complaint {
-    /// JSON pointer to the value, or to the object that lacks `name` or has it too many.
+    /// JSON pointer to a value.
     pub(super) pointer: String,
-    /// A key that is missing or not known. One that is not known is the document's: not for logs.
-    pub(super) name: Option<String>,
+    /// That value, or a key of it.
+    pub(super) about: About,
     /// What kind of thing is there; nothing of the value itself.
     pub(super) found: String,
     /// What should be.
@@ -29,14 +50,20 @@ impl Complaint {
     /// Without the value, and without names that only the document knows.
     pub(super) fn private(&self) -> String {
         let Complaint {
+            about,
             found,
             expected,
             mend,
             ..
         } = self;
+        let told = match about {
+            About::Value => format!("expected {expected}, found {found}"),
+            About::Missing(key) => format!("the property {key:?} is missing, expected {expected}"),
+            About::Unknown(_) => format!("a property that is not known, expected {expected}"),
+        };
         match mend.as_str() {
-            "" => format!("expected {expected}, found {found}"),
-            mend => format!("expected {expected}, found {found}; {mend}"),
+            "" => told,
+            mend => format!("{told}; {mend}"),
         }
     }
 }
@@ -65,10 +92,10 @@ pub(super) fn explain(error: &ValidationError<'_>, schema: &Value, out: &mut Vec
             let (expected, found) = plain(kind, error.instance());
             out.push(Complaint {
                 pointer,
-                name: None,
+                about: About::Value,
                 found,
                 expected,
-                mend: String::new(),
+                mend: mend(kind, error, schema),
             });
         }
     }
@@ -79,7 +106,7 @@ fn unknown(pointer: String, name: &str, known: &[&str]) -> Complaint {
     let mend = advice(name, names(), "take it away");
     Complaint {
         pointer,
-        name: Some(name.to_owned()),
+        about: About::Unknown(name.to_owned()),
         found: "an unknown key".into(),
         expected: match known.len() {
             0 => "no further keys".into(),
@@ -100,13 +127,31 @@ fn missing(
     let kind = known.and_then(|s| s.get("type")?.as_str()).map(a_type);
     Complaint {
         pointer,
-        name: Some(name.to_owned()),
+        about: About::Missing(name.to_owned()),
         found: "nothing".into(),
-        expected: match kind {
-            Some(kind) => format!("{name:?}, {kind}"),
-            None => format!("{name:?}"),
-        },
+        expected: kind.unwrap_or("a value").into(),
         mend: format!("add {name:?}"),
+    }
+}
+
+/// What helps beyond what is expected.
+fn mend(kind: &Kind, error: &ValidationError<'_>, schema: &Value) -> String {
+    if let Kind::Type { kind } = kind {
+        let wanted = a_type_of(kind);
+        return match error.instance().as_ref() {
+            Value::String(text) if text.parse::<f64>().is_ok() && wanted.ends_with("number") => {
+                "write it without quotes".into()
+            }
+            Value::String(text) if text.parse::<i64>().is_ok() && wanted.ends_with("integer") => {
+                "write it without quotes".into()
+            }
+            Value::Number(_) | Value::Bool(_) if wanted == "text" => "write it in quotes".into(),
+            _ => String::new(),
+        };
+    }
+    match parent(error, schema).and_then(|property| property.get("default")) {
+        Some(usual) if !usual.is_null() => format!("leave it out to have {usual}"),
+        _ => String::new(),
     }
 }
 

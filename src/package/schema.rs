@@ -6,12 +6,7 @@
 use jsonschema::{Draft, PatternOptions, Validator, error::ValidationErrorKind as Kind};
 use serde_json::Value;
 
-use super::{
-    explain::explain,
-    fault::PackageFault,
-    refs,
-    shape::{json_key, located},
-};
+use super::{explain::explain, fault::PackageFault, refs, shape::Notation};
 use crate::message::rejection::Located;
 
 /// No more places than this are told to a requester.
@@ -42,11 +37,7 @@ impl Schema {
             explain(&error, &Value::Null, &mut complaints);
         }
         let complaints = complaints.into_iter();
-        faults.extend(complaints.map(|complaint| {
-            let mut fault = located(file, &document, complaint, json_key);
-            fault.mend = "see the JSON Schema 2020-12 specification for this keyword".into();
-            fault
-        }));
+        faults.extend(complaints.map(|c| Notation::Json.located(file, &document, c)));
         if !faults.is_empty() {
             return Err(faults);
         }

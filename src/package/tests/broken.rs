@@ -69,7 +69,7 @@ fn manifests() -> Vec<Case> {
                 )
             },
             (TOML, "limits.request_byte"),
-            "found an unknown key, expected one of \"deadline_ms\", \"max_rows\", \"reply_bytes\", \"request_bytes\"; did you mean \"request_bytes\"?",
+            "found an unknown key, expected one of \"request_bytes\", \"max_rows\", \"deadline_ms\", \"reply_bytes\"; did you mean \"request_bytes\"?",
         ),
         case(
             "an unknown key at the top",
@@ -87,13 +87,13 @@ fn manifests() -> Vec<Case> {
             "a missing key",
             |f| f.edit(TOML, "owner = \"payments\"", ""),
             (TOML, "owner"),
-            "found nothing, expected \"owner\", text; add \"owner\"",
+            "found nothing, expected text; add \"owner\"",
         ),
         case(
             "a value of another type",
             |f| f.edit(TOML, "owner = \"payments\"", "owner = 7"),
             (TOML, "owner"),
-            "found 7, expected text",
+            "found 7, expected text; write it in quotes",
         ),
         case(
             "a fraction for a count",
@@ -105,7 +105,7 @@ fn manifests() -> Vec<Case> {
                 )
             },
             (TOML, "batch.max_size"),
-            "invalid type: floating point `2.0`",
+            "write a whole number",
         ),
         case(
             "an unknown transform",
@@ -513,21 +513,20 @@ fn a_folder_outside_a_repository_may_be_called_anything() {
 fn every_way_to_break_a_package_is_explained() {
     let cases: Vec<_> = manifests().into_iter().chain(files()).collect();
     assert!(cases.len() >= 20);
+    let mut unexplained = Vec::new();
     for case in cases {
         let mut folder = Folder::valid();
         (case.break_it)(&mut folder);
         let faults = folder.read().expect_err(case.way);
-        eprintln!("{}", case.way);
-        for fault in &faults {
-            eprintln!("    {fault}");
+        for f in &faults {
+            eprintln!("{}\n    {f}", case.way);
         }
-        expect(&faults, case.file, case.key, case.words);
-        assert!(
-            faults.len() <= 4,
-            "{}: one cause, too many faults",
-            case.way
-        );
+        if !has(&faults, case.file, case.key, case.words) || faults.len() > 4 {
+            let told: Vec<_> = faults.iter().map(|f| format!("\n    {f}")).collect();
+            unexplained.push(format!("{}{}", case.way, told.concat()));
+        }
     }
+    assert!(unexplained.is_empty(), "{}", unexplained.join("\n"));
 }
 
 #[test]
