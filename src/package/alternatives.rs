@@ -3,7 +3,10 @@
 use jsonschema::{ValidationError, error::TypeKind, error::ValidationErrorKind as Kind};
 use serde_json::Value;
 
-use super::explain::{self, About, Complaint};
+use super::{
+    explain::{self, About, Complaint},
+    words,
+};
 use crate::representation::nearest::advice;
 
 /// Explains that none of the forms, whose own errors are in `context`, fits; or more than one.
@@ -82,22 +85,22 @@ fn none_of(
     schema: &Value,
 ) -> Complaint {
     let here = error.instance_path().as_str();
-    let (mut words, mut keys, mut types) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut constants, mut keys, mut types) = (Vec::new(), Vec::new(), Vec::new());
     for error in context.iter().flatten() {
         if error.instance_path().as_str() != here {
             continue;
         }
         match error.kind() {
-            Kind::Enum { options } => words.extend(options.as_array().into_iter().flatten()),
-            Kind::Constant { expected_value } => words.push(expected_value),
+            Kind::Enum { options } => constants.extend(options.as_array().into_iter().flatten()),
+            Kind::Constant { expected_value } => constants.push(expected_value),
             Kind::Required { property } => keys.extend(property.as_str()),
             Kind::Type { kind } => match kind {
                 TypeKind::Single(one) => match form(error, schema) {
                     Some(key) => keys.push(key),
-                    None => types.push(explain::a_type(one.as_str())),
+                    None => types.push(words::a_type(one.as_str())),
                 },
                 TypeKind::Multiple(several) => {
-                    types.extend(several.iter().map(|one| explain::a_type(one.as_str())));
+                    types.extend(several.iter().map(|one| words::a_type(one.as_str())));
                 }
             },
             _ => {}
@@ -105,7 +108,7 @@ fn none_of(
     }
     types.dedup();
     let mut forms = Vec::new();
-    let listed: Vec<_> = words.iter().map(ToString::to_string).collect();
+    let listed: Vec<_> = constants.iter().map(ToString::to_string).collect();
     match listed.as_slice() {
         [] => {}
         [only] => forms.push(only.clone()),
@@ -118,17 +121,17 @@ fn none_of(
             (About::Unknown(key.clone()), "an unknown key".into(), mend)
         }
         _ => {
-            let known = words.iter().filter_map(|word| word.as_str());
+            let known = constants.iter().filter_map(|word| word.as_str());
             let mend = given.as_str().map(|word| advice(word, known, ""));
             (
                 About::Value,
-                explain::kind_of(given).into(),
+                words::kind_of(given).into(),
                 mend.unwrap_or_default(),
             )
         }
     };
     if !keys.is_empty() {
-        let names = explain::some(keys.into_iter());
+        let names = words::some(keys.into_iter());
         forms.push(format!("an object with one of {names}"));
     }
     forms.extend(types.iter().map(|one| (*one).to_owned()));

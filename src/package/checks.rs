@@ -5,9 +5,9 @@ use std::path::{Component, Path};
 use serde_json::Value;
 
 use super::{
-    explain::rendered,
     fault::PackageFault,
     manifest::{FORMAT, MANIFEST},
+    words::rendered,
 };
 use crate::representation::pointer::Pointer;
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{explain::rendered as short, shape::escaped};
+use super::{shape::escaped, words::rendered as short};
 
 /// The first place where an answer is not the expected one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,12 +12,12 @@ use serde_json::{Map, Number, Value};
 use super::{
     checks,
     digest::{Digest, digest},
-    explain::rendered,
     fault::PackageFault,
     golden::{self, Golden},
     manifest::{MANIFEST, Manifest, manifest_schema},
     schema::Schema,
     shape::{Notation, Shape},
+    words::rendered,
 };
 use crate::representation::nearest::nearest;
 

@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use super::{
     checks::is_inside,
-    explain::{rendered, some},
     fault::PackageFault,
     files::{bytes, json, text},
     manifest::Manifest,
     schema::Schema,
     shape::{Notation, Shape, without_null},
+    words::{rendered, some},
 };
 use crate::{message::object::Object, representation::nearest::advice};
 

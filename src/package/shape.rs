@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    explain::{About, Complaint, explain, rendered},
+    explain::{About, Complaint, explain},
     fault::PackageFault,
+    words::rendered,
 };
 use crate::representation::nearest::dotted;
 
@@ -47,9 +48,10 @@ impl Shape {
                 path => path,
             };
             let told = fault.inner().to_string();
-            let mend = match told.contains("floating point") {
-                true => "write a whole number, without a decimal point",
-                false => "correct the value",
+            let mend = if told.contains("floating point") {
+                "write a whole number, without a decimal point"
+            } else {
+                "correct the value"
             };
             vec![PackageFault::told(file, path, told, mend)]
         })

@@ -1,6 +1,7 @@
 mod bound;
 mod broken;
 mod digests;
+mod manifests;
 mod rehearsals;
 mod requests;
 
