@@ -95,13 +95,16 @@ impl Shared {
     pub(super) fn health(&self) -> QueueHealth {
         let ledger = lock(&self.ledger).clone();
         let oldest = ledger.as_ref().and_then(|ledger| ledger.oldest());
+        let held = self.held.load(Ordering::Relaxed);
         QueueHealth {
             queue: self.queue.clone(),
             subscribed: self.subscribed.load(Ordering::Relaxed),
             reason: lock(&self.reason).clone(),
             credit: u16::try_from(self.credit.load(Ordering::Relaxed)).unwrap_or(u16::MAX),
-            in_hand: ledger.map_or(0, |ledger| ledger.in_hand()),
-            held: self.held.load(Ordering::Relaxed),
+            in_hand: ledger
+                .map_or(0, |ledger| ledger.in_hand())
+                .saturating_sub(held),
+            held,
             oldest_unsettled_s: oldest.map(|at| at.elapsed().as_secs_f64()),
             delivered: self.delivered.load(Ordering::Relaxed),
             redelivered: self.redelivered.load(Ordering::Relaxed),

@@ -141,7 +141,10 @@ impl<'a> Consuming<'a> {
         loop {
             match self.credit.next() {
                 Step::Wait => break,
-                Step::Hand(delivery) => self.hand(delivery),
+                Step::Hand(delivery) => {
+                    self.show();
+                    self.hand(delivery);
+                }
                 Step::Subscribe(prefetch) => {
                     if !self.subscribe(prefetch).await? {
                         break;
@@ -154,6 +157,7 @@ impl<'a> Consuming<'a> {
                 }
             }
         }
+        self.show();
         if self.credit.is_closed() {
             self.session.drained.send_if_modified(|drained| {
                 let changed = !*drained && self.session.drain.is_cancelled();
@@ -161,15 +165,14 @@ impl<'a> Consuming<'a> {
                 changed
             });
         }
-        let shared = &self.session.shared;
-        shared
-            .credit
-            .store(self.credit.open().into(), Ordering::Relaxed);
-        shared.held.store(self.credit.held(), Ordering::Relaxed);
-        shared
-            .subscribed
-            .store(self.credit.open() > 0, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn show(&self) {
+        let (shared, open) = (&self.session.shared, self.credit.open());
+        shared.credit.store(open.into(), Ordering::Relaxed);
+        shared.subscribed.store(open > 0, Ordering::Relaxed);
+        shared.held.store(self.credit.held(), Ordering::Relaxed);
     }
 
     fn next_wake(&self) -> Option<Instant> {

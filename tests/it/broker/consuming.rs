@@ -56,12 +56,14 @@ async fn credit_grows_to_its_most_and_draining_under_load_redelivers_nothing() {
             }
         }
     }
-    let draining = handle.drain();
-    tokio::pin!(draining);
-    loop {
-        tokio::select! {
-            () = &mut draining => break,
-            Some(delivery) = deliveries.recv() => delivery.receipt.ack(),
+    {
+        let draining = handle.drain();
+        tokio::pin!(draining);
+        loop {
+            tokio::select! {
+                () = &mut draining => break,
+                Some(delivery) = deliveries.recv() => delivery.receipt.ack(),
+            }
         }
     }
     assert_eq!(handle.health().credit, 0);
