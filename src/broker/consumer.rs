@@ -237,23 +237,18 @@ impl Session {
         let channel = link.channel().await?;
         let plan = lock(&self.task.plan).only(&self.queue);
         let ensuring = async {
-            match (plan, self.task.mode) {
-                (Some(plan), TopologyMode::Declare) => plan
-                    .declare(&channel)
-                    .await
-                    .map_err(|fault| fault.to_string()),
-                _ => {
-                    let options = QueueDeclareOptions {
-                        passive: true,
-                        ..QueueDeclareOptions::default()
-                    };
-                    channel
-                        .queue_declare(short(&self.queue), options, FieldTable::default())
-                        .await
-                        .map(drop)
-                        .map_err(|error| error.to_string())
-                }
+            if let (Some(plan), TopologyMode::Declare) = (plan, self.task.mode) {
+                let declared = plan.declare(&channel).await;
+                return declared.map_err(|fault| fault.to_string());
             }
+            let options = QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            };
+            let declared = channel
+                .queue_declare(short(&self.queue), options, FieldTable::default())
+                .await;
+            declared.map(drop).map_err(|error| error.to_string())
         };
         bounded(link, ensuring).await?
     }
