@@ -1,1 +1,306 @@
 //! AMQP 0-9-1: connections, topology, consuming, publishing, settling. The only module that knows lapin.
+//!
+//! [`Broker`] keeps two connections, one that consumes and one that publishes: a broker short of memory or
+//! disk blocks those that publish, and must not stop deliveries and acknowledgements with them. Both are
+//! made again without end.
+
+mod config;
+mod connection;
+mod consumer;
+mod credit;
+mod properties;
+mod publisher;
+mod receipt;
+mod screen;
+mod stream;
+mod subscription;
+pub mod topology;
+mod window;
+
+pub use config::{Config, ConfigFault, TopologyMode};
+pub use connection::ConnectFault;
+pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth};
+pub use properties::{Death, Header, HeaderValue, Properties};
+pub use publisher::{Publication, PublishFault, Publisher, RETURNS_LOG_TARGET};
+pub use receipt::Receipt;
+pub use screen::{Blemish, MAX_DEPTH};
+pub use topology::{PackageQueues, Topology, TopologyFault};
+
+use crate::broker::connection::{Endpoint, Link, LinkState, connected, supervise};
+use crate::broker::consumer::{Shared, Task, lock};
+use crate::broker::topology::{DEAD, Plan};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long closing waits for what is being published.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// The broker, as a worker sees it.
+pub struct Broker {
+    config: Config,
+    consuming: watch::Receiver<LinkState>,
+    publishing: watch::Receiver<LinkState>,
+    publisher: Publisher,
+    plan: Arc<Mutex<Plan>>,
+    consumers: Mutex<Vec<Arc<Shared>>>,
+    stop_consumers: CancellationToken,
+    stop_publishers: CancellationToken,
+    stop_links: CancellationToken,
+    publishers: Mutex<Vec<JoinHandle<()>>>,
+    links: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// How the broker's side stands.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Health {
+    /// The connection that consumes.
+    pub consuming: LinkHealth,
+    /// The connection that publishes.
+    pub publishing: LinkHealth,
+    /// Publications that wait for their confirm.
+    pub waiting_publications: usize,
+    /// Every queue that is consumed.
+    pub queues: Vec<QueueHealth>,
+}
+
+/// How a connection stands.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct LinkHealth {
+    /// Whether there is one.
+    pub connected: bool,
+    /// Why the broker takes no publications: it is short of memory or disk.
+    pub blocked: Option<String>,
+    /// Why there is none.
+    pub reason: Option<String>,
+    /// How often it had to be made again.
+    pub reconnects: u64,
+}
+
+impl From<&LinkState> for LinkHealth {
+    fn from(state: &LinkState) -> Self {
+        LinkHealth {
+            connected: state.link.as_ref().is_some_and(|link| link.alive()),
+            blocked: state.blocked.clone(),
+            reason: state.reason.clone(),
+            reconnects: state.connects.saturating_sub(1),
+        }
+    }
+}
+
+impl Broker {
+    /// Starts connecting and never gives up; must be called within a tokio runtime. With a URL that cannot
+    /// be used ([`Config::validate`]) it stays disconnected and says why.
+    #[must_use]
+    pub fn start(config: Config) -> Broker {
+        let (stop_publishers, stop_links) = (CancellationToken::new(), CancellationToken::new());
+        let mut links = Vec::new();
+        let mut keep = |name| {
+            let (sender, receiver) = watch::channel(LinkState::default());
+            match Endpoint::of(&config) {
+                Ok(endpoint) => links.push(tokio::spawn(supervise(
+                    endpoint,
+                    name,
+                    sender,
+                    stop_links.clone(),
+                ))),
+                Err(fault) => {
+                    sender.send_modify(|state| state.reason = Some(fault.to_string()));
+                }
+            }
+            receiver
+        };
+        let (consuming, publishing) = (keep("inferq consume"), keep("inferq publish"));
+        let (publisher, publishers) = Publisher::start(
+            config.publisher_channels,
+            config.window,
+            &publishing,
+            &stop_publishers,
+        );
+        Broker {
+            config,
+            consuming,
+            publishing,
+            publisher,
+            plan: Arc::new(Mutex::new(Topology::default().plan())),
+            consumers: Mutex::default(),
+            stop_consumers: CancellationToken::new(),
+            stop_publishers,
+            stop_links,
+            publishers: Mutex::new(publishers),
+            links: Mutex::new(links),
+        }
+    }
+
+    /// Connects once and closes again: the check at boot.
+    ///
+    /// # Errors
+    /// Why it cannot connect; [`ConnectFault::is_final`] tells whether waiting could help.
+    pub async fn connect_once(config: &Config) -> Result<(), ConnectFault> {
+        let link = Endpoint::of(config)?.connect("inferq check").await?;
+        link.close().await;
+        Ok(())
+    }
+
+    /// Declares (or in passive mode checks) the topology, waiting for a connection if there is none. Queues
+    /// that go missing later are declared again from it.
+    ///
+    /// # Errors
+    /// What is missing or differs, and how to mend it.
+    pub async fn establish(&self, topology: &Topology) -> Result<(), TopologyFault> {
+        match self.config.topology {
+            TopologyMode::Declare => {
+                *lock(&self.plan) = topology.plan();
+                self.walk(&topology.plan(), TopologyMode::Declare).await
+            }
+            TopologyMode::Passive => {
+                self.walk(&topology.whole_plan(), TopologyMode::Passive)
+                    .await
+            }
+        }
+    }
+
+    async fn walk(&self, plan: &Plan, mode: TopologyMode) -> Result<(), TopologyFault> {
+        loop {
+            let Some(link) = connected(&mut self.publishing.clone()).await else {
+                return Err(TopologyFault::unreachable("the broker's side is closed"));
+            };
+            match walk_on(&link, plan, mode).await {
+                // the connection failed, not the topology
+                Err(_) if !link.alive() => {}
+                end => return end,
+            }
+        }
+    }
+
+    /// Publishes with confirms.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    /// Consumes a queue until the handle or the broker is closed, through reconnects and the queue's
+    /// deletion.
+    pub fn consume(
+        &self,
+        queue: &str,
+        options: ConsumeOptions,
+        handler: Handler,
+    ) -> ConsumerHandle {
+        let task = Task {
+            state: self.consuming.clone(),
+            plan: Arc::clone(&self.plan),
+            mode: self.config.topology,
+            options,
+            handler,
+            stop: self.stop_consumers.child_token(),
+        };
+        let handle = task.start(queue);
+        let mut consumers = lock(&self.consumers);
+        // Those of consumers that were closed are only held here.
+        consumers.retain(|shared| Arc::strong_count(shared) > 1);
+        consumers.push(Arc::clone(&handle.shared));
+        handle
+    }
+
+    /// Puts a message among the dead letters of a package and makes their queue if it is the first.
+    ///
+    /// # Errors
+    /// The broker does not take it; in passive mode also if there is no queue for it.
+    pub async fn dead_letter(
+        &self,
+        package: &str,
+        body: Bytes,
+        properties: Properties,
+    ) -> Result<(), PublishFault> {
+        let letter = Publication {
+            exchange: DEAD.to_owned(),
+            routing_key: package.to_owned(),
+            body,
+            properties: properties.persistent(),
+            mandatory: true,
+        };
+        let fault = match self.publisher.publish(letter.clone()).await {
+            Err(fault @ PublishFault::Unroutable { .. }) => fault,
+            // no exchange either: nobody has declared anything yet
+            Err(fault @ PublishFault::Refused { .. }) => fault,
+            end => return end,
+        };
+        if self.config.topology == TopologyMode::Passive {
+            return Err(fault);
+        }
+        let declared = self.walk(&Plan::dead(package), TopologyMode::Declare).await;
+        declared.map_err(|fault| PublishFault::Refused {
+            reason: fault.to_string(),
+        })?;
+        self.publisher.publish(letter).await
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health {
+            consuming: LinkHealth::from(&*self.consuming.borrow()),
+            publishing: LinkHealth::from(&*self.publishing.borrow()),
+            waiting_publications: self.publisher.waiting(),
+            queues: lock(&self.consumers)
+                .iter()
+                .filter(|shared| Arc::strong_count(shared) > 1)
+                .map(|shared| shared.health())
+                .collect(),
+        }
+    }
+
+    /// Ends consumers, then publishers, then connections. What is unsettled goes back to its queue.
+    pub async fn close(&self) {
+        self.stop_consumers.cancel();
+        self.stop_publishers.cancel();
+        let publishers = std::mem::take(&mut *lock(&self.publishers));
+        for mut task in publishers {
+            // A broker that takes nothing confirms nothing either.
+            if tokio::time::timeout(CLOSING, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+        self.publisher.close();
+        self.stop_links.cancel();
+        let links = std::mem::take(&mut *lock(&self.links));
+        for task in links {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.publisher.close();
+        for stop in [
+            &self.stop_consumers,
+            &self.stop_publishers,
+            &self.stop_links,
+        ] {
+            stop.cancel();
+        }
+    }
+}
+
+async fn walk_on(link: &Link, plan: &Plan, mode: TopologyMode) -> Result<(), TopologyFault> {
+    let channel = link.channel().await.map_err(TopologyFault::unreachable)?;
+    let walking = async {
+        match mode {
+            TopologyMode::Declare => plan.declare(&channel).await,
+            TopologyMode::Passive => plan.check(&channel).await,
+        }
+    };
+    let end = tokio::select! {
+        end = walking => end,
+        () = link.lost.cancelled() => Err(TopologyFault::unreachable("the connection is gone")),
+    };
+    if channel.status().connected() {
+        let _ = tokio::time::timeout(CLOSING, channel.close(200, "bye".into())).await;
+    }
+    end
+}

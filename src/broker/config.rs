@@ -1,0 +1,181 @@
+//! `[broker]`: where the broker is and how much is asked of it.
+
+use crate::broker::connection::{ConnectFault, Endpoint};
+use schemars::JsonSchema;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::time::Duration;
+
+/// Who makes exchanges and queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TopologyMode {
+    /// The worker declares what it needs.
+    #[default]
+    Declare,
+    /// The worker only checks that it is there.
+    Passive,
+}
+
+/// Settings of the broker's side.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `amqp://user:password@host:port/vhost`. Shown without its password.
+    #[serde(serialize_with = "redacted", deserialize_with = "secret")]
+    #[schemars(with = "String")]
+    pub url: SecretString,
+    /// The most unsettled deliveries per queue (the credit grows up to it), 1 to 2000.
+    pub prefetch: u16,
+    /// Channels that publish, each by one task with a barrier per window, 1 to 64.
+    pub publisher_channels: usize,
+    /// The most publications in flight per channel, 1 to 4096.
+    pub window: usize,
+    /// Seconds; a dead broker is noticed within about twice this.
+    pub heartbeat_s: u16,
+    /// Milliseconds for the TCP connection, and again for the AMQP handshake.
+    pub connect_timeout_ms: u64,
+    /// `declare` or `passive`.
+    pub topology: TopologyMode,
+    /// Milliseconds between two tries of a request whose fault may pass.
+    pub retry_delay_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            url: SecretString::from("amqp://guest:guest@127.0.0.1:5672/%2f"),
+            prefetch: 512,
+            publisher_channels: 2,
+            window: 256,
+            heartbeat_s: 5,
+            connect_timeout_ms: 5_000,
+            topology: TopologyMode::Declare,
+            retry_delay_ms: 1_000,
+        }
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("broker.{key}: found {found}, expected {expected}; {mend}")]
+pub struct ConfigFault {
+    /// The key below `[broker]`.
+    pub key: &'static str,
+    /// What stands there; no secret.
+    pub found: String,
+    /// What should.
+    pub expected: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+impl Config {
+    /// Checks ranges and the URL's form.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn validate(&self) -> Result<(), ConfigFault> {
+        // RabbitMQ caps a quorum queue's prefetch at 2000.
+        within("prefetch", self.prefetch.into(), 1, 2_000)?;
+        within("publisher_channels", self.publisher_channels as u64, 1, 64)?;
+        within("window", self.window as u64, 1, 4_096)?;
+        within("heartbeat_s", self.heartbeat_s.into(), 1, 600)?;
+        within("connect_timeout_ms", self.connect_timeout_ms, 100, 600_000)?;
+        within("retry_delay_ms", self.retry_delay_ms, 1, 86_400_000)?;
+        Endpoint::of(self).map(drop).map_err(|fault| ConfigFault {
+            key: "url",
+            found: fault.to_string(),
+            expected: "amqp://user:password@host:port/vhost".into(),
+            mend: "percent-encode special characters; the default vhost is %2f".into(),
+        })
+    }
+
+    /// The virtual host that the URL names.
+    ///
+    /// # Errors
+    /// The URL cannot be used.
+    pub fn vhost(&self) -> Result<String, ConnectFault> {
+        Endpoint::of(self).map(|endpoint| endpoint.vhost().to_owned())
+    }
+
+    pub(super) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+}
+
+fn within(key: &'static str, found: u64, low: u64, high: u64) -> Result<(), ConfigFault> {
+    if (low..=high).contains(&found) {
+        return Ok(());
+    }
+    Err(ConfigFault {
+        key,
+        found: found.to_string(),
+        expected: format!("{low} to {high}"),
+        mend: "choose a value in this range".into(),
+    })
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+    String::deserialize(deserializer).map(SecretString::from)
+}
+
+fn redacted<S: Serializer>(url: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&redact(url.expose_secret()))
+}
+
+/// The URL with `***` for its password.
+pub(super) fn redact(url: &str) -> String {
+    let Ok(mut parsed) = url::Url::parse(url) else {
+        return "***".into();
+    };
+    if parsed.password().is_some() && parsed.set_password(Some("***")).is_err() {
+        return "***".into();
+    }
+    parsed.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        let config = Config {
+            url: SecretString::from("amqp://worker:s3cret@host/x"),
+            ..Config::default()
+        };
+        let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(shown.contains("amqp://worker:***@host/x"), "{shown}");
+        assert_eq!(redact("amqp//worker:s3cret@host"), "***");
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named_with_its_range() {
+        let config = Config {
+            prefetch: 5_000,
+            ..Config::default()
+        };
+        let text = config.validate().unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "broker.prefetch: found 5000, expected 1 to 2000; choose a value in this range"
+        );
+    }
+
+    #[test]
+    fn encrypted_connections_are_refused_in_words() {
+        let config = Config {
+            url: SecretString::from("amqps://host"),
+            ..Config::default()
+        };
+        let text = config.validate().unwrap_err().to_string();
+        assert!(text.contains("amqps"), "{text}");
+    }
+}

@@ -1,0 +1,184 @@
+//! How many deliveries a queue may have in hand, and when a suspect runs. Pure: no clock, no channel.
+//!
+//! A crash makes the broker count a delivery of every message in hand, innocents too. So credit starts at
+//! 1 and doubles with each settled window, and a delivery that was seen before (a *suspect*) runs alone.
+//!
+//! What always holds:
+//! 1. `open`, the sum of the consumers' prefetches, is at most `max`; it grows by at most its double, and
+//!    only after `open` deliveries were settled since it last changed, none of them a suspect.
+//! 2. A suspect is handed out only while nothing else is in hand and `open` is at most 1, and nothing else
+//!    is handed out until it is settled.
+//! 3. Every delivery is handed out exactly once; what is held back is handed out in the order it came.
+//! 4. After a quiesce nothing is consumed until all that was held back is settled.
+
+use std::collections::VecDeque;
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step<T> {
+    /// Nothing until something is delivered or settled.
+    Wait,
+    /// Add a consumer of this prefetch, then call [`Credit::subscribed`].
+    Subscribe(u16),
+    /// Stop acknowledging until nothing more can arrive, cancel all consumers, take what they still hold,
+    /// then call [`Credit::closed`].
+    Quiesce,
+    /// Hand this one out: it is alone.
+    Hand(T),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Consuming, or about to.
+    Open,
+    /// Consumers are being cancelled.
+    Quiescing,
+    /// Nothing is consumed.
+    Closed,
+}
+
+/// The credit of one queue on one channel; `T` is a delivery.
+#[derive(Debug)]
+pub(super) struct Credit<T> {
+    max: u16,
+    open: u16,
+    in_hand: usize,
+    /// Settled since `open` last changed or a suspect was last seen.
+    settled: usize,
+    held: VecDeque<T>,
+    /// The one in hand is a suspect.
+    alone: bool,
+    phase: Phase,
+    draining: bool,
+}
+
+impl<T> Credit<T> {
+    pub(super) fn new(max: u16) -> Self {
+        Credit {
+            max: max.max(1),
+            open: 0,
+            in_hand: 0,
+            settled: 0,
+            held: VecDeque::new(),
+            alone: false,
+            phase: Phase::Open,
+            draining: false,
+        }
+    }
+
+    /// The sum of the consumers' prefetches.
+    pub(super) fn open(&self) -> u16 {
+        self.open
+    }
+
+    pub(super) fn in_hand(&self) -> usize {
+        self.in_hand
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// A delivery arrived; returned if it may be handed out now.
+    #[must_use]
+    pub(super) fn delivered(&mut self, delivery: T, suspect: bool) -> Option<T> {
+        if suspect {
+            self.settled = 0;
+            if self.phase == Phase::Open && self.open > 1 {
+                self.phase = Phase::Quiescing;
+            }
+        } else if !self.alone {
+            self.in_hand += 1;
+            return Some(delivery);
+        }
+        self.held.push_back(delivery);
+        None
+    }
+
+    /// So many of those handed out were settled.
+    pub(super) fn settled(&mut self, count: usize) {
+        self.in_hand = self.in_hand.saturating_sub(count);
+        if self.phase == Phase::Open && !self.alone {
+            self.settled += count;
+        }
+        if self.in_hand == 0 {
+            self.alone = false;
+        }
+    }
+
+    /// A consumer of this prefetch was added.
+    pub(super) fn subscribed(&mut self, prefetch: u16) {
+        self.open += prefetch;
+        self.settled = 0;
+    }
+
+    /// The broker cancelled a consumer of this prefetch.
+    pub(super) fn lost(&mut self, prefetch: u16) {
+        self.open = self.open.saturating_sub(prefetch);
+        self.settled = 0;
+    }
+
+    /// All consumers are cancelled and what they held was delivered.
+    pub(super) fn closed(&mut self) {
+        self.open = 0;
+        self.phase = Phase::Closed;
+    }
+
+    /// Take nothing more, ever.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+        if self.phase == Phase::Open {
+            self.phase = if self.open == 0 {
+                Phase::Closed
+            } else {
+                Phase::Quiescing
+            };
+        }
+    }
+
+    /// What is held back, given up.
+    pub(super) fn abandon(&mut self) -> VecDeque<T> {
+        std::mem::take(&mut self.held)
+    }
+
+    pub(super) fn next(&mut self) -> Step<T> {
+        match self.phase {
+            Phase::Quiescing => return Step::Quiesce,
+            Phase::Open | Phase::Closed => {}
+        }
+        if self.in_hand > 0 {
+            return self.grow();
+        }
+        if self.open <= 1
+            && let Some(delivery) = self.held.pop_front()
+        {
+            self.in_hand = 1;
+            self.alone = true;
+            return Step::Hand(delivery);
+        }
+        if self.phase == Phase::Closed && !self.draining {
+            self.phase = Phase::Open;
+        }
+        self.grow()
+    }
+
+    fn grow(&self) -> Step<T> {
+        if self.phase != Phase::Open || self.alone || !self.held.is_empty() {
+            return Step::Wait;
+        }
+        if self.open == 0 {
+            return Step::Subscribe(1);
+        }
+        if self.open < self.max && self.settled >= usize::from(self.open) {
+            return Step::Subscribe(self.open.min(self.max - self.open));
+        }
+        Step::Wait
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+use super::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// A queue of messages (true: a suspect), a channel, and handlers that settle in any order.
+struct World {
+    credit: Credit<(usize, bool)>,
+    queue: VecDeque<bool>,
+    number: usize,
+    /// Delivered by the broker and not settled.
+    unsettled: usize,
+    in_hand: Vec<(usize, bool)>,
+    handed: Vec<usize>,
+    opened: Vec<u16>,
+    clean: usize,
+}
+
+impl World {
+    fn new(max: u16, queue: &[bool]) -> Self {
+        World {
+            credit: Credit::new(max),
+            queue: queue.iter().copied().collect(),
+            number: 0,
+            unsettled: 0,
+            in_hand: Vec::new(),
+            handed: Vec::new(),
+            opened: Vec::new(),
+            clean: 0,
+        }
+    }
+
+    fn hand(&mut self, delivery: (usize, bool)) {
+        if delivery.1 {
+            assert!(self.in_hand.is_empty(), "a suspect is alone");
+            assert!(self.credit.open() <= 1);
+        } else {
+            assert!(
+                !self.in_hand.iter().any(|(_, suspect)| *suspect),
+                "nothing joins a suspect"
+            );
+        }
+        self.in_hand.push(delivery);
+        self.handed.push(delivery.0);
+    }
+
+    fn deliver(&mut self) {
+        let room = usize::from(self.credit.open()) > self.unsettled;
+        if let Some(suspect) = room.then(|| self.queue.pop_front()).flatten() {
+            self.unsettled += 1;
+            let delivery = (self.number, suspect);
+            self.number += 1;
+            if suspect {
+                self.clean = 0;
+            }
+            if let Some(delivery) = self.credit.delivered(delivery, suspect) {
+                self.hand(delivery);
+            }
+        }
+    }
+
+    fn settle(&mut self, which: usize) {
+        if self.in_hand.is_empty() {
+            return;
+        }
+        let (_, suspect) = self.in_hand.remove(which % self.in_hand.len());
+        self.unsettled -= 1;
+        self.clean += usize::from(!suspect);
+        self.credit.settled(1);
+    }
+
+    fn step(&mut self) -> bool {
+        let before = self.credit.open();
+        match self.credit.next() {
+            Step::Wait => return false,
+            Step::Subscribe(prefetch) => {
+                assert!(
+                    prefetch <= before.max(1) && self.clean >= before.into(),
+                    "grows by its double at most, by clean windows only"
+                );
+                self.clean = 0;
+                self.credit.subscribed(prefetch);
+                assert!(self.credit.open() <= self.credit.max);
+                self.opened.push(self.credit.open());
+            }
+            Step::Quiesce => {
+                self.clean = 0;
+                self.credit.closed();
+            }
+            Step::Hand(delivery) => self.hand(delivery),
+        }
+        true
+    }
+
+    fn run_out(&mut self) {
+        for _ in 0..20_000 {
+            while self.step() {}
+            self.deliver();
+            self.settle(0);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn suspects_run_alone_and_every_delivery_is_handed_out_once(
+        max in 1..40_u16,
+        queue in vec(prop::bool::weighted(0.1), 0..200),
+        events in vec((0..3_u8, any::<usize>()), 0..600),
+    ) {
+        let mut world = World::new(max, &queue);
+        for (event, which) in events {
+            match event {
+                0 => { world.step(); }
+                1 => world.deliver(),
+                _ => world.settle(which),
+            }
+        }
+        world.run_out();
+        prop_assert_eq!(world.handed.len(), queue.len());
+        let mut numbers = world.handed.clone();
+        numbers.sort_unstable();
+        numbers.dedup();
+        prop_assert_eq!(numbers.len(), queue.len());
+        prop_assert!(world.credit.held() == 0 && world.unsettled == 0);
+    }
+
+    #[test]
+    fn a_drained_credit_subscribes_to_nothing(
+        queue in vec(prop::bool::weighted(0.2), 0..60),
+        events in vec((0..3_u8, any::<usize>()), 0..200),
+    ) {
+        let mut world = World::new(16, &queue);
+        for (event, which) in events {
+            match event {
+                0 => { world.step(); }
+                1 => world.deliver(),
+                _ => world.settle(which),
+            }
+        }
+        world.credit.drain();
+        let opened = world.opened.len();
+        world.run_out();
+        prop_assert!(world.credit.is_closed());
+        prop_assert_eq!(world.opened.len(), opened);
+        prop_assert_eq!(world.handed.len(), world.number);
+    }
+}
+
+#[test]
+fn credit_doubles_to_its_most_and_no_further() {
+    let mut world = World::new(100, &[false; 2_000]);
+    world.run_out();
+    assert_eq!(world.opened, [1, 2, 4, 8, 16, 32, 64, 100]);
+}
+
+#[test]
+fn after_a_suspect_credit_starts_again_at_one() {
+    let mut queue = vec![false; 50];
+    queue.push(true);
+    queue.extend([false; 50]);
+    let mut world = World::new(8, &queue);
+    world.run_out();
+    assert_eq!(world.opened, [1, 2, 4, 8, 1, 2, 4, 8]);
+}
+
+#[test]
+fn consumers_that_the_broker_cancelled_are_replaced_from_one() {
+    let mut world = World::new(8, &[false; 50]);
+    world.run_out();
+    for prefetch in [1, 1, 2, 4] {
+        world.credit.lost(prefetch);
+    }
+    assert_eq!(world.credit.next(), Step::Subscribe(1));
+}

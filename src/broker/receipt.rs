@@ -1,0 +1,312 @@
+//! Receipts, and the ledger of a channel that settles them in few frames.
+//!
+//! Invariants of the ledger:
+//! - `entries[i]` is tag `base + i`; tags below `base` are settled at the broker.
+//! - `multiple` is sent only up to a tag below which everything is settled, and that tag itself is one the
+//!   broker still waits for (any other is a 406).
+//! - An acknowledgement that waits behind an unsettled tag for [`GAP`] is sent singly.
+//! - Once closed, nothing is sent: the broker gives the rest to someone else.
+
+use futures::FutureExt;
+use lapin::Channel;
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Acknowledgements wait this long for others to go with.
+pub(super) const COALESCE: Duration = Duration::from_millis(1);
+/// How long a settled tag may be stuck behind an unsettled one.
+pub(super) const GAP: Duration = Duration::from_millis(50);
+/// So many are sent without waiting.
+const ENOUGH: usize = 64;
+
+/// The duty to settle one delivery exactly once. After a reconnect it is stale and settling does nothing:
+/// the broker has given the message to someone else.
+#[must_use = "a receipt that is dropped gives its message back and counts as a failure"]
+#[derive(Debug)]
+pub struct Receipt {
+    ledger: Arc<Ledger>,
+    tag: u64,
+    settled: bool,
+}
+
+impl Receipt {
+    /// Done with: the broker forgets the message.
+    pub fn ack(mut self) {
+        self.settle(Verdict::Ack);
+    }
+
+    /// Given back without blame, to drain (`basic.nack`).
+    pub fn requeue(mut self) {
+        self.settle(Verdict::Requeue);
+    }
+
+    /// Given back after a failure (`basic.reject`): the broker counts it.
+    pub fn reject(mut self) {
+        self.settle(Verdict::Reject);
+    }
+
+    fn settle(&mut self, verdict: Verdict) {
+        self.settled = true;
+        self.ledger.settle(self.tag, verdict, Instant::now());
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.ledger.dropped.fetch_add(1, Ordering::Relaxed);
+            self.settle(Verdict::Reject);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ack,
+    Requeue,
+    Reject,
+}
+
+/// What the ledger sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frame {
+    Ack { tag: u64, multiple: bool },
+    Requeue(u64),
+    Reject(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    InHand(Instant),
+    /// Acknowledged by its receipt, not yet at the broker.
+    Acked(Instant),
+    Gone,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    base: u64,
+    entries: VecDeque<Entry>,
+    in_hand: usize,
+    unsent: usize,
+    first_unsent: Option<Instant>,
+    /// Settled since last asked.
+    settled: usize,
+    hold: bool,
+    closed: bool,
+}
+
+/// The deliveries of one channel.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    channel: Option<Channel>,
+    book: Mutex<Book>,
+    /// Told when there is something to flush and when nothing is in hand any more.
+    pub(super) changed: Notify,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Ledger {
+    /// `dropped` counts receipts that were never settled.
+    pub(super) fn new(channel: Channel, dropped: Arc<AtomicU64>) -> Arc<Ledger> {
+        Arc::new(Ledger::over(Some(channel), dropped))
+    }
+
+    fn over(channel: Option<Channel>, dropped: Arc<AtomicU64>) -> Ledger {
+        let book = Book {
+            base: 1,
+            ..Book::default()
+        };
+        Ledger {
+            channel,
+            book: Mutex::new(book),
+            changed: Notify::new(),
+            dropped,
+        }
+    }
+
+    /// Enters a delivery.
+    pub(super) fn enter(self: &Arc<Self>, tag: u64, now: Instant) -> Receipt {
+        self.lock().enter(tag, now);
+        Receipt {
+            ledger: Arc::clone(self),
+            tag,
+            settled: false,
+        }
+    }
+
+    /// Sends what is due; when there will be more to send.
+    pub(super) fn flush(&self, now: Instant) -> Option<Instant> {
+        let mut book = self.lock();
+        book.flush(now, |frame| self.send(frame));
+        book.first_unsent.filter(|_| !book.hold).map(|at| at + GAP)
+    }
+
+    /// While held, acknowledgements are kept: the broker sends no more than the open credit.
+    pub(super) fn hold(&self, hold: bool) {
+        let mut book = self.lock();
+        book.hold = hold;
+        book.flush(Instant::now(), |frame| self.send(frame));
+    }
+
+    /// How many were settled since last asked.
+    pub(super) fn take_settled(&self) -> usize {
+        std::mem::take(&mut self.lock().settled)
+    }
+
+    /// How many the broker waits for.
+    pub(super) fn unacked(&self) -> usize {
+        let book = self.lock();
+        book.in_hand + book.unsent
+    }
+
+    pub(super) fn in_hand(&self) -> usize {
+        self.lock().in_hand
+    }
+
+    /// When the oldest unsettled delivery arrived.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let book = self.lock();
+        book.entries.iter().find_map(|entry| match entry {
+            Entry::InHand(at) => Some(*at),
+            Entry::Acked(_) | Entry::Gone => None,
+        })
+    }
+
+    /// The channel is gone: receipts are stale from here on.
+    pub(super) fn close(&self) {
+        let mut book = self.lock();
+        book.closed = true;
+        book.entries.clear();
+        (book.in_hand, book.unsent, book.first_unsent) = (0, 0, None);
+    }
+
+    fn settle(&self, tag: u64, verdict: Verdict, now: Instant) {
+        let mut book = self.lock();
+        let notify = book.settle(tag, verdict, now, |frame| self.send(frame));
+        drop(book);
+        if notify {
+            self.changed.notify_one();
+        }
+    }
+
+    /// lapin queues the frame when its future is first polled; when it is written is of no interest, and a
+    /// channel that is gone has nothing to settle.
+    fn send(&self, frame: Frame) {
+        let Some(channel) = &self.channel else { return };
+        let _ = match frame {
+            Frame::Ack { tag, multiple } => channel
+                .basic_ack(tag, BasicAckOptions { multiple })
+                .now_or_never(),
+            Frame::Requeue(tag) => channel
+                .basic_nack(
+                    tag,
+                    BasicNackOptions {
+                        multiple: false,
+                        requeue: true,
+                    },
+                )
+                .now_or_never(),
+            Frame::Reject(tag) => channel
+                .basic_reject(tag, BasicRejectOptions { requeue: true })
+                .now_or_never(),
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn enter(&mut self, tag: u64, now: Instant) {
+        if self.closed {
+            return;
+        }
+        // Tags of a channel are consecutive, but nothing breaks should one be missing.
+        while self.base + (self.entries.len() as u64) < tag {
+            self.entries.push_back(Entry::Gone);
+        }
+        self.entries.push_back(Entry::InHand(now));
+        self.in_hand += 1;
+    }
+
+    /// Whether the owner of the channel should look.
+    fn settle(&mut self, tag: u64, verdict: Verdict, now: Instant, send: impl Fn(Frame)) -> bool {
+        let place = tag.checked_sub(self.base).map(usize::try_from);
+        let Some(Ok(place)) = place else { return false };
+        let Some(entry @ Entry::InHand(_)) = self.entries.get_mut(place) else {
+            return false;
+        };
+        self.in_hand -= 1;
+        self.settled += 1;
+        let first = self.unsent == 0;
+        match verdict {
+            Verdict::Ack => {
+                *entry = Entry::Acked(now);
+                self.unsent += 1;
+                self.first_unsent.get_or_insert(now);
+            }
+            Verdict::Requeue => {
+                *entry = Entry::Gone;
+                send(Frame::Requeue(tag));
+            }
+            Verdict::Reject => {
+                *entry = Entry::Gone;
+                send(Frame::Reject(tag));
+            }
+        }
+        if self.in_hand == 0 || self.unsent.is_multiple_of(ENOUGH) {
+            self.flush(now, send);
+        }
+        self.in_hand == 0 || place == 0 || (first && self.unsent > 0)
+    }
+
+    fn flush(&mut self, now: Instant, send: impl Fn(Frame)) {
+        if self.hold || self.unsent == 0 {
+            return;
+        }
+        let (mut last, mut count) = (None, 0);
+        while let Some(entry @ (Entry::Acked(_) | Entry::Gone)) = self.entries.front() {
+            if let Entry::Acked(_) = entry {
+                (last, count) = (Some(self.base), count + 1);
+            }
+            self.entries.pop_front();
+            self.base += 1;
+        }
+        if let Some(tag) = last {
+            self.unsent -= count;
+            let multiple = count > 1;
+            send(Frame::Ack { tag, multiple });
+        }
+        if count > 0 || self.first_unsent.is_some_and(|at| at + GAP <= now) {
+            self.jump_gaps(now, send);
+        }
+    }
+
+    /// Sends singly what has waited behind a gap for too long.
+    fn jump_gaps(&mut self, now: Instant, send: impl Fn(Frame)) {
+        self.first_unsent = None;
+        if self.unsent == 0 {
+            return;
+        }
+        for (tag, entry) in (self.base..).zip(&mut self.entries) {
+            let Entry::Acked(at) = *entry else { continue };
+            if at + GAP <= now {
+                *entry = Entry::Gone;
+                self.unsent -= 1;
+                let multiple = false;
+                send(Frame::Ack { tag, multiple });
+            } else {
+                self.first_unsent = Some(self.first_unsent.map_or(at, |first| first.min(at)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+use super::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+/// The broker's side: tags it waits for.
+#[derive(Default)]
+struct Peer {
+    waiting: RefCell<BTreeSet<u64>>,
+    frames: RefCell<usize>,
+}
+
+impl Peer {
+    fn take(&self, frame: Frame) {
+        let mut waiting = self.waiting.borrow_mut();
+        *self.frames.borrow_mut() += 1;
+        let (tag, multiple) = match frame {
+            Frame::Ack { tag, multiple } => (tag, multiple),
+            Frame::Requeue(tag) | Frame::Reject(tag) => (tag, false),
+        };
+        assert!(waiting.contains(&tag), "tag {tag} would be a 406");
+        if multiple {
+            waiting.retain(|waits| *waits > tag);
+        } else {
+            waiting.remove(&tag);
+        }
+    }
+}
+
+fn book() -> Book {
+    Book {
+        base: 1,
+        ..Book::default()
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_order_only_settled_tags_are_settled_and_in_the_end_all(
+        events in vec((0..6_u8, any::<usize>()), 1..400),
+    ) {
+        let (mut book, peer, start) = (book(), Peer::default(), Instant::now());
+        let mut in_hand: BTreeSet<u64> = BTreeSet::new();
+        let (mut next, mut now) = (1, start);
+        for (event, which) in events {
+            match event {
+                0 | 1 => {
+                    book.enter(next, now);
+                    peer.waiting.borrow_mut().insert(next);
+                    in_hand.insert(next);
+                    next += 1;
+                }
+                2..=4 if !in_hand.is_empty() => {
+                    let tag = *in_hand.iter().nth(which % in_hand.len()).unwrap();
+                    in_hand.remove(&tag);
+                    let verdict = [Verdict::Ack, Verdict::Ack, Verdict::Requeue, Verdict::Reject]
+                        [which % 4];
+                    book.settle(tag, verdict, now, |frame| peer.take(frame));
+                }
+                _ => {
+                    now += Duration::from_millis(20);
+                    book.flush(now, |frame| peer.take(frame));
+                }
+            }
+            prop_assert!(in_hand.is_subset(&peer.waiting.borrow()), "nothing in hand is settled");
+        }
+        book.flush(now + GAP, |frame| peer.take(frame));
+        prop_assert_eq!(&*peer.waiting.borrow(), &in_hand);
+        prop_assert_eq!((book.in_hand, book.unsent), (in_hand.len(), 0));
+    }
+}
+
+fn entered(book: &mut Book, peer: &Peer, tags: std::ops::RangeInclusive<u64>, now: Instant) {
+    for tag in tags {
+        book.enter(tag, now);
+        peer.waiting.borrow_mut().insert(tag);
+    }
+}
+
+#[test]
+fn acknowledgements_go_together_up_to_the_first_gap() {
+    let (mut book, peer, now) = (book(), Peer::default(), Instant::now());
+    entered(&mut book, &peer, 1..=6, now);
+    for tag in [3, 1, 2, 5] {
+        book.settle(tag, Verdict::Ack, now, |frame| peer.take(frame));
+    }
+    book.flush(now, |frame| peer.take(frame));
+    assert_eq!(*peer.frames.borrow(), 1);
+    assert_eq!(*peer.waiting.borrow(), BTreeSet::from([4, 5, 6]));
+    book.flush(now + GAP, |frame| peer.take(frame));
+    assert_eq!(*peer.waiting.borrow(), BTreeSet::from([4, 6]));
+}
+
+#[test]
+fn the_last_one_in_hand_is_acknowledged_at_once() {
+    let (mut book, peer, now) = (book(), Peer::default(), Instant::now());
+    entered(&mut book, &peer, 1..=2, now);
+    book.settle(1, Verdict::Ack, now, |frame| peer.take(frame));
+    assert_eq!(*peer.frames.borrow(), 0);
+    book.settle(2, Verdict::Ack, now, |frame| peer.take(frame));
+    assert!(peer.waiting.borrow().is_empty());
+}
+
+#[test]
+fn while_held_nothing_is_acknowledged() {
+    let (mut book, peer, now) = (book(), Peer::default(), Instant::now());
+    entered(&mut book, &peer, 1..=2, now);
+    book.hold = true;
+    for tag in 1..=2 {
+        book.settle(tag, Verdict::Ack, now, |frame| peer.take(frame));
+    }
+    book.flush(now + GAP, |frame| peer.take(frame));
+    assert_eq!(peer.waiting.borrow().len(), 2);
+    book.hold = false;
+    book.flush(now, |frame| peer.take(frame));
+    assert!(peer.waiting.borrow().is_empty());
+}
+
+#[test]
+fn a_stale_receipt_does_nothing() {
+    let dropped = Arc::new(AtomicU64::new(0));
+    let ledger = Arc::new(Ledger::over(None, Arc::clone(&dropped)));
+    let receipt = ledger.enter(1, Instant::now());
+    ledger.close();
+    receipt.ack();
+    assert_eq!(
+        (ledger.take_settled(), dropped.load(Ordering::Relaxed)),
+        (0, 0)
+    );
+}
+
+#[test]
+fn a_dropped_receipt_is_given_back_and_counted() {
+    let dropped = Arc::new(AtomicU64::new(0));
+    let ledger = Arc::new(Ledger::over(None, Arc::clone(&dropped)));
+    drop(ledger.enter(1, Instant::now()));
+    assert_eq!(
+        (ledger.take_settled(), dropped.load(Ordering::Relaxed)),
+        (1, 1)
+    );
+}

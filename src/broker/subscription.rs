@@ -1,0 +1,354 @@
+//! One channel's subscriptions to a queue: as many consumers as the credit has grown by, one ledger.
+
+use crate::broker::connection::{Backoff, Link, PATIENCE};
+use crate::broker::consumer::{Delivery, Session, bounded, lock};
+use crate::broker::credit::{Credit, Step};
+use crate::broker::properties::{Properties, short};
+use crate::broker::receipt::{COALESCE, Ledger};
+use futures::{Stream, future::join_all};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// A delivery that was given back or lost so often is a suspect: it runs alone.
+const SUSPECT: u64 = 2;
+/// The most deliveries taken before anything else is looked at.
+const CHUNK: usize = 256;
+/// While quiescing: after so long without a delivery none is under way. 25 ms is known to be too short.
+const SILENCE: Duration = Duration::from_millis(250);
+/// A shorter chunk than this under a backlog means that the task wakes too often.
+const SHORT: usize = 64;
+
+struct Subscription {
+    tag: ShortString,
+    prefetch: u16,
+    stream: Consumer,
+}
+
+/// What the subscriptions yielded.
+enum Arrival {
+    Delivery(lapin::message::Delivery),
+    /// The subscription at this place has ended.
+    End(usize),
+    Broken(String),
+}
+
+#[derive(Clone, Copy)]
+enum Quiesce {
+    No,
+    /// Acknowledgements are held; the last delivery came then.
+    Since(Instant),
+    /// Cancelled: the rest is on its way.
+    Cancelled,
+}
+
+/// Consuming over one channel.
+pub(super) struct Consuming<'a> {
+    session: &'a Session,
+    link: &'a Arc<Link>,
+    channel: Channel,
+    ledger: Arc<Ledger>,
+    credit: Credit<Delivery>,
+    subscriptions: Vec<Subscription>,
+    /// For consumer tags: one is never used again on a channel (RabbitMQ's channel would crash).
+    tags: u32,
+    quiesce: Quiesce,
+    flush_at: Option<Instant>,
+    nap_until: Option<Instant>,
+    retry: (Instant, Backoff),
+}
+
+impl<'a> Consuming<'a> {
+    pub(super) async fn open(session: &'a Session, link: &'a Arc<Link>) -> Result<Self, String> {
+        let channel = link.channel().await?;
+        let ledger = Ledger::new(channel.clone(), Arc::clone(&session.shared.dropped));
+        *lock(&session.shared.ledger) = Some(Arc::clone(&ledger));
+        Ok(Consuming {
+            session,
+            link,
+            channel,
+            ledger,
+            credit: Credit::new(session.task.options.prefetch_max),
+            subscriptions: Vec::new(),
+            tags: 0,
+            quiesce: Quiesce::No,
+            flush_at: None,
+            nap_until: None,
+            retry: (Instant::now(), Backoff::default()),
+        })
+    }
+
+    /// Until told to stop (`Ok`) or the channel is of no more use.
+    pub(super) async fn run(&mut self) -> Result<(), String> {
+        let end = self.work().await;
+        for held in self.credit.abandon() {
+            held.receipt.requeue();
+        }
+        self.ledger.hold(false);
+        self.ledger.close();
+        if self.link.alive() {
+            let closing = self.channel.close(200, "bye".into());
+            let _ = tokio::time::timeout(PATIENCE, closing).await;
+        }
+        end
+    }
+
+    async fn work(&mut self) -> Result<(), String> {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let (stop, drain) = (&self.session.task.stop, &self.session.drain);
+        let mut draining = false;
+        loop {
+            self.act().await?;
+            let wake = self.next_wake();
+            let napping = self.nap_until.is_some();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = self.link.lost.cancelled() => return Err("the connection is gone".into()),
+                () = drain.cancelled(), if !draining => {
+                    draining = true;
+                    self.credit.drain();
+                }
+                () = gather(&mut self.subscriptions, &mut chunk), if !napping => {
+                    let count = chunk.len();
+                    for arrival in chunk.drain(..) {
+                        self.arrived(arrival)?;
+                    }
+                    self.nap(count);
+                }
+                () = self.ledger.changed.notified() => {
+                    let soon = Instant::now() + COALESCE;
+                    self.flush_at = Some(self.flush_at.map_or(soon, |at| at.min(soon)));
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Sends what is due and follows the credit as far as it goes.
+    async fn act(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        self.nap_until = self.nap_until.filter(|until| *until > now);
+        if self.flush_at.is_some_and(|at| at <= now) {
+            self.flush_at = self.ledger.flush(now);
+        }
+        self.credit.settled(self.ledger.take_settled());
+        loop {
+            match self.credit.next() {
+                Step::Wait => break,
+                Step::Hand(delivery) => self.hand(delivery),
+                Step::Subscribe(prefetch) => {
+                    if !self.subscribe(prefetch).await? {
+                        break;
+                    }
+                }
+                Step::Quiesce => {
+                    if !self.quiesce().await? {
+                        break;
+                    }
+                }
+            }
+        }
+        if self.credit.is_closed() {
+            self.session.drained.send_if_modified(|drained| {
+                let changed = !*drained && self.session.drain.is_cancelled();
+                *drained |= changed;
+                changed
+            });
+        }
+        let shared = &self.session.shared;
+        shared
+            .credit
+            .store(self.credit.open().into(), Ordering::Relaxed);
+        shared.held.store(self.credit.held(), Ordering::Relaxed);
+        shared
+            .subscribed
+            .store(self.credit.open() > 0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let silence = match self.quiesce {
+            Quiesce::Since(last) => Some(last + SILENCE),
+            Quiesce::No | Quiesce::Cancelled => None,
+        };
+        let retry = (self.credit.open() == 0).then_some(self.retry.0);
+        let retry = retry.filter(|at| *at > Instant::now());
+        [self.flush_at, self.nap_until, silence, retry]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Adds a consumer; false if that must be tried again later.
+    async fn subscribe(&mut self, prefetch: u16) -> Result<bool, String> {
+        if self.credit.open() == 0 {
+            if Instant::now() < self.retry.0 {
+                return Ok(false);
+            }
+            // A queue that is missing would cost this channel, and with it what is in hand.
+            if let Err(reason) = self.session.ensure(self.link).await {
+                tracing::warn!(queue = &*self.session.queue, reason, "not consuming");
+                *lock(&self.session.shared.reason) = Some(reason);
+                self.retry.0 = Instant::now() + self.retry.1.next();
+                return Ok(false);
+            }
+        }
+        self.tags += 1;
+        let tag = short(&format!("inferq-{}", self.tags));
+        let subscribing = async {
+            let qos = BasicQosOptions::default();
+            self.channel.basic_qos(prefetch, qos).await?;
+            let (queue, options) = (short(&self.session.queue), BasicConsumeOptions::default());
+            self.channel
+                .basic_consume(queue, tag.clone(), options, FieldTable::default())
+                .await
+        };
+        let stream = bounded(self.link, subscribing)
+            .await?
+            .map_err(|error| error.to_string())?;
+        self.subscriptions.push(Subscription {
+            tag,
+            prefetch,
+            stream,
+        });
+        self.credit.subscribed(prefetch);
+        self.retry = (Instant::now(), Backoff::default());
+        *lock(&self.session.shared.reason) = None;
+        Ok(true)
+    }
+
+    /// Cancels all consumers so that no message is under way meanwhile: the broker would count it as
+    /// delivered. False until that is done.
+    async fn quiesce(&mut self) -> Result<bool, String> {
+        let now = Instant::now();
+        match self.quiesce {
+            Quiesce::No => {
+                self.ledger.hold(true);
+                self.quiesce = Quiesce::Since(now);
+            }
+            Quiesce::Since(last) => {
+                let full = self.ledger.unacked() >= usize::from(self.credit.open());
+                if full || last + SILENCE <= now {
+                    let cancelling = self.subscriptions.iter().map(|subscription| {
+                        let options = BasicCancelOptions::default();
+                        self.channel.basic_cancel(subscription.tag.clone(), options)
+                    });
+                    for cancelled in bounded(self.link, join_all(cancelling)).await? {
+                        cancelled.map_err(|error| error.to_string())?;
+                    }
+                    self.quiesce = Quiesce::Cancelled;
+                }
+            }
+            Quiesce::Cancelled => {}
+        }
+        if !self.subscriptions.is_empty() {
+            return Ok(false);
+        }
+        self.quiesce = Quiesce::No;
+        self.ledger.hold(false);
+        self.flush_at = Some(now + COALESCE);
+        self.credit.closed();
+        Ok(true)
+    }
+
+    fn arrived(&mut self, arrival: Arrival) -> Result<(), String> {
+        let message = match arrival {
+            Arrival::Broken(reason) => return Err(reason),
+            Arrival::End(place) => {
+                let ended = self.subscriptions.swap_remove(place);
+                if !matches!(self.quiesce, Quiesce::Cancelled) {
+                    // the queue was deleted, or has lost its leader
+                    self.credit.lost(ended.prefetch);
+                }
+                return Ok(());
+            }
+            Arrival::Delivery(message) => message,
+        };
+        let now = Instant::now();
+        if let Quiesce::Since(last) = &mut self.quiesce {
+            *last = now;
+        }
+        let shared = &self.session.shared;
+        shared.delivered.fetch_add(1, Ordering::Relaxed);
+        let redelivered = message.redelivered;
+        shared
+            .redelivered
+            .fetch_add(redelivered.into(), Ordering::Relaxed);
+        let tag = message.delivery_tag;
+        let properties = Properties(message.properties);
+        let delivery = Delivery {
+            body: message.data.into(),
+            exchange: message.exchange.into(),
+            routing_key: message.routing_key.into(),
+            queue: Arc::clone(&self.session.queue),
+            redelivered,
+            delivery_count: properties.delivery_count(),
+            blemish: self.link.marks.take(self.channel.id(), tag),
+            received: now,
+            receipt: self.ledger.enter(tag, now),
+            properties,
+        };
+        let suspect = delivery.delivery_count >= SUSPECT;
+        // What was acknowledged before this came must be counted before it.
+        self.credit.settled(self.ledger.take_settled());
+        if let Some(delivery) = self.credit.delivered(delivery, suspect) {
+            self.hand(delivery);
+        }
+        Ok(())
+    }
+
+    fn hand(&self, delivery: Delivery) {
+        (self.session.task.handler)(delivery);
+    }
+
+    /// Under a backlog, deliveries that trickle in wait a moment for others to come with: fewer wake-ups,
+    /// and nobody's latency, as there is more in hand than can be done meanwhile.
+    fn nap(&mut self, count: usize) {
+        let open = usize::from(self.credit.open());
+        if count < SHORT && open >= SHORT && self.credit.in_hand() * 2 >= open {
+            self.nap_until = Some(Instant::now() + COALESCE);
+        }
+    }
+}
+
+/// Fills `chunk` with what has arrived, and waits only while it is empty.
+async fn gather(subscriptions: &mut [Subscription], chunk: &mut Vec<Arrival>) {
+    std::future::poll_fn(|context: &mut Context<'_>| {
+        // An end is reported last, as places change with it.
+        for (place, subscription) in subscriptions.iter_mut().enumerate() {
+            while chunk.len() < CHUNK {
+                match Pin::new(&mut subscription.stream).poll_next(context) {
+                    Poll::Pending => break,
+                    Poll::Ready(Some(Ok(message))) => chunk.push(Arrival::Delivery(message)),
+                    Poll::Ready(Some(Err(error))) => {
+                        chunk.push(Arrival::Broken(error.to_string()));
+                        return Poll::Ready(());
+                    }
+                    Poll::Ready(None) => {
+                        chunk.push(Arrival::End(place));
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        }
+        if chunk.is_empty() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+    .await;
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,5 @@
+//! Integration tests: one binary, a module per floor.
+
+mod broker;
+mod node;
+mod raw;

@@ -1,0 +1,154 @@
+//! Private RabbitMQ nodes: free ports, data in a directory of their own, gone when their owner is, however
+//! it ends.
+
+use crate::raw::RawConnection;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const CTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
+const BOOT: Duration = Duration::from_secs(120);
+
+/// A RabbitMQ node.
+pub struct Node {
+    name: String,
+    home: PathBuf,
+    port: u16,
+    dist: u16,
+    /// The shell that owns the node's process group; it kills the group when its standard input ends, which
+    /// it does with this process.
+    shell: Mutex<Option<Child>>,
+}
+
+impl Node {
+    /// Starts a node and waits until it serves.
+    pub fn start() -> Node {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        assert!(
+            Path::new(SERVER).exists(),
+            "these tests need RabbitMQ: apt-get install rabbitmq-server"
+        );
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("it-{}-{number}", std::process::id());
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
+        std::fs::create_dir_all(&home).unwrap();
+        let node = Node {
+            name: format!("{name}@localhost"),
+            home,
+            port: free_port(),
+            dist: free_port(),
+            shell: Mutex::new(None),
+        };
+        node.restart();
+        node
+    }
+
+    /// The node that tests share which leave it as it is.
+    pub fn shared() -> &'static Node {
+        static NODE: OnceLock<Node> = OnceLock::new();
+        NODE.get_or_init(Node::start)
+    }
+
+    /// The node's AMQP URL.
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Kills it as a power cut would; what it has is kept.
+    pub fn kill9(&self) {
+        if let Some(mut shell) = self.shell.lock().unwrap().take() {
+            drop(shell.stdin.take());
+            shell.wait().unwrap();
+        }
+    }
+
+    /// Starts it again with what it had, and waits until it serves.
+    pub fn restart(&self) {
+        self.kill9();
+        let mut shell = self
+            .command("sh")
+            .args(["-c", r#""$0" </dev/null >"$1" 2>&1 & read _; kill -9 0"#])
+            .args([SERVER, &self.path("out")])
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        shell.stdin.as_mut().unwrap().flush().unwrap();
+        *self.shell.lock().unwrap() = Some(shell);
+        let start = Instant::now();
+        while let Err(error) = RawConnection::open(self.port) {
+            let out = || std::fs::read_to_string(self.path("out")).unwrap_or_default();
+            assert!(start.elapsed() < BOOT, "no broker: {error}: {}", out());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// `rabbitmqctl`; its output.
+    pub fn ctl(&self, args: &[&str]) -> String {
+        let output = self.command(CTL).args(["-q", "-n", &self.name]).args(args);
+        let output = output.output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "rabbitmqctl {args:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Stops it or lets it go on, all its processes at once: `STOP`, `CONT`.
+    pub fn signal(&self, signal: &str) {
+        let shell = self.shell.lock().unwrap();
+        let group = format!("-{}", shell.as_ref().unwrap().id());
+        let sent = Command::new("kill")
+            .args([&format!("-{signal}"), "--", &group])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.home.join(name).to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.home)
+            .env("HOME", &self.home)
+            .env("RABBITMQ_NODENAME", &self.name)
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", self.port.to_string())
+            .env("RABBITMQ_DIST_PORT", self.dist.to_string())
+            .env("RABBITMQ_MNESIA_BASE", self.path("mnesia"))
+            .env("RABBITMQ_LOG_BASE", self.path("log"))
+            .env("RABBITMQ_PID_FILE", self.path("pid"))
+            .env("RABBITMQ_CONFIG_FILE", self.path("rabbitmq"))
+            .env("RABBITMQ_CONF_ENV_FILE", self.path("env.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.path("plugins"))
+            .env("RABBITMQ_FEATURE_FLAGS_FILE", self.path("flags"))
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+sbwt none +sbwtdcpu none +sbwtdio none",
+            );
+        command
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill9();
+        let _ = std::fs::remove_dir_all(&self.home);
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}

@@ -1,0 +1,111 @@
+//! An AMQP client that sends whatever bytes it is given: what no decent client lets a test do.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A connection with channel 1 open.
+pub struct RawConnection(TcpStream);
+
+impl RawConnection {
+    /// Connects as guest to the default virtual host.
+    pub fn open(port: u16) -> io::Result<RawConnection> {
+        let socket = TcpStream::connect(("127.0.0.1", port))?;
+        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let mut raw = RawConnection(socket);
+        raw.0.write_all(b"AMQP\x00\x00\x09\x01")?;
+        raw.expect(10, 10)?;
+        let start_ok = [
+            long(&[]),
+            short(b"PLAIN"),
+            long(b"\0guest\0guest"),
+            short(b"en_US"),
+        ];
+        raw.method(0, 10, 11, &start_ok.concat())?;
+        raw.expect(10, 30)?;
+        // any channels, frames of 128 KiB, no heartbeat
+        raw.method(0, 10, 31, &[0, 0, 0, 2, 0, 0, 0, 0])?;
+        raw.method(0, 10, 40, &[short(b"/"), vec![0, 0]].concat())?;
+        raw.expect(10, 41)?;
+        raw.method(1, 20, 10, &[0])?;
+        raw.expect(20, 11)?;
+        Ok(raw)
+    }
+
+    /// Publishes with the given property list (flags first).
+    pub fn publish(
+        &mut self,
+        exchange: &[u8],
+        key: &[u8],
+        properties: &[u8],
+        body: &[u8],
+    ) -> io::Result<()> {
+        let publish = [vec![0, 0], short(exchange), short(key), vec![0]];
+        self.method(1, 60, 40, &publish.concat())?;
+        let mut header = vec![0, 60, 0, 0];
+        header.extend((body.len() as u64).to_be_bytes());
+        header.extend(properties);
+        self.frame(2, 1, &header)?;
+        self.frame(3, 1, body)
+    }
+
+    /// Waits until the broker has taken all that was published.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.method(
+            1,
+            20,
+            40,
+            &[vec![0, 200], short(b""), vec![0, 0, 0, 0]].concat(),
+        )?;
+        self.expect(20, 41)
+    }
+
+    fn method(
+        &mut self,
+        channel: u16,
+        class: u16,
+        method: u16,
+        arguments: &[u8],
+    ) -> io::Result<()> {
+        let mut payload = [class.to_be_bytes(), method.to_be_bytes()].concat();
+        payload.extend(arguments);
+        self.frame(1, channel, &payload)
+    }
+
+    fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) -> io::Result<()> {
+        let mut frame = vec![kind];
+        frame.extend(channel.to_be_bytes());
+        frame.extend(u32::try_from(payload.len()).unwrap().to_be_bytes());
+        frame.extend(payload);
+        frame.push(206);
+        self.0.write_all(&frame)
+    }
+
+    fn expect(&mut self, class: u16, method: u16) -> io::Result<()> {
+        let mut head = [0; 7];
+        self.0.read_exact(&mut head)?;
+        let size = u32::from_be_bytes(head[3..7].try_into().unwrap());
+        let mut payload = vec![0; size as usize + 1];
+        self.0.read_exact(&mut payload)?;
+        let wanted = [class.to_be_bytes(), method.to_be_bytes()].concat();
+        if payload.starts_with(&wanted) {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&payload).into_owned();
+        Err(io::Error::other(text))
+    }
+}
+
+/// A short string.
+pub fn short(text: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![u8::try_from(text.len()).unwrap()];
+    bytes.extend(text);
+    bytes
+}
+
+/// A long string, or the frame of a table or an array.
+pub fn long(bytes: &[u8]) -> Vec<u8> {
+    let mut long = u32::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+    long.extend(bytes);
+    long
+}
