@@ -1,11 +1,10 @@
 //! What is printed and written down.
 
-use crate::trial::Figures;
+use crate::trial::{Figures, Site};
 use anyhow::Result;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 
 /// Middle, lowest and highest.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -49,8 +48,7 @@ pub fn line(name: &str, figures: &Figures) {
     );
 }
 
-/// What must be known of the machine to read the figures.
-pub fn machine() -> serde_json::Value {
+pub fn machine() -> Value {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus
         .lines()
@@ -65,9 +63,10 @@ pub fn machine() -> serde_json::Value {
     })
 }
 
-pub fn write(folder: &Path, results: &impl Serialize) -> Result<()> {
-    let file = folder.join("results.json");
-    fs::write(&file, serde_json::to_vec_pretty(results)?)?;
+pub fn write(site: &Site, results: &Value) -> Result<()> {
+    let file = site.folder.join("results.json");
+    let all = json!({ "machine": site.machine, "results": results });
+    fs::write(&file, serde_json::to_vec_pretty(&all)?)?;
     println!("\nwritten to {}", file.display());
     Ok(())
 }

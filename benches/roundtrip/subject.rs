@@ -74,7 +74,8 @@ impl Subject {
 pub async fn declare_topology(url: &str, repository: &Path) -> Result<()> {
     let mut command = Command::new(INFERQ);
     command.args(["topology", "declare", "--broker-url", url, "--repository"]);
-    let output = command.arg(repository).output().await?;
+    let output = command.arg(repository).output().await;
+    let output = output.with_context(|| format!("{INFERQ} does not start"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("inferq topology declare: {}: {said}", output.status);

@@ -24,6 +24,8 @@ pub struct Site {
     pub url: String,
     /// For logs and results.
     pub folder: PathBuf,
+    /// What must be known of the machine to read the figures; from before the first run.
+    pub machine: serde_json::Value,
 }
 
 /// What came out of a run.
