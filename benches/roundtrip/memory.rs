@@ -30,7 +30,7 @@ pub async fn run(site: &Site, subject: &Subject, first: u64) -> Result<Growth> {
     let queues = Queues::open(site, subject).await?;
     let growth = live(site, subject, &queues, first).await;
     let closed = queues.close().await;
-    let void = || format!("this run of {subject} is void");
+    let void = || subject.void(site);
     let growth = growth.with_context(void)?;
     closed.with_context(void)?;
     Ok(growth)
@@ -40,7 +40,7 @@ async fn live(site: &Site, subject: &Subject, queues: &Queues, first: u64) -> Re
     let all = 10 * first;
     let mut replies = Replies::open(&site.url, &queues.reply).await?;
     let mut books = Books::new(all, subject.expected())?;
-    let mut worker = subject.start(&site.url, &queues.request, &site.folder)?;
+    let mut worker = subject.start(site, &queues.request)?;
     let pid = worker.pid()?;
     let permits = Arc::new(Semaphore::new(IN_FLIGHT));
     let mut marks = Vec::new();

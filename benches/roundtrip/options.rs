@@ -84,9 +84,9 @@ impl EchoSetup {
     /// The set-ups that came out best where all were measured.
     pub fn likely() -> Vec<EchoSetup> {
         vec![
-            EchoSetup::new(1, 256, 2000, 1),
             EchoSetup::new(2, 128, 1000, 0),
             EchoSetup::new(2, 512, 2000, 1),
+            EchoSetup::new(4, 128, 2000, 1),
             EchoSetup::new(4, 256, 2000, 1),
         ]
     }

@@ -62,15 +62,9 @@ impl Books {
             .correlation_id()
             .as_ref()
             .context("a reply without correlation id")?;
-        let kind = properties
-            .kind()
-            .as_ref()
-            .map(lapin::types::ShortString::as_str);
-        ensure!(
-            kind == Some("outcome"),
-            "{kind:?} instead of an outcome: {}",
-            shown()
-        );
+        let kind = properties.kind().as_ref();
+        let kind = kind.map_or("nothing", lapin::types::ShortString::as_str);
+        ensure!(kind == "outcome", "a reply of type {kind}: {}", shown());
         let index: u64 = id
             .as_str()
             .parse()

@@ -2,6 +2,7 @@
 
 use crate::options::EchoSetup;
 use crate::replies::Expected;
+use crate::trial::Site;
 use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::fs::File;
@@ -41,23 +42,38 @@ impl Subject {
         }
     }
 
-    /// Starts the worker; what it says goes to a file in `folder`.
-    pub fn start(&self, url: &str, queue: &str, folder: &Path) -> Result<Worker> {
-        let (mut command, log) = match self {
+    /// Where the worker's words go.
+    fn log(&self, site: &Site) -> PathBuf {
+        site.folder.join(match self {
+            Subject::Echo { .. } => "echo.log",
+            Subject::Inferq { .. } => "inferq.log",
+        })
+    }
+
+    /// Says of a run that it does not count.
+    pub fn void(&self, site: &Site) -> String {
+        let log = self.log(site);
+        format!("this run of {self} is void (its log: {})", log.display())
+    }
+
+    pub fn start(&self, site: &Site, queue: &str) -> Result<Worker> {
+        let url = site.url.as_str();
+        let mut command = match self {
             Subject::Echo { setup, reply_bytes } => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["echo", "--url", url, "--queue", queue]);
                 command.arg(format!("--reply-bytes={reply_bytes}"));
                 command.args(setup.arguments());
-                (command, folder.join("echo.log"))
+                command
             }
             Subject::Inferq { repository } => {
                 let mut command = Command::new(INFERQ);
                 command.args(["serve", "--broker-url", url, "--admin-addr", "127.0.0.1:0"]);
                 command.arg("--repository").arg(repository);
-                (command, folder.join("inferq.log"))
+                command
             }
         };
+        let log = self.log(site);
         let file = File::create(&log)?;
         let process = command
             .stdin(Stdio::null())

@@ -58,8 +58,6 @@ impl Queues {
         let unique = format!("{}.{run}", std::process::id());
         let connection = wire::connect(&site.url, "bench declares").await?;
         let channel = connection.create_channel().await?;
-        let reply = format!("bench.replies.{unique}");
-        wire::declare(&channel, &reply, &[]).await?;
         let (request, exchange, key, ours) = match subject {
             Subject::Echo { .. } => {
                 let queue = format!("bench.requests.{unique}");
@@ -77,16 +75,18 @@ impl Queues {
                 )
             }
         };
+        let (left, consumers) = wire::ready(&channel, &request).await?;
+        ensure!(
+            left == 0 && consumers == 0,
+            "{request} is in use: {left} messages, {consumers} consumers; free it, or use another broker"
+        );
+        let reply = format!("bench.replies.{unique}");
+        wire::declare(&channel, &reply, &[]).await?;
         let route = Route {
             exchange: exchange.into(),
             key: key.into(),
             reply_to: reply.as_str().into(),
         };
-        let left = wire::ready(&channel, &request).await?;
-        ensure!(
-            left == 0,
-            "{request} already holds {left} messages; empty it, or use another broker"
-        );
         Ok(Queues {
             connection,
             channel,
@@ -99,7 +99,7 @@ impl Queues {
 
     /// Deletes what is ours. A run that answered everything leaves nothing in the request queue.
     pub async fn close(self) -> Result<()> {
-        let left = wire::ready(&self.channel, &self.request).await?;
+        let (left, _) = wire::ready(&self.channel, &self.request).await?;
         let request = self.ours.then_some(self.request);
         for queue in request.into_iter().chain([self.reply]) {
             let options = QueueDeleteOptions::default();
@@ -134,7 +134,7 @@ pub async fn run(site: &Site, subject: &Subject, requests: u64) -> Result<Figure
         prefill.await.context("while filling the request queue")?;
         let mut replies = Replies::open(&site.url, &queues.reply).await?;
         let mut books = Books::new(requests, subject.expected())?;
-        let mut worker = subject.start(&site.url, &queues.request, &site.folder)?;
+        let mut worker = subject.start(site, &queues.request)?;
         let figures = clock(&mut worker, &mut replies, &mut books).await?;
         worker.stop().await?;
         replies.finish(&mut books).await?;
@@ -142,7 +142,7 @@ pub async fn run(site: &Site, subject: &Subject, requests: u64) -> Result<Figure
     };
     let figures = answering.await;
     let closed = queues.close().await;
-    let void = || format!("this run of {subject} is void");
+    let void = || subject.void(site);
     let figures = figures.with_context(void)?;
     closed.with_context(void)?;
     tokio::time::sleep(REST).await;

@@ -83,8 +83,8 @@ pub async fn declare(
     Ok(())
 }
 
-/// How many messages lie ready in a queue.
-pub async fn ready(channel: &Channel, queue: &str) -> Result<u32> {
+/// How many messages lie ready in a queue, and how many consumers it has.
+pub async fn ready(channel: &Channel, queue: &str) -> Result<(u32, u32)> {
     let options = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::default()
@@ -92,7 +92,7 @@ pub async fn ready(channel: &Channel, queue: &str) -> Result<u32> {
     let queue = channel
         .queue_declare(queue.into(), options, FieldTable::default())
         .await?;
-    Ok(queue.message_count())
+    Ok((queue.message_count(), queue.consumer_count()))
 }
 
 /// Publishes a window and returns once the broker has confirmed all of it.
