@@ -1,1 +1,231 @@
 //! The story: score one request, no broker in sight.
+//!
+//! [`Engine::score`] is the product, read top to bottom. It serves a queue (through `intake`) and any
+//! Rust program alike:
+//!
+//! ```no_run
+//! use inferq::engine::{Engine, Request};
+//! use serde_json::json;
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! let engine = Engine::open("compose/packages".as_ref(), None)?;
+//! let answer = engine.score(Request::new("fraud", json!({"amount": 12.5}))).await;
+//! println!("{:?}", answer.result?);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::{
+    batcher::Predicted,
+    fault::{Failure, Fault},
+    message::{
+        object::Object,
+        rejection::{Code, Rejection, Stage},
+        timings::Timings,
+    },
+    predict::{Library, LibraryFault},
+    repository::{Live, Repository, RepositoryFault},
+    tensor::Row,
+};
+
+/// One business object to score.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which package is asked.
+    pub package: String,
+    /// Pins a version; `None` is the highest live one.
+    pub version: Option<String>,
+    /// What is asked about.
+    pub object: Object,
+    /// After it nobody wants the answer; `None` is the package's default, from now.
+    pub deadline: Option<Instant>,
+    /// Higher first.
+    pub priority: u8,
+}
+
+impl Request {
+    /// A request for the highest version of `package`, with the package's default deadline.
+    pub fn new(package: impl Into<String>, object: impl Into<Value>) -> Request {
+        Request {
+            package: package.into(),
+            version: None,
+            object: Object::Value(object.into()),
+            deadline: None,
+            priority: 0,
+        }
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// The outcome in the package's own terms, or why there is none.
+    pub result: Result<Value, Failure>,
+    /// The version that answered; `None` when none was found.
+    pub version: Option<String>,
+    /// Time spent in each stage.
+    pub timings: Timings,
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineFault {
+    /// ONNX Runtime cannot be had.
+    #[error(transparent)]
+    Library(#[from] LibraryFault),
+    /// The packages cannot be had.
+    #[error(transparent)]
+    Repository(#[from] RepositoryFault),
+}
+
+/// Scores requests of every package in a repository. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    repository: Arc<Repository>,
+    /// Heavy representations (pictures) that may run at once: one a core.
+    cores: Arc<Semaphore>,
+}
+
+impl Engine {
+    /// Loads ONNX Runtime (`library`, or where it is usually found) and every package below `repository`.
+    ///
+    /// # Errors
+    /// When ONNX Runtime or the repository cannot be had. A broken package is no error: see
+    /// [`Repository::refused`].
+    pub fn open(repository: &Path, library: Option<&Path>) -> Result<Engine, EngineFault> {
+        let library = Library::open(library)?;
+        Ok(Engine::new(Repository::open(library, repository)?))
+    }
+
+    /// Finishes what waits and ends every session. Later requests meet an internal fault.
+    pub async fn close(&self) {
+        for live in self.repository.live() {
+            live.batcher.close().await;
+        }
+    }
+
+    /// An engine over packages that are already loaded.
+    #[must_use]
+    pub fn new(repository: Repository) -> Engine {
+        let cores = std::thread::available_parallelism().map_or(1, Into::into);
+        Engine {
+            repository: Arc::new(repository),
+            cores: Arc::new(Semaphore::new(cores)),
+        }
+    }
+
+    /// What is live.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Scores one request. Dropping the future abandons it: what has not reached the device never will.
+    pub async fn score(&self, request: Request) -> Answer {
+        let mut timings = Timings::default();
+        let (result, version) = match self.resolve(&request) {
+            Ok(live) => (
+                self.walk(live, request, &mut timings).await,
+                Some(live.package.version().to_owned()),
+            ),
+            Err(rejection) => (Err(rejection.into()), None),
+        };
+        Answer {
+            result,
+            version,
+            timings,
+        }
+    }
+
+    /// The way of a request through one package version: invariant 7 holds because `live` is all of it.
+    async fn walk(
+        &self,
+        live: &Arc<Live>,
+        request: Request,
+        timings: &mut Timings,
+    ) -> Result<Value, Failure> {
+        let deadline = deadline(live, &request)?;
+        live.package.validate(&request.object)?;
+        let (object, rows) = self.represent(live, request.object, timings).await?;
+        let predicted = live
+            .batcher
+            .submit(rows, request.priority, deadline)
+            .await?;
+        decide(live, &object, &predicted, timings)
+    }
+
+    fn resolve(&self, request: &Request) -> Result<&Arc<Live>, Rejection> {
+        self.repository
+            .resolve(&request.package, request.version.as_deref())
+    }
+
+    /// Object → rows; off the event loop, one a core, where it is heavy.
+    async fn represent(
+        &self,
+        live: &Arc<Live>,
+        object: Object,
+        timings: &mut Timings,
+    ) -> Result<(Object, Vec<Row>), Failure> {
+        let started = Instant::now();
+        let done = if live.package.plan().is_heavy() {
+            let _core = self
+                .cores
+                .acquire()
+                .await
+                .map_err(|_| gone(Stage::Represent))?;
+            let live = Arc::clone(live);
+            let work = move || live.package.represent(&object).map(|rows| (object, rows));
+            tokio::task::spawn_blocking(work).await.map_err(|error| {
+                Fault::internal(
+                    Stage::Represent,
+                    format!("representation panicked: {error}"),
+                )
+            })?
+        } else {
+            live.package.represent(&object).map(|rows| (object, rows))
+        };
+        timings.represent = started.elapsed();
+        Ok(done?)
+    }
+}
+
+/// The request's own deadline or the package's default; refused here when it has passed, before any work.
+fn deadline(live: &Live, request: &Request) -> Result<Instant, Rejection> {
+    let now = Instant::now();
+    let deadline = request
+        .deadline
+        .unwrap_or(now + live.package.limits().deadline);
+    if deadline <= now {
+        let detail = "the deadline had passed before the work began; send the request again with a later one";
+        return Err(Rejection::new(
+            Code::DeadlineExceeded,
+            Stage::Resolve,
+            detail,
+        ));
+    }
+    Ok(deadline)
+}
+
+fn decide(
+    live: &Live,
+    object: &Object,
+    predicted: &Predicted,
+    timings: &mut Timings,
+) -> Result<Value, Failure> {
+    timings.queue = predicted.queue_wait;
+    timings.predict = predicted.predict;
+    timings.batch_size = predicted.batch_size;
+    let started = Instant::now();
+    let outcome = live.package.decide(object, &predicted.rows);
+    timings.decide = started.elapsed();
+    outcome
+}
+
+fn gone(stage: Stage) -> Fault {
+    Fault::internal(stage, "the engine is shutting down")
+}

@@ -15,6 +15,28 @@ pub enum FaultKind {
     Internal,
 }
 
+impl FaultKind {
+    /// The name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FaultKind::Dependency => "dependency",
+            FaultKind::Model => "model",
+            FaultKind::Internal => "internal",
+        }
+    }
+
+    /// The code of the reply once no more tries are made.
+    #[must_use]
+    pub fn code(self) -> Code {
+        match self {
+            FaultKind::Dependency => Code::DependencyFault,
+            FaultKind::Model => Code::ModelFault,
+            FaultKind::Internal => Code::InternalFault,
+        }
+    }
+}
+
 /// A fault on a request's way. Two audiences: `detail` is for the operator's log and never leaves the
 /// worker; the requester reads [`Fault::rejection`].
 #[derive(Clone, Debug, thiserror::Error)]
@@ -59,21 +81,16 @@ impl Fault {
     /// What the requester is told when no more tries are made.
     #[must_use]
     pub fn rejection(&self) -> Rejection {
-        let (code, detail) = match self.kind {
-            FaultKind::Dependency => (
-                Code::DependencyFault,
-                "something this package depends on did not answer; send the request again later",
-            ),
-            FaultKind::Model => (
-                Code::ModelFault,
-                "the model gave no usable result for this request; its owner can find it in the dead letters",
-            ),
-            FaultKind::Internal => (
-                Code::InternalFault,
-                "the worker failed on this request; send it again later",
-            ),
+        let detail = match self.kind {
+            FaultKind::Dependency => {
+                "something this package depends on did not answer; send the request again later"
+            }
+            FaultKind::Model => {
+                "the model gave no usable result for this request; its owner finds it in the dead letters"
+            }
+            FaultKind::Internal => "the worker failed on this request; send it again later",
         };
-        Rejection::new(code, self.stage, detail)
+        Rejection::new(self.kind.code(), self.stage, detail)
     }
 }
 

@@ -1,3 +1,5 @@
 //! The `inferq` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    inferq::cli::main()
+}

@@ -1,1 +1,179 @@
 //! Rows of many requests become batches that suit the device.
+//!
+//! [`policy`] says which rows leave together and when; the threads that own the sessions pull batches
+//! from it themselves, so that a row changes threads once on its way in and once on its way out.
+
+mod appetite;
+pub mod policy;
+mod request;
+mod serve;
+mod shell;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+pub use self::policy::PolicyConfig;
+use self::{
+    request::{Request, late, no_session},
+    serve::serve,
+    shell::Shared,
+};
+use crate::{
+    fault::Failure,
+    predict::{SessionThread, ThreadGuard},
+    tensor::{Row, RowOutputs},
+};
+
+/// The batcher of one package version, with its sessions. Cheap to clone.
+///
+/// Dropping the last clone ends the sessions once they have finished what they run.
+#[derive(Clone)]
+pub struct Batcher(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<ThreadGuard>>,
+}
+
+/// A request's rows, predicted.
+#[derive(Clone, Debug, Default)]
+pub struct Predicted {
+    /// One for each row of the request, in the same order.
+    pub rows: Vec<RowOutputs>,
+    /// From submission until the last of the rows left the queue.
+    pub queue_wait: Duration,
+    /// The longest run that any of the rows was part of.
+    pub predict: Duration,
+    /// The largest batch that any of the rows was part of.
+    pub batch_size: usize,
+}
+
+/// One run, as it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchObservation {
+    /// Rows that ran together.
+    pub rows: usize,
+    /// From assembling the rows until the outputs were copied out.
+    pub run: Duration,
+}
+
+/// The state of a batcher at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatcherStats {
+    /// Rows in the queue.
+    pub waiting_rows: usize,
+    /// Batches that are running.
+    pub running_batches: usize,
+    /// Sessions that take work. Fewer than were started: a session's thread has died.
+    pub sessions_alive: usize,
+    /// How long the oldest row in the queue has waited; nil when there is none.
+    pub oldest_wait: Duration,
+}
+
+impl Batcher {
+    /// Puts the sessions to work. `observer` hears of every run, on the thread that ran it.
+    ///
+    /// `config.max_size` may not exceed the `max_size` that the sessions were opened with.
+    pub fn start(
+        config: PolicyConfig,
+        sessions: Vec<SessionThread>,
+        observer: impl Fn(BatchObservation) + Send + Sync + 'static,
+    ) -> Batcher {
+        let shared = Arc::new(Shared::new(config, sessions.len(), Box::new(observer)));
+        let detach = |session: SessionThread| {
+            let shared = Arc::clone(&shared);
+            session.detach(move |session| serve(&shared, |rows| session.run(rows)))
+        };
+        let threads = Mutex::new(sessions.into_iter().map(detach).collect());
+        Batcher(Arc::new(Handle { shared, threads }))
+    }
+
+    /// Queues the rows of one request and waits until all of them are predicted. They may run in different
+    /// batches. Dropping the future takes out the rows that have not left the queue.
+    ///
+    /// # Errors
+    /// Rejected `overloaded` when the queue has no room for all rows, and `deadline_exceeded` when the
+    /// deadline passes before all are predicted. Faulted when a row fails by itself, whatever its batch,
+    /// or when no session is left.
+    pub async fn submit(
+        &self,
+        rows: Vec<Row>,
+        priority: u8,
+        deadline: Instant,
+    ) -> Result<Predicted, Failure> {
+        let shared = &self.0.shared;
+        let count = rows.len();
+        if count == 0 {
+            return Ok(Predicted::default());
+        }
+        let (request, answered) = Request::new(rows, Instant::now(), deadline);
+        let keys = shared.push(&request, count, priority, deadline)?;
+        let mut claim = Claim {
+            shared,
+            keys: Some(keys),
+        };
+        let answer = tokio::time::timeout_at(deadline.into(), answered).await;
+        let predicted = answer
+            .map_err(|_elapsed| late())?
+            .map_err(|_dropped| no_session())??;
+        claim.keys = None;
+        Ok(predicted)
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub fn stats(&self) -> BatcherStats {
+        self.0.shared.stats()
+    }
+
+    /// Takes in nothing more, finishes what waits, and returns when all sessions are gone.
+    pub async fn close(&self) {
+        self.0.shared.begin_close();
+        self.0.shared.ended().await;
+        let threads = self.0.take_threads();
+        // The threads only have their sessions to drop; a failure would be a panic there.
+        let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
+    }
+}
+
+impl fmt::Debug for Batcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Batcher").field(&self.stats()).finish()
+    }
+}
+
+impl Handle {
+    fn take_threads(&self) -> Vec<ThreadGuard> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *threads)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.begin_close();
+        self.take_threads()
+            .into_iter()
+            .for_each(ThreadGuard::release);
+    }
+}
+
+/// A request's place in the queue, given up when dropped.
+struct Claim<'a> {
+    shared: &'a Shared,
+    keys: Option<std::ops::Range<u64>>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(keys) = self.keys.take() {
+            self.shared.remove(keys);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,7 @@ pub struct ConsumeOptions {
 }
 
 /// How a queue's consumer stands.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct QueueHealth {
     /// The queue.
     pub queue: String,

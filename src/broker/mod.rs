@@ -11,6 +11,7 @@ mod credit;
 mod properties;
 mod publisher;
 mod receipt;
+mod requester;
 mod screen;
 mod stream;
 mod subscription;
@@ -23,6 +24,7 @@ pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealt
 pub use properties::{Death, Header, HeaderValue, Properties};
 pub use publisher::{Publication, PublishFault, Publisher, RETURNS_LOG_TARGET};
 pub use receipt::Receipt;
+pub use requester::{Requester, RequesterFault, Response};
 pub use screen::{Blemish, MAX_DEPTH};
 pub use topology::{PackageQueues, Topology, TopologyFault};
 
@@ -55,7 +57,7 @@ pub struct Broker {
 }
 
 /// How the broker's side stands.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct Health {
     /// The connection that consumes.
     pub consuming: LinkHealth,
@@ -68,7 +70,7 @@ pub struct Health {
 }
 
 /// How a connection stands.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct LinkHealth {
     /// Whether there is one.
     pub connected: bool,

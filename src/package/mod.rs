@@ -1,1 +1,194 @@
 //! A package: manifest, model, schemas, golden examples.
+//!
+//! [`Package::read`] finds every fault that needs no model, [`PackageFiles::bind`] every one between manifest and
+//! model, [`Package::rehearse`] whether the model gives the answers that the golden examples know. Faults come all
+//! at once, in the words of the person who wrote the package. A [`Package`] never changes.
+
+mod alternatives;
+mod bind;
+mod checks;
+mod compare;
+mod digest;
+mod explain;
+mod fault;
+mod files;
+mod golden;
+mod manifest;
+mod refs;
+mod rehearsal;
+mod schema;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+pub use self::{
+    compare::{Difference, difference},
+    digest::Digest,
+    fault::PackageFault,
+    files::PackageFiles,
+    golden::{Expected, Golden},
+    manifest::{Batch, FORMAT, Limits, LimitsSpec, MANIFEST, Manifest, Sessions, manifest_schema},
+    rehearsal::BatchSensitive,
+    schema::Schema,
+};
+use crate::{
+    decision,
+    fault::Failure,
+    message::{
+        object::Object,
+        rejection::{Code, Rejection, Stage},
+    },
+    representation,
+    tensor::{Row, RowLayout, RowOutputs},
+};
+
+/// One version of a package, found right: how its requests become rows, and its rows outcomes.
+#[derive(Debug)]
+pub struct Package {
+    files: PackageFiles,
+    limits: Limits,
+    layout: RowLayout,
+    plan: representation::Plan,
+    decision: decision::Plan,
+}
+
+impl Package {
+    /// Reads the package in `dir`.
+    ///
+    /// # Errors
+    /// Every fault that can be found without opening the model.
+    pub fn read(dir: &Path) -> Result<PackageFiles, Vec<PackageFault>> {
+        files::read(dir, true)
+    }
+
+    /// Reads a package whose golden examples are still to be written: they are not looked at.
+    ///
+    /// # Errors
+    /// As [`Package::read`].
+    pub fn draft(dir: &Path) -> Result<PackageFiles, Vec<PackageFault>> {
+        files::read(dir, false)
+    }
+
+    /// The package's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.files.manifest.name
+    }
+
+    /// The version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.files.manifest.version
+    }
+
+    /// Digest of all its files.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.files.digest
+    }
+
+    /// What `package.toml` says.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.files.manifest
+    }
+
+    /// How much a request may ask for.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// How rows run together. Where [`Package::rehearse`] says so, `max_size` must be 1 instead.
+    #[must_use]
+    pub fn batch(&self) -> Batch {
+        self.files.manifest.batch
+    }
+
+    /// How many sessions run the model.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        self.files.manifest.sessions
+    }
+
+    /// Where each model input lies in a row.
+    #[must_use]
+    pub fn layout(&self) -> &RowLayout {
+        &self.layout
+    }
+
+    /// How a request becomes rows.
+    #[must_use]
+    pub fn plan(&self) -> &representation::Plan {
+        &self.plan
+    }
+
+    /// How output rows become an outcome.
+    #[must_use]
+    pub fn decision(&self) -> &decision::Plan {
+        &self.decision
+    }
+
+    /// What a request must look like.
+    #[must_use]
+    pub fn request_schema(&self) -> &Schema {
+        &self.files.request_schema
+    }
+
+    /// What an outcome looks like.
+    #[must_use]
+    pub fn response_schema(&self) -> &Schema {
+        &self.files.response_schema
+    }
+
+    /// Requests whose answers are known.
+    #[must_use]
+    pub fn goldens(&self) -> &[Golden] {
+        &self.files.goldens
+    }
+
+    /// Checks a request against the package's schema. A raw picture has none: what it must be is checked while it
+    /// is represented.
+    ///
+    /// # Errors
+    /// `invalid_request`, with the places at fault.
+    pub fn validate(&self, object: &Object) -> Result<(), Rejection> {
+        let Object::Value(value) = object else {
+            return Ok(());
+        };
+        self.request_schema().check(value).map_err(|errors| {
+            let first = errors.first().map(|error| match error.pointer.as_str() {
+                "" => error.detail.clone(),
+                pointer => format!("{pointer}: {}", error.detail),
+            });
+            let first = first.unwrap_or_default();
+            let detail = match errors.len() {
+                0 | 1 => first,
+                n => format!("{n} places are at fault; the first: {first}"),
+            };
+            let mut rejection = Rejection::new(Code::InvalidRequest, Stage::Validate, detail);
+            rejection.errors = errors;
+            rejection
+        })
+    }
+
+    /// Turns a valid request into rows.
+    ///
+    /// # Errors
+    /// `unrepresentable`, or a code of the package's own.
+    pub fn represent(&self, object: &Object) -> Result<Vec<Row>, Rejection> {
+        self.plan.represent(object)
+    }
+
+    /// Turns a request's output rows, in the order of its rows, into its outcome.
+    ///
+    /// # Errors
+    /// See [`decision::Plan::decide`].
+    pub fn decide(&self, object: &Object, rows: &[RowOutputs]) -> Result<Value, Failure> {
+        self.decision.decide(object, rows)
+    }
+}

@@ -1,1 +1,205 @@
 //! The model repository: packages in folders, loaded whole or not at all.
+//!
+//! A repository is a directory `<name>/<version>/package.toml`. Every version found is loaded, its golden
+//! examples are run, and only then is it live; the highest version answers requests that pin none.
+
+mod load;
+mod version;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    batcher::Batcher,
+    message::rejection::{Code, Rejection, Stage},
+    package::{Package, PackageFault},
+    predict::Library,
+};
+
+pub use load::load_package;
+
+/// One live version of one package: what a request needs from resolve to decide, all of one piece.
+#[derive(Debug)]
+pub struct Live {
+    /// The package, immutable.
+    pub package: Arc<Package>,
+    /// Its rows wait here for the device.
+    pub batcher: Batcher,
+    /// What its author should know, although it is live.
+    pub warnings: Vec<String>,
+}
+
+/// A package that did not go live.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Everything that is wrong with it.
+    pub faults: Vec<PackageFault>,
+}
+
+/// All live packages.
+#[derive(Debug)]
+pub struct Repository {
+    library: Library,
+    packages: BTreeMap<Arc<str>, Vec<Arc<Live>>>,
+    refused: Vec<Refused>,
+}
+
+/// Why a directory is no repository.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryFault {
+    /// It cannot be listed.
+    #[error(
+        "repository {dir}: cannot be read ({source}); give the folder that holds <name>/<version>/package.toml"
+    )]
+    Unreadable {
+        /// The directory asked for.
+        dir: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Nothing in it looks like a package.
+    #[error("repository {dir}: no package found; expected <name>/<version>/package.toml below it")]
+    Empty {
+        /// The directory asked for.
+        dir: PathBuf,
+    },
+}
+
+impl Repository {
+    /// A repository without packages.
+    #[must_use]
+    pub fn new(library: Library) -> Repository {
+        Repository {
+            library,
+            packages: BTreeMap::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// The ONNX Runtime that runs all packages.
+    #[must_use]
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// Loads every package below `dir`. A broken one is kept in [`Repository::refused`] and stops no other.
+    ///
+    /// # Errors
+    /// When `dir` cannot be listed or holds no package at all.
+    pub fn open(library: Library, dir: &Path) -> Result<Repository, RepositoryFault> {
+        let found = list(dir).map_err(|source| RepositoryFault::Unreadable {
+            dir: dir.to_owned(),
+            source,
+        })?;
+        if found.is_empty() {
+            return Err(RepositoryFault::Empty {
+                dir: dir.to_owned(),
+            });
+        }
+        let mut repository = Repository::new(library);
+        for dir in found {
+            match load_package(&repository.library, &dir) {
+                Ok(live) => repository.add(live),
+                Err(faults) => repository.refused.push(Refused { dir, faults }),
+            }
+        }
+        Ok(repository)
+    }
+
+    /// Makes a loaded version available.
+    pub fn add(&mut self, live: Live) {
+        let versions = self
+            .packages
+            .entry(Arc::from(live.package.name()))
+            .or_default();
+        versions.push(Arc::new(live));
+        versions.sort_by(|a, b| version::compare(a.package.version(), b.package.version()));
+    }
+
+    /// The version that answers a request: the pinned one, else the highest.
+    ///
+    /// # Errors
+    /// `unknown_package` and `unknown_version`, each with what there is instead.
+    pub fn resolve(&self, package: &str, pin: Option<&str>) -> Result<&Arc<Live>, Rejection> {
+        let versions = self
+            .packages
+            .get(package)
+            .ok_or_else(|| self.unknown_package(package))?;
+        let found = match pin {
+            None => versions.last(),
+            Some(pin) => versions.iter().find(|live| live.package.version() == pin),
+        };
+        found.ok_or_else(|| {
+            let known: Vec<&str> = versions.iter().map(|live| live.package.version()).collect();
+            let detail = format!(
+                "header inferq-version asks for a version of {package} that is not deployed; deployed: {}; pin one of them, or leave the header out for the highest",
+                known.join(", ")
+            );
+            Rejection::new(Code::UnknownVersion, Stage::Resolve, detail)
+        })
+    }
+
+    /// What a requester is told whose package is not here.
+    #[must_use]
+    pub fn unknown_package(&self, package: &str) -> Rejection {
+        let nearest = self
+            .names()
+            .map(|name| (strsim::damerau_levenshtein(name, package), name))
+            .min()
+            .filter(|(distance, _)| *distance <= 3);
+        let hint = nearest.map_or(String::new(), |(_, name)| {
+            format!(" (did you mean {name}?)")
+        });
+        let detail = format!(
+            "the routing key names no deployed package{hint}; publish to the exchange inferq with the package's name as routing key"
+        );
+        Rejection::new(Code::UnknownPackage, Stage::Resolve, detail)
+    }
+
+    /// Names of all live packages.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.packages.keys().map(AsRef::as_ref)
+    }
+
+    /// Every live version of every package.
+    pub fn live(&self) -> impl Iterator<Item = &Arc<Live>> {
+        self.packages.values().flatten()
+    }
+
+    /// What was found and did not go live, with the reasons.
+    #[must_use]
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+}
+
+/// The directories `<dir>/<name>/<version>` that hold a `package.toml`, sorted.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn list(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for name in subdirectories(dir)? {
+        found.extend(
+            subdirectories(&name)?
+                .into_iter()
+                .filter(|d| d.join("package.toml").is_file()),
+        );
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn subdirectories(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
+    Ok(entries
+        .into_iter()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect())
+}

@@ -1,1 +1,26 @@
-//! Business object → rows. Pure.
+//! Business object → rows. Pure and synchronous.
+//!
+//! [`InputSpec`] is what a package's author writes; [`Plan`] is that, checked against the model's inputs and
+//! ready to run. Pointers are split, categories hashed and pixel tables computed once, so that a request
+//! costs a walk through its values and writes straight into the bytes of its rows.
+
+mod cell;
+mod column;
+mod compile_columns;
+mod compile_image;
+mod complaints;
+mod image;
+pub(crate) mod nearest;
+mod picture;
+mod plan;
+pub(crate) mod pointer;
+mod represent;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+pub use plan::Plan;
+pub use spec::{
+    Background, Blank, Color, ColumnSpec, Encode, ImageSpec, InputSpec, Label, Layout, OnMissing,
+    Origin, RejectionSpec, Resampler, Scalar, TooSmall, Transform, Unknown,
+};

@@ -1,0 +1,39 @@
+# On Debian or Ubuntu with Rust, a C compiler, make and Python 3, `make demo` and `make test` need
+# nothing else: what is missing is fetched once. Everything they write lies under target/.
+
+PYTHON := target/venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-run build demo demo-stop test test-clients bench lint
+
+help: ## this list
+	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## get what is missing for everything below; idempotent, no network when all is there
+	@compose/setup.sh test
+
+setup-run:
+	@compose/setup.sh run
+
+build: ## the release binary, target/release/inferq
+	cargo build --release
+
+demo: setup-run build ## a private broker, a worker, sample requests and what came back; STAY=1 leaves it running
+	@compose/demo.sh
+
+demo-stop: ## end what `make demo STAY=1` left running
+	@compose/demo.sh stop
+
+test: setup test-clients ## unit and integration tests, against RabbitMQ nodes of their own
+	cargo test
+
+test-clients: setup
+	@$(PYTHON) -m unittest discover --start-directory tests/clients
+
+bench: setup-run ## throughput and memory, as ratios to limits measured in the same run
+	cargo bench
+
+lint: ## formatting, clippy, docs: no warnings
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps

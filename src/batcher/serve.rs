@@ -1,0 +1,102 @@
+//! A session's side: pull a batch, run it, answer every row of it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{
+    request::{RunFacts, Ticket},
+    shell::Shared,
+};
+use crate::{
+    fault::Fault,
+    message::rejection::Stage,
+    tensor::{Outputs, Row, RowOutputs},
+};
+
+/// What a session's thread does until the batcher closes: pull a batch, `run` it, answer its rows.
+pub(super) fn serve(shared: &Shared, mut run: impl FnMut(&[&Row]) -> Result<Outputs, Fault>) {
+    let _alive = Alive(shared);
+    while let Some((left, batch)) = shared.next_batch() {
+        let _running = Running(shared);
+        settle(shared, left, batch, &mut run);
+    }
+}
+
+/// Runs a batch and answers all of its rows. A run that fails is repeated in halves until those rows are
+/// alone that fail by themselves, so that no batch-mate suffers: of n rows with one culprit, 2 log n
+/// more runs.
+fn settle(
+    shared: &Shared,
+    left: Instant,
+    batch: Vec<Ticket>,
+    run: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
+) {
+    let mut parts = vec![batch];
+    while let Some(part) = parts.pop() {
+        let now = Instant::now();
+        let wanted = part.into_iter().filter_map(|ticket| ticket.if_wanted(now));
+        let mut part: Vec<Ticket> = wanted.collect();
+        if part.is_empty() {
+            continue;
+        }
+        let rows: Vec<&Row> = part.iter().filter_map(Ticket::row).collect();
+        let began = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| run(&rows)))
+            .unwrap_or_else(|_| Err(internal("a panic during a run")))
+            .and_then(|outputs| {
+                let complete = outputs.rows == part.len();
+                complete
+                    .then_some(outputs)
+                    .ok_or_else(|| internal("a run of other rows than given"))
+            });
+        let facts = RunFacts {
+            left,
+            run: began.elapsed(),
+            rows: part.len(),
+        };
+        match result {
+            Ok(outputs) => {
+                let outputs = Arc::new(outputs);
+                for (row, ticket) in part.into_iter().enumerate() {
+                    let outputs = Arc::clone(&outputs);
+                    ticket.succeed(RowOutputs { outputs, row }, facts);
+                }
+            }
+            Err(fault) if part.len() > 1 => {
+                tracing::warn!(rows = part.len(), %fault, "a batch failed, its halves run again");
+                let second = part.split_off(part.len() / 2);
+                parts.extend([second, part]);
+            }
+            Err(fault) => {
+                for culprit in part {
+                    culprit.fail(fault.clone());
+                }
+            }
+        }
+        shared.ran(facts.rows, facts.run);
+    }
+}
+
+fn internal(detail: &str) -> Fault {
+    Fault::internal(Stage::Predict, detail)
+}
+
+struct Running<'a>(&'a Shared);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.batch_over();
+    }
+}
+
+/// Counts a session out, however its thread ends.
+struct Alive<'a>(&'a Shared);
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        self.0.session_over();
+    }
+}

@@ -1,0 +1,239 @@
+//! The threads around the policy: requests are pushed by async tasks, and pulled by the threads that own
+//! the sessions, with one mutex and one condition variable between them.
+//!
+//! **Who wakes whom.** A session that finds nothing due goes to sleep, and sets `alarm`, the time at which
+//! it will look again. A push wakes a sleeper only when its row is due before the alarm: that is once for
+//! a batch and not once for a row. Whenever rows wait and a session sleeps, some sleeper will look by
+//! `alarm`, and that is no later than the rows are due: every sleeper clears the alarm when it wakes, looks,
+//! and sets it again; a session that takes a batch and leaves rows behind wakes the next.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    BatchObservation, BatcherStats,
+    appetite::Appetite,
+    policy::{Entry, Next, Policy, PolicyConfig, Turn},
+    request::{Request, Ticket, late, no_session, overloaded},
+};
+use crate::fault::Failure;
+
+pub(super) type Observer = Box<dyn Fn(BatchObservation) + Send + Sync>;
+
+/// What tasks and sessions share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    max_size: usize,
+    observer: Observer,
+    alive: watch::Sender<usize>,
+}
+
+struct State {
+    policy: Policy<Ticket>,
+    appetite: Appetite,
+    sleeping: usize,
+    alarm: Option<Instant>,
+    running: usize,
+    /// Sessions that still pull.
+    alive: usize,
+    closing: bool,
+}
+
+impl Shared {
+    pub(super) fn new(config: PolicyConfig, sessions: usize, observer: Observer) -> Self {
+        Shared {
+            state: Mutex::new(State {
+                policy: Policy::new(config),
+                appetite: Appetite::default(),
+                sleeping: 0,
+                alarm: None,
+                running: 0,
+                alive: sessions,
+                closing: false,
+            }),
+            work: Condvar::new(),
+            max_size: config.max_size.max(1),
+            observer,
+            alive: watch::Sender::new(sessions),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in all rows of a request, or none. The keys of its tickets are the range's.
+    pub(super) fn push(
+        &self,
+        request: &Arc<Request>,
+        rows: usize,
+        priority: u8,
+        deadline: Instant,
+    ) -> Result<std::ops::Range<u64>, Failure> {
+        let mut state = self.state();
+        let now = Instant::now();
+        if deadline <= now {
+            return Err(late().into());
+        }
+        if state.closing || state.alive == 0 {
+            return Err(no_session().into());
+        }
+        if state.policy.room() < rows {
+            return Err(overloaded().into());
+        }
+        let mut keys = 0..0;
+        for ticket in request.tickets() {
+            let entry = Entry {
+                priority,
+                deadline,
+                ticket,
+            };
+            if let Ok(key) = state.policy.push(now, entry) {
+                keys = (if keys.is_empty() { key } else { keys.start })..key + 1;
+            }
+        }
+        self.wake_for_what_waits(&mut state);
+        Ok(keys)
+    }
+
+    /// Takes out those of the rows that have not left yet.
+    pub(super) fn remove(&self, keys: std::ops::Range<u64>) {
+        let mut state = self.state();
+        let removed: Vec<_> = keys.filter_map(|key| state.policy.remove(key)).collect();
+        drop(state);
+        drop(removed);
+    }
+
+    fn run_time(&self, state: &State) -> Duration {
+        let rows = state.policy.waiting().min(self.max_size);
+        state.appetite.predict(rows)
+    }
+
+    fn wake_for_what_waits(&self, state: &mut State) {
+        if state.sleeping == 0 {
+            return;
+        }
+        let due = state.policy.due(self.run_time(state));
+        if let Some(due) = due
+            && state.alarm.is_none_or(|alarm| due < alarm)
+        {
+            state.alarm = Some(due);
+            self.work.notify_one();
+        }
+    }
+
+    /// Waits for a batch to run; `None` when the batcher is closing and all is done.
+    pub(super) fn next_batch(&self) -> Option<(Instant, Vec<Ticket>)> {
+        let mut state = self.state();
+        loop {
+            let now = Instant::now();
+            let run_time = self.run_time(&state);
+            let Turn { next, expired } = state.policy.next(now, run_time);
+            if let Next::Run(batch) = next {
+                state.running += 1;
+                self.wake_for_what_waits(&mut state);
+                drop(state);
+                reject_late(expired);
+                return Some((now, batch));
+            }
+            if !expired.is_empty() {
+                drop(state);
+                reject_late(expired);
+                state = self.state();
+                continue;
+            }
+            let until = match next {
+                Next::WaitUntil(until) => Some(until),
+                Next::Idle if state.closing => return None,
+                Next::Idle | Next::Run(_) => None,
+            };
+            state = self.sleep(state, now, until);
+        }
+    }
+
+    fn sleep<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        now: Instant,
+        until: Option<Instant>,
+    ) -> MutexGuard<'a, State> {
+        state.sleeping += 1;
+        // Another sleeper that looks sooner will pass on what is left.
+        let until = until.filter(|until| state.alarm.is_none_or(|alarm| *until < alarm));
+        let mut state = if let Some(until) = until {
+            state.alarm = Some(until);
+            let woken = self.work.wait_timeout(state, until - now);
+            woken.unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            let woken = self.work.wait(state);
+            woken.unwrap_or_else(PoisonError::into_inner)
+        };
+        state.sleeping -= 1;
+        state.alarm = None;
+        state
+    }
+
+    /// Takes note of a run.
+    pub(super) fn ran(&self, rows: usize, run: Duration) {
+        self.state().appetite.record(rows, run);
+        (self.observer)(BatchObservation { rows, run });
+    }
+
+    /// From now on nothing is taken in; what waits leaves at once, and then the sessions end.
+    pub(super) fn begin_close(&self) {
+        let mut state = self.state();
+        state.closing = true;
+        state.policy.flush();
+        drop(state);
+        self.work.notify_all();
+    }
+
+    /// A batch that a session took is over.
+    pub(super) fn batch_over(&self) {
+        self.state().running -= 1;
+    }
+
+    /// A session pulls no more. The last one answers what still waits.
+    pub(super) fn session_over(&self) {
+        let mut state = self.state();
+        state.alive -= 1;
+        let alive = state.alive;
+        let orphans = if alive == 0 {
+            state.policy.clear()
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        drop(orphans);
+        self.alive.send_replace(alive);
+    }
+
+    /// Returns when no session pulls any more.
+    pub(super) async fn ended(&self) {
+        let mut alive = self.alive.subscribe();
+        // Fails only when the sender is gone, which is here.
+        let _ = alive.wait_for(|alive| *alive == 0).await;
+    }
+
+    pub(super) fn stats(&self) -> BatcherStats {
+        let state = self.state();
+        let oldest = state.policy.oldest();
+        BatcherStats {
+            waiting_rows: state.policy.waiting(),
+            running_batches: state.running,
+            sessions_alive: state.alive,
+            oldest_wait: oldest.map_or(Duration::ZERO, |came| came.elapsed()),
+        }
+    }
+}
+
+fn reject_late(tickets: Vec<Ticket>) {
+    for ticket in tickets {
+        ticket.fail(late());
+    }
+}

@@ -1,0 +1,385 @@
+//! The batcher around tiny models, and around runs that the test holds in its hand.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::mpsc,
+    task::{Context, Waker},
+    thread::JoinHandle,
+};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::*;
+use crate::{
+    fault::{Fault, FaultKind},
+    message::rejection::{Code, Stage},
+    predict::{
+        onnx::{self, FLOAT, Graph, N},
+        testing::{row, session_thread},
+    },
+    tensor::{Output, Outputs, RowValues, Values},
+};
+
+const CONFIG: PolicyConfig = PolicyConfig {
+    max_size: 16,
+    max_delay: Duration::from_millis(2),
+    queue_limit: 1_000,
+};
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+fn on_model(graph: &Graph, sessions: usize, config: PolicyConfig) -> Batcher {
+    let sessions = (0..sessions).map(|_| session_thread(graph, config.max_size));
+    Batcher::start(config, sessions.collect(), |_| {})
+}
+
+fn float(predicted: &Predicted, row: usize) -> f32 {
+    let Some(RowValues::Float([value])) = predicted.rows[row].get("y") else {
+        panic!("expected one float")
+    };
+    *value
+}
+
+fn code(failure: &Failure) -> Option<Code> {
+    match failure {
+        Failure::Rejected(rejection) => Some(rejection.code.clone()),
+        Failure::Faulted(_) => None,
+    }
+}
+
+/// A batcher with one session that is the test: it hears of every run and says when it is over.
+struct Held {
+    batcher: Batcher,
+    began: UnboundedReceiver<Vec<f32>>,
+    finish: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// A run gives back what it got, fails on a negative row, and panics on an infinite one.
+fn held(config: PolicyConfig, observer: fn(BatchObservation)) -> Held {
+    let shared = Arc::new(Shared::new(config, 1, Box::new(observer)));
+    let (tell, began) = unbounded_channel();
+    let (finish, finished) = mpsc::channel();
+    let run = move |rows: &[&Row]| {
+        let read = |row: &&Row| bytemuck::pod_read_unaligned::<f32>(&row.bytes);
+        let values: Vec<f32> = rows.iter().map(read).collect();
+        let _ = tell.send(values.clone());
+        let _ = finished.recv();
+        assert!(values.iter().all(|v| v.is_finite()), "on purpose");
+        if values.iter().any(|v| *v < 0.0) {
+            return Err(Fault::model(Stage::Predict, "a negative row"));
+        }
+        let y = Output {
+            name: "y".to_owned(),
+            row_shape: vec![1],
+            values: Values::Float(values),
+        };
+        Ok(Outputs {
+            rows: rows.len(),
+            outputs: vec![y],
+        })
+    };
+    let theirs = Arc::clone(&shared);
+    let thread = std::thread::spawn(move || serve(&theirs, run));
+    let threads = Mutex::new(Vec::new());
+    Held {
+        batcher: Batcher(Arc::new(Handle { shared, threads })),
+        began,
+        finish,
+        thread,
+    }
+}
+
+fn submit(
+    batcher: &Batcher,
+    values: &[f32],
+    deadline: Instant,
+) -> tokio::task::JoinHandle<Result<Predicted, Failure>> {
+    let batcher = batcher.clone();
+    let rows = values.iter().map(|value| row(&[*value])).collect();
+    tokio::spawn(async move { batcher.submit(rows, 0, deadline).await })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_requests_from_many_tasks_each_get_their_own_answer() {
+    let batcher = on_model(&onnx::identity(FLOAT, &[N, 1]), 2, CONFIG);
+    let task = |seed: u64| {
+        let batcher = batcher.clone();
+        tokio::spawn(async move {
+            let mut random = StdRng::seed_from_u64(seed);
+            for _ in 0..100 {
+                let values: Vec<f32> = (0..random.random_range(1..4))
+                    .map(|_| random.random())
+                    .collect();
+                let rows = values.iter().map(|value| row(&[*value])).collect();
+                let priority = random.random_range(0..10);
+                let predicted = batcher.submit(rows, priority, soon()).await.unwrap();
+                let got: Vec<_> = (0..values.len()).map(|i| float(&predicted, i)).collect();
+                assert_eq!(got, values);
+                assert!((1..=CONFIG.max_size).contains(&predicted.batch_size));
+            }
+        })
+    };
+    for task in (0..100).map(task).collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let stats = batcher.stats();
+    assert_eq!((stats.waiting_rows, stats.sessions_alive), (0, 2));
+}
+
+#[tokio::test]
+async fn the_batch_mates_of_a_row_that_fails_the_run_are_answered() {
+    let config = PolicyConfig {
+        max_delay: Duration::from_millis(200),
+        ..CONFIG
+    };
+    let batcher = on_model(&onnx::lookup(), 1, config);
+    let ask = |index: i64| {
+        let batcher = batcher.clone();
+        tokio::spawn(async move { batcher.submit(vec![row(&[index])], 0, soon()).await })
+    };
+    let asked: Vec<_> = (0..16)
+        .map(|i| (i, ask(if i == 5 || i == 11 { 99 } else { i % 3 })))
+        .collect();
+    for (i, answer) in asked {
+        let answer = answer.await.unwrap();
+        if i == 5 || i == 11 {
+            let Err(Failure::Faulted(fault)) = answer else {
+                panic!("expected a fault")
+            };
+            assert_eq!(
+                (fault.kind, fault.stage),
+                (FaultKind::Model, Stage::Predict)
+            );
+        } else {
+            let expected = [10.0, 20.0, 30.0][usize::try_from(i % 3).unwrap()];
+            assert!((float(&answer.unwrap(), 0) - expected).abs() < f32::EPSILON);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_more_rows_than_a_batch_keeps_their_order() {
+    let batcher = on_model(&onnx::identity(FLOAT, &[N, 1]), 2, CONFIG);
+    let values: Vec<f32> = (0..200_u8).map(f32::from).collect();
+    let predicted = submit(&batcher, &values, soon()).await.unwrap().unwrap();
+    let got: Vec<_> = (0..values.len()).map(|i| float(&predicted, i)).collect();
+    assert_eq!(got, values);
+}
+
+#[tokio::test]
+async fn closing_finishes_what_waits_and_takes_nothing_more() {
+    let config = PolicyConfig {
+        max_delay: Duration::from_secs(30),
+        ..CONFIG
+    };
+    let batcher = on_model(&onnx::identity(FLOAT, &[N, 1]), 2, config);
+    let waiting = [
+        submit(&batcher, &[1.0], soon()),
+        submit(&batcher, &[2.0, 3.0], soon()),
+    ];
+    while batcher.stats().waiting_rows < 3 {
+        tokio::task::yield_now().await;
+    }
+    batcher.close().await;
+    for answer in waiting {
+        answer.await.unwrap().unwrap();
+    }
+    assert_eq!(batcher.stats().sessions_alive, 0);
+    let refused = submit(&batcher, &[4.0], soon()).await.unwrap().unwrap_err();
+    assert!(matches!(refused, Failure::Faulted(fault) if fault.is_transient()));
+    batcher.close().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_is_overloaded_and_takes_a_request_whole_or_not_at_all() {
+    let config = PolicyConfig {
+        max_size: 2,
+        queue_limit: 4,
+        ..CONFIG
+    };
+    let mut held = held(config, |_| {});
+    let running = submit(&held.batcher, &[0.0, 0.5], soon());
+    held.began.recv().await.unwrap();
+    let waiting = submit(&held.batcher, &[1.0, 2.0, 3.0], soon());
+    tokio::task::yield_now().await;
+    let refused = submit(&held.batcher, &[4.0, 5.0], soon())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(code(&refused), Some(Code::Overloaded));
+    assert_eq!(held.batcher.stats().waiting_rows, 3);
+    (0..3).for_each(|_| held.finish.send(()).unwrap());
+    running.await.unwrap().unwrap();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_late_row_is_told_at_once_and_never_reaches_the_model() {
+    let mut held = held(CONFIG, |_| {});
+    let ahead = submit(&held.batcher, &[1.0], soon());
+    held.began.recv().await.unwrap();
+    let deadline = Instant::now() + Duration::from_millis(20);
+    let late = submit(&held.batcher, &[2.0], deadline)
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(code(&late), Some(Code::DeadlineExceeded));
+    assert_eq!(held.batcher.stats().waiting_rows, 0);
+
+    let passed = submit(&held.batcher, &[3.0], Instant::now())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(code(&passed), Some(Code::DeadlineExceeded));
+
+    let behind = submit(&held.batcher, &[4.0], soon());
+    (0..2).for_each(|_| held.finish.send(()).unwrap());
+    assert_eq!(held.began.recv().await.unwrap(), [4.0]);
+    ahead.await.unwrap().unwrap();
+    behind.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_rows_of_a_dropped_request_never_reach_the_model() {
+    let mut held = held(CONFIG, |_| {});
+    let ahead = submit(&held.batcher, &[1.0], soon());
+    held.began.recv().await.unwrap();
+    {
+        let rows = vec![row(&[2.0_f32]), row(&[3.0_f32])];
+        let mut dropped = pin!(held.batcher.submit(rows, 9, soon()));
+        let polled = dropped
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        assert_eq!(held.batcher.stats().waiting_rows, 2);
+    }
+    assert_eq!(held.batcher.stats().waiting_rows, 0);
+    let behind = submit(&held.batcher, &[4.0], soon());
+    (0..2).for_each(|_| held.finish.send(()).unwrap());
+    assert_eq!(held.began.recv().await.unwrap(), [4.0]);
+    ahead.await.unwrap().unwrap();
+    behind.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_during_a_run_is_a_fault_of_the_row_that_causes_it() {
+    let mut held = held(CONFIG, |_| {});
+    let ahead = submit(&held.batcher, &[0.0], soon());
+    held.began.recv().await.unwrap();
+    let values = [1.0, 2.0, f32::INFINITY, 4.0, -1.0];
+    let asked: Vec<_> = values
+        .iter()
+        .map(|v| submit(&held.batcher, &[*v], soon()))
+        .collect();
+    while held.batcher.stats().waiting_rows < values.len() {
+        tokio::task::yield_now().await;
+    }
+    (0..32).for_each(|_| held.finish.send(()).unwrap());
+    ahead.await.unwrap().unwrap();
+    for (value, answer) in values.iter().zip(asked) {
+        match answer.await.unwrap() {
+            Ok(predicted) => assert!((float(&predicted, 0) - value).abs() < f32::EPSILON),
+            Err(Failure::Faulted(fault)) if fault.kind == FaultKind::Model => assert!(*value < 0.0),
+            Err(failure) => assert!(value.is_infinite(), "{failure}"),
+        }
+    }
+    assert_eq!(held.began.recv().await.unwrap().len(), values.len());
+    assert_eq!(held.batcher.stats().sessions_alive, 1);
+}
+
+#[tokio::test]
+async fn a_row_that_gets_late_while_its_batch_fails_is_not_run_again() {
+    let mut held = held(CONFIG, |_| {});
+    let ahead = submit(&held.batcher, &[0.0], soon());
+    held.began.recv().await.unwrap();
+    let failing = submit(&held.batcher, &[-1.0], soon());
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let late = submit(&held.batcher, &[2.0], deadline);
+    while held.batcher.stats().waiting_rows < 2 {
+        tokio::task::yield_now().await;
+    }
+    held.finish.send(()).unwrap();
+    assert_eq!(held.began.recv().await.unwrap(), [2.0, -1.0]);
+    let late = late.await.unwrap().unwrap_err();
+    assert_eq!(code(&late), Some(Code::DeadlineExceeded));
+    (0..2).for_each(|_| held.finish.send(()).unwrap());
+    assert_eq!(held.began.recv().await.unwrap(), [-1.0]);
+    failing.await.unwrap().unwrap_err();
+    ahead.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn one_failed_row_fails_its_request_and_frees_the_others_places() {
+    let config = PolicyConfig {
+        max_size: 1,
+        ..CONFIG
+    };
+    let mut held = held(config, |_| {});
+    let failing = submit(&held.batcher, &[-1.0, 1.0, 2.0], soon());
+    assert_eq!(held.began.recv().await.unwrap(), [-1.0]);
+    held.finish.send(()).unwrap();
+    failing.await.unwrap().unwrap_err();
+    assert_eq!(held.batcher.stats().waiting_rows, 0);
+    // The second row may have left the queue before its request heard of the first.
+    held.finish.send(()).unwrap();
+    let behind = submit(&held.batcher, &[3.0], soon());
+    held.finish.send(()).unwrap();
+    behind.await.unwrap().unwrap();
+    drop(held.batcher);
+    held.thread.join().unwrap();
+    while let Ok(batch) = held.began.try_recv() {
+        assert!(batch != [2.0], "ran a row of a request that had failed");
+    }
+}
+
+#[tokio::test]
+async fn when_the_last_session_dies_nobody_is_left_waiting() {
+    let mut held = held(CONFIG, |_| panic!("on purpose"));
+    let ahead = submit(&held.batcher, &[1.0], soon());
+    held.began.recv().await.unwrap();
+    let behind = submit(&held.batcher, &[2.0], soon());
+    while held.batcher.stats().waiting_rows < 1 {
+        tokio::task::yield_now().await;
+    }
+    held.finish.send(()).unwrap();
+    ahead.await.unwrap().unwrap();
+    let orphan = behind.await.unwrap().unwrap_err();
+    assert!(matches!(orphan, Failure::Faulted(fault) if fault.kind == FaultKind::Internal));
+    held.thread.join().unwrap_err();
+    let stats = held.batcher.stats();
+    assert_eq!((stats.sessions_alive, stats.running_batches), (0, 0));
+    submit(&held.batcher, &[3.0], soon())
+        .await
+        .unwrap()
+        .unwrap_err();
+}
+
+#[tokio::test]
+async fn dropping_the_last_clone_ends_the_sessions() {
+    let Held {
+        batcher, thread, ..
+    } = held(CONFIG, |_| {});
+    drop(batcher.clone());
+    assert_eq!(batcher.stats().sessions_alive, 1);
+    drop(batcher);
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn every_run_is_observed_with_its_size() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let theirs = Arc::clone(&seen);
+    let session = session_thread(&onnx::identity(FLOAT, &[N, 1]), CONFIG.max_size);
+    let batcher = Batcher::start(CONFIG, vec![session], move |observation| {
+        theirs.lock().unwrap().push(observation.rows);
+    });
+    let values: Vec<f32> = (0..20_u8).map(f32::from).collect();
+    submit(&batcher, &values, soon()).await.unwrap().unwrap();
+    batcher.close().await;
+    assert_eq!(*seen.lock().unwrap(), [16, 4]);
+}

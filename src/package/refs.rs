@@ -1,0 +1,121 @@
+//! Where the references of a JSON Schema lead: within its own file, and on to something that is not a reference.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::fault::PackageFault;
+
+/// Finds references that lead out of the file, to nothing, or round in a circle.
+pub(super) fn check(file: &str, document: &Value, faults: &mut Vec<PackageFault>) {
+    let mut found = Vec::new();
+    walk(document, "", &mut found);
+    for (place, target) in found {
+        let fault = |found: String, expected: &str, mend: String| {
+            PackageFault::new(file, place.clone(), found, expected, mend)
+        };
+        let Some(fragment) = target.strip_prefix('#') else {
+            faults.push(fault(
+                format!("{target:?}"),
+                "a reference within this file, such as \"#/$defs/party\"",
+                "copy what it refers to into `$defs` of this file: nothing is fetched".into(),
+            ));
+            continue;
+        };
+        if !fragment.is_empty() && !fragment.starts_with('/') {
+            continue; // An anchor: the compiler looks it up.
+        }
+        if document.pointer(&decoded(fragment)).is_none() {
+            faults.push(fault(
+                format!("{target:?}"),
+                "a reference to something in this file",
+                format!("add it at {fragment:?}, or mend the reference"),
+            ));
+        } else if circles(document, fragment) {
+            faults.push(fault(
+                format!("{target:?}, which leads back to itself"),
+                "a reference that ends at a schema",
+                "let one of the schemas on the way say what it is".into(),
+            ));
+        }
+    }
+}
+
+/// Whether following the references that stand directly at each other's ends never ends.
+fn circles(document: &Value, fragment: &str) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut next = vec![decoded(fragment)];
+    while let Some(pointer) = next.pop() {
+        if !seen.insert(pointer.clone()) {
+            return true;
+        }
+        let target = document.pointer(&pointer).and_then(|at| at.get("$ref"));
+        let fragment = target
+            .and_then(Value::as_str)
+            .and_then(|t| t.strip_prefix('#'));
+        next.extend(fragment.map(decoded));
+    }
+    false
+}
+
+fn walk(schema: &Value, place: &str, found: &mut Vec<(String, String)>) {
+    match schema {
+        Value::Object(keywords) => {
+            for (keyword, value) in keywords {
+                let place = join(place, keyword);
+                match (keyword.as_str(), value) {
+                    ("$ref" | "$dynamicRef", Value::String(target)) => {
+                        found.push((place, target.clone()));
+                    }
+                    // Data, not schemas.
+                    ("enum" | "const" | "default" | "examples", _) => {}
+                    // Names, then schemas.
+                    (
+                        "properties" | "patternProperties" | "dependentSchemas" | "$defs"
+                        | "definitions",
+                        Value::Object(named),
+                    ) => {
+                        for (name, schema) in named {
+                            walk(schema, &join(&place, name), found);
+                        }
+                    }
+                    (_, value) => walk(value, &place, found),
+                }
+            }
+        }
+        Value::Array(schemas) => {
+            for (i, schema) in schemas.iter().enumerate() {
+                walk(schema, &format!("{place}/{i}"), found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn join(place: &str, token: &str) -> String {
+    format!("{place}/{}", token.replace('~', "~0").replace('/', "~1"))
+}
+
+/// A URI fragment without its percent-encoding.
+fn decoded(fragment: &str) -> String {
+    let bytes = fragment.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes.iter().copied();
+    while let Some(byte) = rest.next() {
+        let pair: Vec<u8> = match byte {
+            b'%' => rest.clone().take(2).collect(),
+            _ => Vec::new(),
+        };
+        let code = std::str::from_utf8(&pair)
+            .ok()
+            .filter(|pair| pair.len() == 2);
+        match code.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            Some(code) => {
+                out.push(code);
+                rest.nth(1);
+            }
+            None => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

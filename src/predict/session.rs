@@ -1,0 +1,197 @@
+//! One model, opened and ready to run.
+
+use std::path::{Path, PathBuf};
+
+use ort::{
+    ErrorCode,
+    logging::LogLevel,
+    session::{
+        HasSelectedOutputs, OutputSelector, RunOptions,
+        builder::{GraphOptimizationLevel, SessionBuilder},
+    },
+};
+
+use super::{
+    Library,
+    buffers::Buffers,
+    outputs::{self, Share},
+    signature::{self, Width},
+};
+use crate::{
+    fault::Fault,
+    message::rejection::Stage,
+    tensor::{Outputs, Row, Signature},
+};
+
+/// What to open, and for what.
+#[derive(Clone, Debug)]
+pub struct SessionSpec {
+    /// The ONNX file. External data is found beside it.
+    pub model: PathBuf,
+    /// Intra-op threads: how many cores one run uses.
+    pub threads: usize,
+    /// Most rows of a batch; at least 1.
+    pub max_size: usize,
+    /// Names of the outputs to fetch; empty for all. ONNX Runtime skips what only the others need.
+    pub outputs: Vec<String>,
+}
+
+/// A model that runs batches. Owned by one OS thread; see [`super::SessionThread`].
+pub struct Session {
+    model: ort::session::Session,
+    options: RunOptions<HasSelectedOutputs>,
+    signature: Signature,
+    width: Width,
+    max_size: usize,
+    buffers: Buffers,
+}
+
+/// The inputs and outputs of the model at `path`, all of them.
+///
+/// # Errors
+/// The file is not a model that ONNX Runtime can open, or an input or output has a type that no
+/// package can use; says which and how to mend it.
+pub fn inspect(library: &Library, path: &Path) -> Result<Signature, Fault> {
+    let model = open(library, path, 1, GraphOptimizationLevel::Disable)?;
+    let signature = signature::read(&model, &[])?;
+    signature::width(&signature.inputs)?;
+    Ok(signature)
+}
+
+fn open(
+    library: &Library,
+    path: &Path,
+    threads: usize,
+    level: GraphOptimizationLevel,
+) -> Result<ort::session::Session, Fault> {
+    let builder = || -> ort::Result<SessionBuilder> {
+        Ok(SessionBuilder::new(library.environment())?
+            .with_log_level(LogLevel::Warning)?
+            .with_optimization_level(level)?
+            .with_memory_pattern(true)?
+            .with_intra_threads(threads.max(1))?
+            .with_inter_threads(1)?
+            // Spinning threads cost other sessions, and the broker's, more than it gains here.
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?)
+    };
+    let open = || builder()?.commit_from_file(path);
+    open().map_err(|fault| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        Fault::model(
+            Stage::Predict,
+            format!(
+                "{file} cannot be opened by ONNX Runtime {}: {fault}",
+                library.version()
+            ),
+        )
+    })
+}
+
+impl Session {
+    /// Opens the model and allocates its buffers.
+    ///
+    /// # Errors
+    /// As [`inspect`], and when an input's row has no fixed shape.
+    pub fn open(library: &Library, spec: &SessionSpec) -> Result<Session, Fault> {
+        let model = open(
+            library,
+            &spec.model,
+            spec.threads,
+            GraphOptimizationLevel::All,
+        )?;
+        let signature = signature::read(&model, &spec.outputs)?;
+        let width = signature::width(&signature.inputs)?;
+        let max_size = spec.max_size.max(1);
+        let buffers = Buffers::new(&signature, width.step(max_size))?;
+        let options = run_options(&signature)
+            .map_err(|fault| Fault::internal(Stage::Predict, fault.to_string()))?;
+        Ok(Session {
+            model,
+            options,
+            signature,
+            width,
+            max_size,
+            buffers,
+        })
+    }
+
+    /// The model's inputs, and those of its outputs that are fetched.
+    #[must_use]
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Runs 1 to `max_size` rows and gives every output's rows in the same order.
+    ///
+    /// A model exported for a fixed number of rows runs as often as it must; short runs are padded.
+    /// Whether the numbers are finite is not looked at here: that is the decision's, row by row.
+    ///
+    /// # Errors
+    /// A model fault when the run fails or an output has another number of rows than was run.
+    pub fn run(&mut self, rows: &[&Row]) -> Result<Outputs, Fault> {
+        if rows.is_empty() || rows.len() > self.max_size {
+            let (found, most) = (rows.len(), self.max_size);
+            let detail = format!("a batch of {found} rows; expected 1 to {most}");
+            return Err(Fault::internal(Stage::Predict, detail));
+        }
+        let mut outputs: Vec<_> = self.signature.outputs.iter().map(outputs::empty).collect();
+        for some in rows.chunks(self.width.step(self.max_size)) {
+            let width = match self.width {
+                Width::Any => some.len(),
+                Width::Just(width) => width,
+                Width::Scalar => 1,
+            };
+            let share = Share {
+                ran: (self.width != Width::Scalar).then_some(width),
+                rows: some.len(),
+                batch: rows.len(),
+            };
+            let inputs = self.buffers.assemble(some, width)?;
+            let given = self
+                .model
+                .run_with_options(inputs.as_slice(), &self.options)
+                .map_err(|fault| run_fault(&fault))?;
+            for (output, value) in outputs.iter_mut().zip(given.values()) {
+                outputs::append(output, &value, share)?;
+            }
+        }
+        Ok(Outputs {
+            rows: rows.len(),
+            outputs,
+        })
+    }
+}
+
+impl Width {
+    /// Most rows of one run.
+    fn step(self, max_size: usize) -> usize {
+        match self {
+            Width::Any => max_size,
+            Width::Just(width) => width,
+            Width::Scalar => 1,
+        }
+    }
+}
+
+fn run_options(signature: &Signature) -> ort::Result<RunOptions<HasSelectedOutputs>> {
+    let fetched = signature.outputs.iter();
+    let selector = fetched.fold(OutputSelector::no_default(), |s, port| s.with(&port.name));
+    let mut options = RunOptions::new()?.with_outputs(selector);
+    // A failing kernel's message quotes the values it failed on. What may be told of it is in the fault.
+    options.set_log_level(LogLevel::Fatal)?;
+    Ok(options)
+}
+
+/// What an operator may read of a failed run: which node failed, not on which value.
+fn run_fault(fault: &ort::Error) -> Fault {
+    const VALUES_FROM: &str = "Status Message:";
+    let (code, message) = (fault.code(), fault.message());
+    let detail = match message.split_once(VALUES_FROM) {
+        Some((place, _)) => format!("{code:?}: {}", place.trim()),
+        // The checks ahead of the run, which compare shapes and types only.
+        None if code == ErrorCode::InvalidArgument => format!("{code:?}: {message}"),
+        None => format!("{code:?}"),
+    };
+    Fault::model(Stage::Predict, format!("the run failed: {detail}"))
+}

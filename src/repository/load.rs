@@ -1,0 +1,76 @@
+//! A folder becomes a live version, or a list of everything that is wrong with it.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    batcher::{BatchObservation, Batcher, PolicyConfig},
+    fault::Fault,
+    package::{Package, PackageFault},
+    predict::{Library, SessionSpec, SessionThread, inspect},
+    telemetry::metrics,
+};
+
+use super::Live;
+
+/// Reads the package in `dir`, opens its sessions, and runs its golden examples on one of them.
+///
+/// # Errors
+/// Everything that is wrong with it, as far as one fault does not hide another.
+pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFault>> {
+    let files = Package::read(dir)?;
+    let model = files.model();
+    let signature = inspect(library, &model).map_err(|fault| vec![files.model_fault(&fault)])?;
+    let package = Arc::new(files.bind(&signature)?);
+    let spec = SessionSpec {
+        model,
+        threads: package.sessions().threads,
+        max_size: package.batch().max_size,
+        outputs: package
+            .decision()
+            .outputs()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+    };
+    let open = |_| SessionThread::spawn(library, package.name(), spec.clone());
+    let sessions = (0..package.sessions().count)
+        .map(open)
+        .collect::<Result<Vec<_>, _>>();
+    let sessions = sessions.map_err(|fault| vec![broken(&package.manifest().model, &fault)])?;
+
+    let mut policy = PolicyConfig {
+        max_size: package.batch().max_size,
+        max_delay: package.batch().max_delay(),
+        queue_limit: package.batch().queue_limit,
+    };
+    let mut warnings = Vec::new();
+    if let Some(session) = sessions.first() {
+        let rehearsed = Arc::clone(&package);
+        let verdict = session
+            .call(move |session| rehearsed.rehearse(|rows| session.run(rows)))
+            .map_err(|fault| vec![broken(&package.manifest().model, &fault)])??;
+        if let Some(sensitive) = verdict {
+            policy.max_size = 1;
+            warnings.push(sensitive.to_string());
+        }
+    }
+    let name = package.name().to_owned();
+    let observer = move |observed: BatchObservation| metrics::batch(&name, observed.rows);
+    let batcher = Batcher::start(policy, sessions, observer);
+    Ok(Live {
+        package,
+        batcher,
+        warnings,
+    })
+}
+
+/// A model that ONNX Runtime does not open or run.
+fn broken(file: &str, fault: &Fault) -> PackageFault {
+    PackageFault::new(
+        file,
+        "",
+        fault.detail.clone(),
+        "a model that ONNX Runtime opens and runs",
+        "export it again, and try it with the onnxruntime package for Python",
+    )
+}
