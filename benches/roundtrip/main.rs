@@ -85,8 +85,8 @@ async fn bench(options: &Options) -> Result<()> {
     std::fs::create_dir_all(&folder)?;
     let machine = report::machine();
     // Held until the end: the node stops with it.
-    let (url, _node) = if let Some(url) = &options.amqp_url {
-        (url.clone(), None)
+    let (url, _node) = if let Ok(url) = std::env::var("AMQP_URL") {
+        (url, None)
     } else {
         let node = tokio::task::spawn_blocking(Node::start).await?;
         (node.url(), Some(node))
@@ -118,5 +118,5 @@ async fn memory(options: &Options, site: &Site, inferq: &Subject) -> Result<()> 
         "{subject}: {} KiB after {first} requests, {} KiB after {}: × {:.3}",
         growth.after_first.rss_kib, growth.after_all.rss_kib, growth.requests, growth.ratio
     );
-    report::write(site, &json!({ "memory": growth }))
+    report::write(site, "memory", &json!(growth))
 }

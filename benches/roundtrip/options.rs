@@ -7,13 +7,10 @@ use std::fmt;
 /// Round trips per second through inferq, as a share of what a bare echo worker reaches.
 ///
 /// Prefills a quorum queue, starts the worker, and counts from the first to the last reply.
-/// Writes target/bench/results.json.
+/// Starts a private node, or uses the broker at `AMQP_URL`. Writes target/bench/results.json.
 #[derive(Parser)]
 #[command(name = "roundtrip")]
 pub struct Options {
-    /// A broker to use; without it, a private node is started and stopped
-    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
-    pub amqp_url: Option<String>,
     /// Requests in a run (with --rss: up to the first mark) [default: 50000, with --rss 100000]
     #[arg(long)]
     pub requests: Option<u64>,

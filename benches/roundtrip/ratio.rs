@@ -48,7 +48,7 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
         "pairs": pairs,
         "summary": summary,
     });
-    report::write(site, &results)?;
+    report::write(site, "round_trips", &results)?;
     if let (Some(wanted), Some(ratio)) = (options.at_least, ratio) {
         let median = ratio.median;
         ensure!(

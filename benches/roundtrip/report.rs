@@ -3,7 +3,7 @@
 use crate::trial::{Figures, Site};
 use anyhow::Result;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fs;
 
 /// Middle, lowest and highest.
@@ -63,10 +63,14 @@ pub fn machine() -> Value {
     })
 }
 
-pub fn write(site: &Site, results: &Value) -> Result<()> {
+/// Writes one section of the results and leaves the others as they are.
+pub fn write(site: &Site, section: &str, results: &Value) -> Result<()> {
     let file = site.folder.join("results.json");
+    let old = fs::read(&file).unwrap_or_default();
+    let mut sections: Map<String, Value> = serde_json::from_slice(&old).unwrap_or_default();
     let all = json!({ "machine": site.machine, "results": results });
-    fs::write(&file, serde_json::to_vec_pretty(&all)?)?;
+    sections.insert(section.to_owned(), all);
+    fs::write(&file, serde_json::to_vec_pretty(&sections)?)?;
     println!("\nwritten to {}", file.display());
     Ok(())
 }
