@@ -16,7 +16,7 @@ const CTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 const BOOT: Duration = Duration::from_secs(120);
 
 /// A RabbitMQ node.
-pub struct Node {
+pub(crate) struct Node {
     name: String,
     home: PathBuf,
     port: u16,
@@ -28,13 +28,14 @@ pub struct Node {
 
 impl Node {
     /// Starts a node and waits until it serves.
-    pub fn start() -> Node {
+    pub(crate) fn start() -> Node {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         assert!(
             Path::new(SERVER).exists(),
             "these tests need RabbitMQ: apt-get install rabbitmq-server"
         );
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        sweep();
         let name = format!("it-{}-{number}", std::process::id());
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
         std::fs::create_dir_all(&home).unwrap();
@@ -50,23 +51,23 @@ impl Node {
     }
 
     /// The node that tests share which leave it as it is.
-    pub fn shared() -> &'static Node {
+    pub(crate) fn shared() -> &'static Node {
         static NODE: OnceLock<Node> = OnceLock::new();
         NODE.get_or_init(Node::start)
     }
 
     /// The node's AMQP URL.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
     /// Where it listens.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Kills it as a power cut would; what it has is kept.
-    pub fn kill9(&self) {
+    pub(crate) fn kill9(&self) {
         if let Some(mut shell) = self.shell.lock().unwrap().take() {
             drop(shell.stdin.take());
             shell.wait().unwrap();
@@ -74,7 +75,7 @@ impl Node {
     }
 
     /// Starts it again with what it had, and waits until it serves.
-    pub fn restart(&self) {
+    pub(crate) fn restart(&self) {
         self.kill9();
         let mut shell = self
             .command("sh")
@@ -95,16 +96,17 @@ impl Node {
     }
 
     /// `rabbitmqctl`; its output.
-    pub fn ctl(&self, args: &[&str]) -> String {
-        let output = self.command(CTL).args(["-q", "-n", &self.name]).args(args);
-        let output = output.output().unwrap();
+    pub(crate) fn ctl(&self, args: &[&str]) -> String {
+        let mut command = self.command(CTL);
+        command.args(["-q", "-n", &self.name]).args(args);
+        let output = command.output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "rabbitmqctl {args:?}: {error}");
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// Stops it or lets it go on, all its processes at once: `STOP`, `CONT`.
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let shell = self.shell.lock().unwrap();
         let group = format!("-{}", shell.as_ref().unwrap().id());
         let sent = Command::new("kill")
@@ -148,8 +150,22 @@ impl Drop for Node {
     }
 }
 
+/// Removes what nodes of ended processes left: one that is killed with its process cannot tidy up.
+fn sweep() {
+    let entries = std::fs::read_dir(env!("CARGO_TARGET_TMPDIR")).into_iter();
+    for entry in entries.flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let owner = name
+            .strip_prefix("it-")
+            .and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A port that nobody listens on.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

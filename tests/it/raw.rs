@@ -5,11 +5,11 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// A connection with channel 1 open.
-pub struct RawConnection(TcpStream);
+pub(crate) struct RawConnection(TcpStream);
 
 impl RawConnection {
     /// Connects as guest to the default virtual host.
-    pub fn open(port: u16) -> io::Result<RawConnection> {
+    pub(crate) fn open(port: u16) -> io::Result<RawConnection> {
         let socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_read_timeout(Some(Duration::from_secs(20)))?;
         let mut raw = RawConnection(socket);
@@ -23,8 +23,8 @@ impl RawConnection {
         ];
         raw.method(0, 10, 11, &start_ok.concat())?;
         raw.expect(10, 30)?;
-        // any channels, frames of 128 KiB, no heartbeat
-        raw.method(0, 10, 31, &[0, 0, 0, 2, 0, 0, 0, 0])?;
+        // 16 channels, frames of 128 KiB, no heartbeat
+        raw.method(0, 10, 31, &[0, 16, 0, 2, 0, 0, 0, 0])?;
         raw.method(0, 10, 40, &[short(b"/"), vec![0, 0]].concat())?;
         raw.expect(10, 41)?;
         raw.method(1, 20, 10, &[0])?;
@@ -33,7 +33,7 @@ impl RawConnection {
     }
 
     /// Publishes with the given property list (flags first).
-    pub fn publish(
+    pub(crate) fn publish(
         &mut self,
         exchange: &[u8],
         key: &[u8],
@@ -50,7 +50,7 @@ impl RawConnection {
     }
 
     /// Waits until the broker has taken all that was published.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         self.method(
             1,
             20,
@@ -97,14 +97,14 @@ impl RawConnection {
 }
 
 /// A short string.
-pub fn short(text: &[u8]) -> Vec<u8> {
+pub(crate) fn short(text: &[u8]) -> Vec<u8> {
     let mut bytes = vec![u8::try_from(text.len()).unwrap()];
     bytes.extend(text);
     bytes
 }
 
 /// A long string, or the frame of a table or an array.
-pub fn long(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn long(bytes: &[u8]) -> Vec<u8> {
     let mut long = u32::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
     long.extend(bytes);
     long

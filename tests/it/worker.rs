@@ -14,15 +14,15 @@ use std::{
 use crate::node::{Node, free_port};
 
 /// No test waits longer for a worker to start, to stop, or to become what it should.
-pub const BOUND: Duration = Duration::from_secs(60);
+pub(crate) const BOUND: Duration = Duration::from_secs(60);
 
 /// The sample packages.
-pub fn samples() -> PathBuf {
+pub(crate) fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("compose/packages")
 }
 
 /// A virtual host of its own on the shared node: workers share `inferq.unknown` and `inferq.died`.
-pub fn vhost() -> String {
+pub(crate) fn vhost() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("worker-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let node = Node::shared();
@@ -32,7 +32,7 @@ pub fn vhost() -> String {
 }
 
 /// A running worker; killed when dropped.
-pub struct Worker {
+pub(crate) struct Worker {
     child: Child,
     admin: u16,
     log: PathBuf,
@@ -40,14 +40,14 @@ pub struct Worker {
 
 impl Worker {
     /// Starts a worker and waits until it is ready.
-    pub fn start(url: &str, repository: &Path) -> Worker {
+    pub(crate) fn start(url: &str, repository: &Path) -> Worker {
         let worker = Worker::spawn(url, repository, &[]);
         worker.await_ready();
         worker
     }
 
     /// Starts a worker with more environment, and does not wait.
-    pub fn spawn(url: &str, repository: &Path, environment: &[(&str, &str)]) -> Worker {
+    pub(crate) fn spawn(url: &str, repository: &Path, environment: &[(&str, &str)]) -> Worker {
         let admin = free_port();
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("worker-{admin}.log"));
         let child = Command::new(env!("CARGO_BIN_EXE_inferq"))
@@ -63,14 +63,14 @@ impl Worker {
     }
 
     /// Waits until `/readyz` says so.
-    pub fn await_ready(&self) {
+    pub(crate) fn await_ready(&self) {
         self.await_that("ready", |worker| {
             worker.get("/readyz").is_some_and(|(code, _)| code == 200)
         });
     }
 
     /// Waits until something holds.
-    pub fn await_that(&self, what: &str, holds: impl Fn(&Worker) -> bool) {
+    pub(crate) fn await_that(&self, what: &str, holds: impl Fn(&Worker) -> bool) {
         let start = Instant::now();
         while !holds(self) {
             assert!(
@@ -83,7 +83,7 @@ impl Worker {
     }
 
     /// Status code and body of a page of the admin address; `None` while nobody listens.
-    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+    pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
         stream.set_read_timeout(Some(BOUND)).ok()?;
         write!(
@@ -98,12 +98,12 @@ impl Worker {
     }
 
     /// `/status`.
-    pub fn status(&self) -> serde_json::Value {
+    pub(crate) fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.get("/status").expect("a worker that listens").1).unwrap()
     }
 
     /// The value of a metric's line that starts with `name`, 0 when there is none.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics").expect("a worker that listens");
         let mut values = text.lines().filter(|line| line.starts_with(name));
         values.next().map_or(0.0, |line| {
@@ -112,7 +112,7 @@ impl Worker {
     }
 
     /// Sends a signal by name: `TERM`, `KILL`, `STOP` …
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(
             Command::new("kill")
@@ -124,7 +124,7 @@ impl Worker {
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -140,12 +140,12 @@ impl Worker {
     }
 
     /// Its process id.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// What it logged.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }

@@ -56,12 +56,14 @@ async fn credit_grows_to_its_most_and_draining_under_load_redelivers_nothing() {
             }
         }
     }
-    let draining = handle.drain();
-    tokio::pin!(draining);
-    loop {
-        tokio::select! {
-            () = &mut draining => break,
-            Some(delivery) = deliveries.recv() => delivery.receipt.ack(),
+    {
+        let draining = handle.drain();
+        tokio::pin!(draining);
+        loop {
+            tokio::select! {
+                () = &mut draining => break,
+                Some(delivery) = deliveries.recv() => delivery.receipt.ack(),
+            }
         }
     }
     assert_eq!(handle.health().credit, 0);
@@ -143,7 +145,7 @@ async fn suspects_run_alone_and_their_neighbours_suffer_nothing() {
         if in_hand.len() >= 10 || deliveries.is_empty() {
             for delivery in in_hand.drain(..) {
                 // each fiftieth fails until it is a suspect
-                if number(&delivery) % 50 == 0 {
+                if number(&delivery).is_multiple_of(50) {
                     delivery.receipt.reject();
                 } else {
                     assert!(!delivery.redelivered, "an innocent was given back");
