@@ -1,0 +1,327 @@
+//! The recorder, and handles on the metrics: looked up once for a package, not once for a request.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError, RwLock},
+    thread,
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge, Histogram, Label};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::telemetry::names::{self, Kind, Metric, STAGES};
+
+/// Samples of histograms are kept raw until they are folded into buckets: some 80 000 of them at 10 000 requests/s.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// Why there are no metrics.
+#[derive(Debug, thiserror::Error)]
+pub enum RecorderFault {
+    /// The program that embeds inferq has its own recorder; inferq's metrics are there then.
+    #[error("cannot install the metrics recorder")]
+    Recorder(#[from] BuildError),
+    /// The thread that folds histograms could not be started.
+    #[error("cannot start the thread that keeps the metrics")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Installs the Prometheus recorder for this process; called again, gives the same one.
+///
+/// Handles made before it stay without effect: install it before anything else starts.
+///
+/// # Errors
+/// The process has another recorder, or no thread can be started.
+pub fn install_recorder() -> Result<PrometheusHandle, RecorderFault> {
+    static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*installed {
+        return Ok(handle.clone());
+    }
+    let handle = builder()?.install_recorder()?;
+    *installed = Some(handle.clone());
+    names::ALL.iter().for_each(describe);
+    let upkeep = handle.clone();
+    thread::Builder::new()
+        .name("metrics".to_owned())
+        .spawn(move || {
+            loop {
+                thread::sleep(UPKEEP);
+                upkeep.run_upkeep();
+            }
+        })
+        .map_err(RecorderFault::Thread)?;
+    Ok(handle)
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for metric in names::ALL {
+        if let Kind::Histogram(buckets) = metric.kind {
+            let name = Matcher::Full(metric.name.to_owned());
+            builder = builder.set_buckets_for_metric(name, buckets)?;
+        }
+    }
+    Ok(builder)
+}
+
+fn describe(metric: &Metric) {
+    let (name, unit, help) = (metric.name, metric.unit, metric.help);
+    match metric.kind {
+        Kind::Counter => metrics::describe_counter!(name, unit, help),
+        Kind::Gauge => metrics::describe_gauge!(name, unit, help),
+        Kind::Histogram(_) => metrics::describe_histogram!(name, unit, help),
+    }
+}
+
+/// A metric's labels with these values, in the order of [`Metric::labels`].
+fn labels(metric: &Metric, values: &[&str]) -> Vec<Label> {
+    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
+    let pairs = metric.labels.iter().zip(values);
+    pairs
+        .map(|(name, value)| Label::new(*name, (*value).to_owned()))
+        .collect()
+}
+
+fn counter(metric: &Metric, values: &[&str]) -> Counter {
+    metrics::counter!(metric.name, labels(metric, values))
+}
+
+fn gauge(metric: &Metric, values: &[&str]) -> Gauge {
+    metrics::gauge!(metric.name, labels(metric, values))
+}
+
+fn histogram(metric: &Metric, values: &[&str]) -> Histogram {
+    metrics::histogram!(metric.name, labels(metric, values))
+}
+
+/// The metrics of one package. Cheap to use, not to make: share one for as long as the package is served.
+pub struct PackageMetrics {
+    package: String,
+    /// Requests received.
+    pub requests: Counter,
+    /// Requests answered with an outcome.
+    pub outcomes: Counter,
+    /// Deliveries that the broker had delivered before.
+    pub redelivered: Counter,
+    /// Replies whose `reply_to` names no queue.
+    pub replies_unroutable: Counter,
+    in_flight: Gauge,
+    oldest_unsettled: Gauge,
+    batch_rows: Histogram,
+    queue_wait: Histogram,
+    stages: [Histogram; STAGES.len()],
+    rejections: Family,
+    faults: Family,
+    dead_letters: Family,
+}
+
+impl PackageMetrics {
+    /// Looks up the metrics of `package`, so that they stand at zero before the first request.
+    #[must_use]
+    pub fn new(package: &str) -> Self {
+        let own = &[package];
+        PackageMetrics {
+            package: package.to_owned(),
+            requests: counter(&names::REQUESTS, own),
+            outcomes: counter(&names::OUTCOMES, own),
+            redelivered: counter(&names::REDELIVERED, own),
+            replies_unroutable: counter(&names::REPLIES_UNROUTABLE, own),
+            in_flight: gauge(&names::IN_FLIGHT, own),
+            oldest_unsettled: gauge(&names::OLDEST_UNSETTLED_SECONDS, own),
+            batch_rows: histogram(&names::BATCH_ROWS, own),
+            queue_wait: histogram(&names::QUEUE_WAIT_SECONDS, own),
+            stages: STAGES.map(|stage| histogram(&names::STAGE_SECONDS, &[package, stage])),
+            rejections: Family::default(),
+            faults: Family::default(),
+            dead_letters: Family::default(),
+        }
+    }
+
+    /// A rejection with this code, said by this stage.
+    pub fn rejected(&self, code: &str, stage: &str) {
+        self.rejections.increment(code, stage, || {
+            counter(&names::REJECTIONS, &[&self.package, code, stage])
+        });
+    }
+
+    /// A fault of this kind at this stage.
+    pub fn faulted(&self, kind: &str, stage: &str) {
+        self.faults.increment(kind, stage, || {
+            counter(&names::FAULTS, &[&self.package, kind, stage])
+        });
+    }
+
+    /// A copy to the dead letters.
+    pub fn dead_lettered(&self, reason: &str) {
+        self.dead_letters.increment(reason, "", || {
+            counter(&names::DEAD_LETTERS, &[&self.package, reason])
+        });
+    }
+
+    /// A request spent this long in one of [`STAGES`]; other names are not measured.
+    pub fn stage(&self, stage: &str, spent: Duration) {
+        let named = STAGES.iter().zip(&self.stages);
+        if let Some((_, histogram)) = named.into_iter().find(|(name, _)| **name == stage) {
+            histogram.record(spent);
+        }
+    }
+
+    /// A request's rows waited this long, and ran in a batch of so many rows.
+    pub fn ran(&self, waited: Duration, batch_rows: usize) {
+        self.queue_wait.record(waited);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "batches are far smaller than 2^52"
+        )]
+        self.batch_rows.record(batch_rows as f64);
+    }
+
+    /// A request is in hand until the guard is dropped.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.increment(1.0);
+        InFlight(self.in_flight.clone())
+    }
+
+    /// The age of the oldest unsettled delivery; zero where there is none.
+    pub fn oldest_unsettled(&self, age: Duration) {
+        self.oldest_unsettled.set(age);
+    }
+
+    /// Whether this version of the package, with this digest, is live.
+    pub fn model_loaded(&self, version: &str, digest: &str, live: bool) {
+        gauge(&names::MODEL_LOADED, &[&self.package, version, digest]).set(if live {
+            1.0
+        } else {
+            0.0
+        });
+    }
+}
+
+/// Counts one request as in flight for as long as it lives.
+#[must_use = "the request counts as settled once this is dropped"]
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// The metrics of the connections to the broker.
+pub struct BrokerMetrics {
+    /// Messages published and confirmed.
+    pub published: Counter,
+    /// Times the consuming connection was made anew.
+    pub consuming_reconnects: Counter,
+    /// Times the publishing connection was made anew.
+    pub publishing_reconnects: Counter,
+}
+
+impl BrokerMetrics {
+    /// Looks them up.
+    #[must_use]
+    pub fn new() -> Self {
+        BrokerMetrics {
+            published: counter(&names::PUBLISHED, &[]),
+            consuming_reconnects: counter(&names::RECONNECTS, &["consuming"]),
+            publishing_reconnects: counter(&names::RECONNECTS, &["publishing"]),
+        }
+    }
+}
+
+impl Default for BrokerMetrics {
+    fn default() -> Self {
+        BrokerMetrics::new()
+    }
+}
+
+/// Counters of one metric by two labels whose values appear as they occur: a handful.
+#[derive(Default)]
+struct Family(RwLock<HashMap<String, HashMap<String, Counter>>>);
+
+impl Family {
+    fn increment(&self, first: &str, second: &str, make: impl FnOnce() -> Counter) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = known.get(first).and_then(|inner| inner.get(second)) {
+            return counter.increment(1);
+        }
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let inner = known.entry(first.to_owned()).or_default();
+        inner
+            .entry(second.to_owned())
+            .or_insert_with(make)
+            .increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(run: impl FnOnce()) -> String {
+        let recorder = builder().unwrap().build_recorder();
+        metrics::with_local_recorder(&recorder, run);
+        recorder.handle().render()
+    }
+
+    #[test]
+    fn every_series_of_a_package_stands_at_zero_before_the_first_request() {
+        let text = rendered(|| drop(PackageMetrics::new("digits")));
+        assert!(text.contains("inferq_requests_total{package=\"digits\"} 0"));
+        assert!(text.contains("inferq_in_flight{package=\"digits\"} 0"));
+        assert!(text.contains(
+            "inferq_stage_seconds_bucket{package=\"digits\",stage=\"decode\",le=\"0.00001\"} 0"
+        ));
+    }
+
+    #[test]
+    fn what_happens_is_counted_under_its_labels() {
+        let text = rendered(|| {
+            let package = PackageMetrics::new("digits");
+            package.rejected("package:blank_image", "represent");
+            package.rejected("package:blank_image", "represent");
+            package.rejected("invalid_request", "validate");
+            package.faulted("model", "predict");
+            package.dead_lettered("poison");
+            package.stage("decode", Duration::from_micros(20));
+            package.stage("no such stage", Duration::ZERO);
+            package.ran(Duration::from_millis(2), 32);
+            package.model_loaded("1.0.0", "abc", true);
+            package.oldest_unsettled(Duration::from_millis(1500));
+            let first = package.in_flight();
+            let second = package.in_flight();
+            drop(first);
+            std::mem::forget(second);
+            BrokerMetrics::new().consuming_reconnects.increment(1);
+        });
+        for line in [
+            "inferq_rejections_total{package=\"digits\",code=\"package:blank_image\",stage=\"represent\"} 2",
+            "inferq_rejections_total{package=\"digits\",code=\"invalid_request\",stage=\"validate\"} 1",
+            "inferq_faults_total{package=\"digits\",kind=\"model\",stage=\"predict\"} 1",
+            "inferq_dead_letters_total{package=\"digits\",reason=\"poison\"} 1",
+            "inferq_stage_seconds_bucket{package=\"digits\",stage=\"decode\",le=\"0.00005\"} 1",
+            "inferq_batch_rows_bucket{package=\"digits\",le=\"16\"} 0",
+            "inferq_batch_rows_bucket{package=\"digits\",le=\"32\"} 1",
+            "inferq_queue_wait_seconds_count{package=\"digits\"} 1",
+            "inferq_model_loaded{package=\"digits\",version=\"1.0.0\",digest=\"abc\"} 1",
+            "inferq_oldest_unsettled_seconds{package=\"digits\"} 1.5",
+            "inferq_in_flight{package=\"digits\"} 1",
+            "inferq_reconnects_total{connection=\"consuming\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        assert!(!text.contains("no such stage"));
+    }
+
+    #[test]
+    fn the_recorder_is_installed_once_and_describes_every_metric() {
+        let handle = install_recorder().unwrap();
+        drop(PackageMetrics::new("described"));
+        drop(BrokerMetrics::new());
+        let text = install_recorder().unwrap().render();
+        assert!(text.contains("# HELP inferq_requests_total"), "{text}");
+        assert!(handle.render().contains("package=\"described\""));
+    }
+}
