@@ -3,6 +3,7 @@
 //! Every path ends in one of two ways: something the broker confirmed (a reply, a retry, a dead letter)
 //! and then an ack; or, when nothing could be confirmed, no ack, and the broker delivers again.
 
+mod config;
 mod head;
 mod verdict;
 
@@ -13,8 +14,6 @@ use std::{
 };
 
 use futures::FutureExt;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -31,33 +30,9 @@ use crate::{
     telemetry::metrics,
 };
 
+pub use config::{Config, ConfigFault};
 use head::{attempts, head};
 use verdict::{Burial, Letter, Verdict};
-
-/// How deliveries are settled.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Tries of a request whose fault may pass, the first included.
-    pub attempts: u32,
-    /// Milliseconds between two tries.
-    pub retry_delay_ms: u64,
-    /// A message delivered this often has killed workers: it is answered `model_fault` without being run.
-    pub poison_deliveries: u64,
-    /// Seconds that a drain may take before what is left is given back.
-    pub drain_timeout_s: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            attempts: 2,
-            retry_delay_ms: 1_000,
-            poison_deliveries: 4,
-            drain_timeout_s: 25,
-        }
-    }
-}
 
 /// Which of inferq's queues a delivery came from.
 #[derive(Clone, Debug)]

@@ -83,10 +83,16 @@ impl Reply {
     }
 }
 
+/// Every [`Code`], as a pattern.
+const CODES: &str = "^(malformed_message|unsupported_media_type|request_too_large|unknown_package|unknown_version|\
+    invalid_request|unrepresentable|package:.+|deadline_exceeded|overloaded|result_too_large|dependency_fault|\
+    model_fault|internal_fault)$";
+
 /// A rejection as it stands in a reply: RFC 9457 problem details with inferq's members.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `urn:inferq:rejection:<code>`.
+    #[schemars(regex(pattern = r"^urn:inferq:rejection:"))]
     pub r#type: String,
     /// The same for every rejection with this code.
     pub title: String,
@@ -96,8 +102,10 @@ pub struct Problem {
     pub detail: String,
     /// The request's message id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub instance: Option<String>,
-    /// Stable, for machines.
+    /// Stable, for machines. A closed set, but for `package:<code>`, which the package declares.
+    #[schemars(regex(pattern = CODES))]
     pub code: String,
     /// The step that said no.
     pub stage: Stage,
@@ -105,9 +113,11 @@ pub struct Problem {
     pub retryable: bool,
     /// The package that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub package: Option<String>,
     /// The version that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub version: Option<String>,
     /// The places at fault, where there are such.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -5,4 +5,5 @@ mod engine;
 mod layering;
 mod node;
 mod raw;
+mod schemas;
 mod worker;
