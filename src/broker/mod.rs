@@ -165,6 +165,15 @@ impl Broker {
         }
     }
 
+    /// Declares the whole topology, whatever the mode: what workers in passive mode will look for.
+    ///
+    /// # Errors
+    /// What differs or is refused, and how to mend it.
+    pub async fn declare(&self, topology: &Topology) -> Result<(), TopologyFault> {
+        let plan = topology.whole_plan();
+        self.walk(&plan, TopologyMode::Declare).await
+    }
+
     async fn walk(&self, plan: &Plan, mode: TopologyMode) -> Result<(), TopologyFault> {
         loop {
             let Some(link) = connected(&mut self.publishing.clone()).await else {
