@@ -6,12 +6,23 @@ use std::io::IsTerminal;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter,
+    filter::{LevelFilter, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
 };
 
-/// A log target of the AMQP library that prints whole messages: never let through (requests are private).
-const LEAKY_TARGET: &str = "lapin::returned_messages=off";
+/// Whether events of this origin may hold requests or the broker's password: no filter lets them through. The
+/// AMQP library prints whole frames and URLs below `info`, and messages that come back even as warnings.
+fn leaks(origin: &Metadata<'_>) -> bool {
+    let target = origin.target();
+    let amqp = ["lapin", "amq_protocol"]
+        .iter()
+        .any(|name| target.starts_with(name));
+    target == "lapin::returned_messages" || (amqp && *origin.level() > Level::INFO)
+}
 
 /// Logs.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -19,7 +30,7 @@ const LEAKY_TARGET: &str = "lapin::returned_messages=off";
 pub struct Config {
     /// How a line is written.
     pub log_format: LogFormat,
-    /// What is written, as `level` or `target=level,…`.
+    /// What is written, as `level` or `target=level,…`; whatever it says, no content of any request is.
     pub log_filter: String,
 }
 
@@ -59,7 +70,7 @@ pub struct FilterFault {
 pub fn init_tracing(config: &Config) -> Result<(), FilterFault> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
-        .parse(format!("{},{LEAKY_TARGET}", config.log_filter))
+        .parse(&config.log_filter)
         .map_err(|error| FilterFault {
             found: config.log_filter.clone(),
             reason: error.to_string(),
@@ -68,7 +79,9 @@ pub fn init_tracing(config: &Config) -> Result<(), FilterFault> {
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colours);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(|origin| !leaks(origin)));
     // A second call in one process (tests) keeps the first one's settings.
     let _ = match config.log_format {
         LogFormat::Text => registry.with(layer).try_init(),
