@@ -110,8 +110,8 @@ fn run(cli: Cli) -> Result<(), Failed> {
     match cli.command {
         Command::Serve(args) => serve::run(args, file),
         Command::Check(args) => check::run(&args, file),
-        Command::Score(args) => score::run(args, file),
-        Command::Send(args) => send::run(args, file),
+        Command::Score(args) => score::run(&args, file),
+        Command::Send(args) => send::run(&args, file),
         Command::Topology(args) => topology::run(args, file),
         Command::Config(args) => print::run(&args, file),
         Command::Schema(args) => schema::run(&args),
@@ -126,9 +126,14 @@ fn config(
     Ok(Config::load(file, std::env::vars_os(), flags)?)
 }
 
-/// The event loop that a command runs on.
-fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
-    tokio::runtime::Runtime::new().map_err(|error| {
+/// Runs `work` on an event loop of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
         Failed::Internal(anyhow::Error::new(error).context("cannot start the event loop"))
-    })
+    })?;
+    let done = runtime.block_on(work);
+    // The process ends now, and the loop with it. To end it sooner would take the clock from lapin's I/O thread,
+    // which outlives a connection that failed and panics without one.
+    std::mem::forget(runtime);
+    Ok(done)
 }

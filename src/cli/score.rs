@@ -10,9 +10,8 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::{
-    Failed, config, input,
+    Failed, block_on, config, input,
     output::{self, Progress},
-    runtime,
 };
 use crate::{
     engine::{Engine, Request},
@@ -50,7 +49,7 @@ pub(super) struct Args {
     files: Vec<PathBuf>,
 }
 
-pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
+pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     let config = config(file, &[])?;
     let samples = input::read(&args.files).map_err(Failed::Data)?;
     let library = Library::open(config.runtime.library.as_deref())
@@ -63,7 +62,7 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
     let mut repository = Repository::new(library);
     repository.add(live);
     let engine = Engine::new(repository);
-    runtime()?.block_on(score_all(&engine, &package, samples))
+    block_on(score_all(&engine, &package, samples))?
 }
 
 /// One line a request, in the order given.

@@ -10,9 +10,8 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::{
-    Failed, config, input,
+    Failed, block_on, config, input,
     output::{self, Progress},
-    runtime,
     summary::Summary,
 };
 use crate::{
@@ -94,17 +93,17 @@ impl Reply {
     }
 }
 
-pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
+pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     let config = config(file, &[("broker.url", args.broker_url.clone())])?;
     let samples = input::read(&args.files).map_err(Failed::Data)?;
-    runtime()?.block_on(async {
+    block_on(async {
         let requester = Requester::connect(&config.broker)
             .await
             .map_err(unavailable)?;
-        let done = send_all(&args, &requester, &samples).await;
+        let done = send_all(args, &requester, &samples).await;
         requester.close().await;
         done
-    })
+    })?
 }
 
 fn unavailable(fault: RequesterFault) -> Failed {
@@ -125,11 +124,11 @@ async fn send_all(
     let count = args.count.unwrap_or(samples.len());
     let progress = Progress::of(count);
     let started = Instant::now();
-    let requests = samples.iter().cycle().take(count).enumerate();
+    let requests = (0_u32..).zip(samples.iter().cycle().take(count));
     let mut replies = futures::stream::iter(requests)
         .map(|(at, sample)| async move {
             let due = args.rate.and_then(|rate| {
-                let wait = Duration::try_from_secs_f64(at as f64 / rate).ok()?;
+                let wait = Duration::try_from_secs_f64(f64::from(at) / rate).ok()?;
                 started.checked_add(wait)
             });
             send_one(args, requester, sample, due).await

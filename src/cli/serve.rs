@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Failed, config, runtime};
+use super::{Failed, block_on, config};
 use crate::{
     engine::EngineFault,
     telemetry,
@@ -23,13 +23,13 @@ Examples:
   inferq serve --repository packages --broker-url amqp://guest:guest@127.0.0.1:5672/%2f
   INFERQ__BROKER__URL_FILE=/run/secrets/broker-url inferq serve --admin-addr 0.0.0.0:9090")]
 pub(super) struct Args {
-    /// The broker, as amqp://user:password@host:port/vhost [default: amqp://guest:guest@127.0.0.1:5672/%2f].
+    /// The broker, as amqp://user:password@host:port/vhost [default: guest on 127.0.0.1].
     #[arg(long, value_name = "URL")]
     broker_url: Option<String>,
     /// The folder that holds <name>/<version>/package.toml [default: packages].
     #[arg(long, value_name = "DIR")]
     repository: Option<String>,
-    /// Where /livez, /readyz, /metrics and /status listen; port 0 takes a free one [default: 127.0.0.1:9090].
+    /// Where /livez, /readyz, /metrics and /status listen [default: 127.0.0.1:9090].
     #[arg(long, value_name = "IP:PORT")]
     admin_addr: Option<String>,
 }
@@ -44,16 +44,14 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
         ],
     )?;
     telemetry::init_tracing(&config.telemetry).map_err(|e| Failed::Usage(e.into()))?;
-    runtime()?
-        .block_on(worker::run(config))
-        .map_err(|fault| match fault {
-            WorkerFault::Engine(EngineFault::Library(_))
-            | WorkerFault::Broker(_)
-            | WorkerFault::Topology(_) => Failed::Unavailable(fault.into()),
-            WorkerFault::Engine(EngineFault::Repository(_)) | WorkerFault::Admin { .. } => {
-                Failed::Usage(fault.into())
-            }
-            WorkerFault::NoPackage { .. } => Failed::Data(fault.into()),
-            WorkerFault::Interrupted | WorkerFault::System(_) => Failed::Internal(fault.into()),
-        })
+    block_on(worker::run(config))?.map_err(|fault| match fault {
+        WorkerFault::Engine(EngineFault::Library(_))
+        | WorkerFault::Broker(_)
+        | WorkerFault::Topology(_) => Failed::Unavailable(fault.into()),
+        WorkerFault::Engine(EngineFault::Repository(_)) | WorkerFault::Admin { .. } => {
+            Failed::Usage(fault.into())
+        }
+        WorkerFault::NoPackage { .. } => Failed::Data(fault.into()),
+        WorkerFault::Interrupted | WorkerFault::System(_) => Failed::Internal(fault.into()),
+    })
 }

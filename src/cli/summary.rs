@@ -36,7 +36,8 @@ impl fmt::Display for Summary {
             writeln!(f, "{count:>10}  {kind}")?;
         }
         let seconds = self.took.as_secs_f64();
-        let rate = self.latencies.len() as f64 / seconds.max(1e-9);
+        let replies = u32::try_from(self.latencies.len()).unwrap_or(u32::MAX);
+        let rate = f64::from(replies) / seconds.max(1e-9);
         write!(f, "{rate:>10.0}  replies/s over {seconds:.2} s")?;
         let shares = [
             ("p50", 500),

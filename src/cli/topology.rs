@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use super::{Failed, config, output, runtime};
+use super::{Failed, block_on, config, output};
 use crate::{
     broker::{self, Broker, PackageQueues, Topology},
     message::request::is_package_name,
@@ -73,7 +73,7 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
             let text = serde_json::to_string_pretty(&topology.export(&vhost));
             output::line(text.map_err(|error| Failed::Internal(error.into()))?)
         }
-        What::Declare => runtime()?.block_on(declare(&config.broker, &topology)),
+        What::Declare => block_on(declare(&config.broker, &topology))?,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, a module per floor.
 
 mod broker;
+mod cli;
 mod engine;
 mod layering;
 mod node;
