@@ -31,7 +31,8 @@ test-clients: setup
 	@$(PYTHON) -m unittest discover --start-directory tests/clients
 
 bench: setup-run ## throughput and memory, as ratios to limits measured in the same run
-	cargo bench
+	cargo bench --bench roundtrip -- --at-least 0.7
+	cargo bench --bench roundtrip -- --rss
 
 schemas: ## write schemas/ anew from the Rust types
 	UPDATE_SCHEMAS=1 cargo test --test it schemas::

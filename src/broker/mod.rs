@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod consumer;
 mod credit;
+mod privacy;
 mod properties;
 mod publisher;
 mod receipt;
@@ -21,8 +22,9 @@ mod window;
 pub use config::{Config, ConfigFault, TopologyMode};
 pub use connection::ConnectFault;
 pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth};
+pub use privacy::is_private;
 pub use properties::{Death, Header, HeaderValue, Properties};
-pub use publisher::{Publication, PublishFault, Publisher, RETURNS_LOG_TARGET};
+pub use publisher::{Publication, PublishFault, Publisher};
 pub use receipt::Receipt;
 pub use requester::{Requester, RequesterFault, Response};
 pub use screen::{Blemish, MAX_DEPTH};
@@ -235,9 +237,8 @@ impl Broker {
             mandatory: true,
         };
         let fault = match self.publisher.publish(letter.clone()).await {
-            Err(fault @ PublishFault::Unroutable { .. }) => fault,
-            // no exchange either: nobody has declared anything yet
-            Err(fault @ PublishFault::Refused { .. }) => fault,
+            // refused: there is not even an exchange
+            Err(fault @ (PublishFault::Unroutable { .. } | PublishFault::Refused { .. })) => fault,
             end => return end,
         };
         if self.config.topology == TopologyMode::Passive {

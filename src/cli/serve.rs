@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Failed, block_on, config};
 use crate::{
+    broker,
     engine::EngineFault,
     telemetry,
     worker::{self, WorkerFault},
@@ -43,7 +44,8 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
             ("admin.addr", args.admin_addr),
         ],
     )?;
-    telemetry::init_tracing(&config.telemetry).map_err(|e| Failed::Usage(e.into()))?;
+    telemetry::init_tracing(&config.telemetry, broker::is_private)
+        .map_err(|e| Failed::Usage(e.into()))?;
     block_on(worker::run(config))?.map_err(|fault| match fault {
         WorkerFault::Engine(EngineFault::Library(_))
         | WorkerFault::Broker(_)

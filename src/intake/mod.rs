@@ -34,6 +34,8 @@ pub use config::{Config, ConfigFault};
 use head::{attempts, head};
 use verdict::{Burial, Letter, Verdict};
 
+const A_YEAR_MS: u64 = 365 * 24 * 3_600 * 1_000;
+
 /// Which of inferq's queues a delivery came from.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -253,8 +255,8 @@ impl Intake {
             &delivery.body,
             &takes,
         )?;
-        // A deadline centuries away is as good as none.
-        let left = Duration::from_millis((deadline - now).min(86_400_000));
+        // A deadline years away is as good as none.
+        let left = Duration::from_millis((deadline - now).min(A_YEAR_MS));
         let deadline = Some(Instant::now() + left);
         Ok(Request {
             package: package.to_owned(),

@@ -6,23 +6,13 @@ use std::io::IsTerminal;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracing::{Level, Metadata};
+use tracing::Metadata;
 use tracing_subscriber::{
     EnvFilter,
     filter::{LevelFilter, filter_fn},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
-
-/// Whether events of this origin may hold requests or the broker's password: no filter lets them through. The
-/// AMQP library prints whole frames and URLs below `info`, and messages that come back even as warnings.
-fn leaks(origin: &Metadata<'_>) -> bool {
-    let target = origin.target();
-    let amqp = ["lapin", "amq_protocol"]
-        .iter()
-        .any(|name| target.starts_with(name));
-    target == "lapin::returned_messages" || (amqp && *origin.level() > Level::INFO)
-}
 
 /// Logs.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -63,11 +53,15 @@ pub struct FilterFault {
     reason: String,
 }
 
-/// Sends logs to standard error from now on.
+/// Sends logs to standard error from now on. No event whose origin `is_private` is let through, whatever the
+/// filter: it would show requests.
 ///
 /// # Errors
 /// A filter that cannot be read.
-pub fn init_tracing(config: &Config) -> Result<(), FilterFault> {
+pub fn init_tracing(
+    config: &Config,
+    is_private: fn(&Metadata<'_>) -> bool,
+) -> Result<(), FilterFault> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(&config.log_filter)
@@ -81,7 +75,7 @@ pub fn init_tracing(config: &Config) -> Result<(), FilterFault> {
         .with_ansi(colours);
     let registry = tracing_subscriber::registry()
         .with(filter)
-        .with(filter_fn(|origin| !leaks(origin)));
+        .with(filter_fn(move |origin| !is_private(origin)));
     // A second call in one process (tests) keeps the first one's settings.
     let _ = match config.log_format {
         LogFormat::Text => registry.with(layer).try_init(),
