@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::output;
 
 /// What `score` and `send` take, for their `--help`.
-pub(super) const HELP: &str = "Requests: .json (one), .ndjson or .jsonl (one a line), .msgpack (one after another), \
-.png, .jpg, .webp; `-` or nothing reads standard input and tells by its first bytes";
+pub(super) const HELP: &str =
+    "Requests: .json, .ndjson, .jsonl, .msgpack, .png, .jpg, .webp; `-` or none: standard input";
 
 /// One request as a producer would publish it.
 #[derive(Clone, Debug)]

@@ -34,8 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(7 * 86_400);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Prints one JSON object a request, in the order given: {\"file\", \"status\": \"outcome\" or \"rejection\", \"body\"}.
-A rejection is an answer, not a failure: the exit code is 0.
+A .ndjson or .jsonl file holds one request a line, a .msgpack file one after another; standard input is told by
+its first bytes. Prints one JSON object a request, in the order given, with \"file\", \"status\" (outcome or
+rejection) and \"body\". A rejection is an answer, not a failure: the exit code is 0.
 
 Examples:
   inferq score packages/fraud/1.0.0 payments.ndjson > verdicts.ndjson

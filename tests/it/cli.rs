@@ -20,8 +20,8 @@ use tempfile::TempDir;
 use crate::worker::samples;
 
 /// What a command did.
-struct Done {
-    code: i32,
+pub(crate) struct Done {
+    pub(crate) code: i32,
     out: String,
     err: String,
 }
@@ -47,7 +47,7 @@ impl Done {
 
     /// It did what it was asked; its output, a JSON value a line.
     #[track_caller]
-    fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
         let lines = self.out.lines();
         lines
@@ -68,12 +68,12 @@ fn inferq(args: &[&str]) -> Command {
     command
 }
 
-fn run(args: &[&str]) -> Done {
+pub(crate) fn run(args: &[&str]) -> Done {
     Done::of(&inferq(args).output().unwrap())
 }
 
 /// Runs it with `input` on standard input.
-fn run_with(args: &[&str], input: &[u8]) -> Done {
+pub(crate) fn run_with(args: &[&str], input: &[u8]) -> Done {
     let mut command = inferq(args);
     command
         .stdin(Stdio::piped())
@@ -91,17 +91,17 @@ fn package(name: &str) -> String {
 }
 
 /// A sample request's file.
-fn sample(name: &str) -> String {
+pub(crate) fn sample(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = root.join("compose/samples").join(name);
     file.to_str().unwrap().to_owned()
 }
 
 /// A repository with some of the sample packages.
-struct Packages(TempDir);
+pub(crate) struct Packages(TempDir);
 
 impl Packages {
-    fn of(names: &[&str]) -> Packages {
+    pub(crate) fn of(names: &[&str]) -> Packages {
         let dir = tempfile::tempdir().unwrap();
         for name in names {
             symlink(samples().join(name), dir.path().join(name)).unwrap();
@@ -109,12 +109,12 @@ impl Packages {
         Packages(dir)
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.path().to_str().unwrap()
     }
 
     /// Adds a changed copy of a sample package: `old` in its manifest becomes `new`.
-    fn changed(&self, name: &str, old: &str, new: &str) -> PathBuf {
+    pub(crate) fn changed(&self, name: &str, old: &str, new: &str) -> PathBuf {
         let (from, to) = (
             samples().join(name).join("1.0.0"),
             self.0.path().join(name).join("1.0.0"),

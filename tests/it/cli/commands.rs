@@ -7,6 +7,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+use clap::ValueEnum;
+use inferq::cli::{SchemaName, schema};
+
 use super::*;
 
 const COMMANDS: [&[&str]; 10] = [
@@ -184,11 +187,12 @@ fn a_configuration_that_cannot_be_read_does_not_give_the_password_away() {
 }
 
 #[test]
-fn schemas_are_printed_as_they_are_committed() {
+fn schemas_are_printed() {
     for name in ["rejection", "package", "config", "status"] {
         let done = run(&["schema", name]);
-        let committed = format!("{}/schemas/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
-        assert_eq!(done.out, fs::read_to_string(committed).unwrap());
+        let printed: Value = serde_json::from_str(&done.out).unwrap();
+        let name = SchemaName::from_str(name, false).unwrap();
+        assert_eq!(printed, schema(name));
     }
 }
 
