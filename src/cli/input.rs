@@ -1,12 +1,13 @@
 //! Request files of `score` and `send`: what lies in a file, and as which content type.
 
 use std::{
-    io::{IsTerminal, Read},
+    io::{Cursor, IsTerminal, Read},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::output;
 
@@ -107,7 +108,7 @@ fn sniff(body: &[u8]) -> Kind {
             ..,
         ] => Kind::Whole("image/webp"),
         [first, ..] if *first >= 0x80 => Kind::Stream,
-        _ if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => Kind::Whole(JSON),
+        _ if serde_json::from_slice::<IgnoredAny>(body).is_ok() => Kind::Whole(JSON),
         _ => Kind::Lines,
     }
 }
@@ -148,11 +149,12 @@ fn values(body: &[u8]) -> Vec<(usize, &[u8])> {
     let mut values = Vec::new();
     let mut rest = body;
     while !rest.is_empty() {
-        let mut after = rest;
-        if rmpv::decode::read_value_ref(&mut after).is_err() {
-            after = &[];
-        }
-        let (value, left) = rest.split_at(rest.len() - after.len());
+        let mut reader = rmp_serde::Deserializer::new(Cursor::new(rest));
+        let length = match IgnoredAny::deserialize(&mut reader) {
+            Ok(_) => usize::try_from(reader.position()).unwrap_or(usize::MAX),
+            Err(_) => rest.len(),
+        };
+        let (value, left) = rest.split_at(length.clamp(1, rest.len()));
         values.push((values.len() + 1, value));
         rest = left;
     }

@@ -4,7 +4,9 @@ use schemars::schema_for;
 use serde_json::{Value, json};
 
 use super::{Failed, output};
-use crate::{admin::Status, config::Config, message::reply::Problem, package::manifest_schema};
+use crate::{
+    admin::Status, config::Config, message::problem::problem_schema, package::manifest_schema,
+};
 
 /// What has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,7 +38,7 @@ pub fn schema(name: Name) -> Value {
             "rejection",
             "Rejection",
             "The body of a reply whose type is `rejection`: RFC 9457 problem details with inferq's members.",
-            schema_for!(Problem).to_value(),
+            problem_schema(),
         ),
         Name::Package => (
             "package",

@@ -18,8 +18,8 @@ use crate::{
     fault::Failure,
     message::{
         codec::{self, Limits},
+        problem::Problem,
         rejection::Rejection,
-        reply::Problem,
     },
     package::Package,
     predict::Library,
@@ -91,7 +91,7 @@ async fn score_one(engine: &Engine, package: &Package, sample: input::Sample) ->
         Ok(outcome) => ("outcome", outcome),
         Err(rejection) => {
             let (name, version) = (package.name(), package.version());
-            let problem = Problem::new(&rejection, Some(name), Some(version), None);
+            let problem = Problem::new(&rejection, None, Some(name), Some(version));
             // A struct of strings and numbers always serialises.
             let body = serde_json::to_value(problem).unwrap_or_default();
             ("rejection", body)
@@ -108,8 +108,9 @@ async fn score_with(
     let takes = Limits {
         request_bytes: package.limits().request_bytes,
         accepts_pictures: package.plan().accepts_pictures(),
+        ..Limits::default()
     };
-    let object = codec::decode(Some(sample.content_type), None, &sample.body, &takes)?;
+    let (object, _) = codec::decode(Some(sample.content_type), None, &sample.body, &takes)?;
     let request = Request {
         object,
         deadline: Some(Instant::now() + PATIENCE),

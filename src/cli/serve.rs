@@ -4,9 +4,8 @@ use std::path::Path;
 
 use super::{Failed, block_on, config};
 use crate::{
-    broker,
     engine::EngineFault,
-    telemetry,
+    telemetry::logs::init_tracing,
     worker::{self, WorkerFault},
 };
 
@@ -44,8 +43,7 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
             ("admin.addr", args.admin_addr),
         ],
     )?;
-    telemetry::init_tracing(&config.telemetry, broker::is_private)
-        .map_err(|e| Failed::Usage(e.into()))?;
+    init_tracing(&config.telemetry).map_err(|e| Failed::Usage(e.into()))?;
     block_on(worker::run(config))?.map_err(|fault| match fault {
         WorkerFault::Engine(EngineFault::Library(_))
         | WorkerFault::Broker(_)

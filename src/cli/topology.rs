@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::{Failed, block_on, config, output};
 use crate::{
     broker::{self, Broker, PackageQueues, Topology},
-    message::request::is_package_name,
+    message::name::valid_package_name,
     repository,
 };
 
@@ -90,11 +90,9 @@ async fn declare(config: &broker::Config, topology: &Topology) -> Result<(), Fai
 }
 
 fn name(text: &str) -> Result<String, String> {
-    is_package_name(text).then(|| text.to_owned()).ok_or_else(|| {
-        "expected 1 to 64 of a-z, 0-9, _ and -, and none of inferq's own names (unknown, dead, died, retry, \
-         predict, control)"
-            .to_owned()
-    })
+    valid_package_name(text)
+        .map(|()| text.to_owned())
+        .map_err(|fault| fault.to_string())
 }
 
 /// The names of the packages in a repository, by its folders: topology needs no model.
@@ -108,7 +106,9 @@ fn names(dir: &Path) -> anyhow::Result<Vec<String>> {
     let folders = found
         .iter()
         .filter_map(|dir| dir.parent()?.file_name()?.to_str().map(str::to_owned));
-    let mut names: Vec<_> = folders.filter(|name| is_package_name(name)).collect();
+    let mut names: Vec<_> = folders
+        .filter(|name| valid_package_name(name).is_ok())
+        .collect();
     names.dedup();
     if names.is_empty() {
         bail!(

@@ -130,15 +130,18 @@ fn the_pages_of_a_worker_that_has_answered_say_what_it_did() {
         value(&series, "inferq_queue_wait_seconds_count", &fraud),
         60.0
     );
-    for queue in ["inferq.fraud", "inferq.unknown", "inferq.died"] {
-        let queue = [("queue", queue)];
+    for queue in ["fraud", "unknown", "died"] {
+        let queue = [("package", queue)];
         assert_eq!(value(&series, "inferq_in_flight", &queue), 0.0);
         assert_eq!(
             value(&series, "inferq_oldest_unsettled_seconds", &queue),
             0.0
         );
     }
-    assert_eq!(value(&series, "inferq_reconnects_total", &[]), 0.0);
+    for connection in ["consuming", "publishing"] {
+        let connection = [("connection", connection)];
+        assert_eq!(value(&series, "inferq_reconnects_total", &connection), 0.0);
+    }
     for (name, kind) in [
         ("inferq_requests_total", "counter"),
         ("inferq_batch_rows", "histogram"),

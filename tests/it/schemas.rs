@@ -7,8 +7,8 @@ use inferq::{
     cli::{SchemaName, schema},
     config::Config,
     message::{
+        problem::Problem,
         rejection::{Code, Rejection, Stage},
-        reply::Problem,
     },
 };
 use secrecy::ExposeSecret;
@@ -97,7 +97,7 @@ fn every_rejection_code_fits_its_schema_and_nothing_else_does() {
     ];
     for code in codes {
         let rejection = Rejection::new(code, Stage::Decode, "why").at("/amount", "there");
-        let problem = Problem::new(&rejection, Some("fraud"), Some("1.0.0"), Some("id"));
+        let problem = Problem::new(&rejection, Some("id"), Some("fraud"), Some("1.0.0"));
         let mut problem = serde_json::to_value(problem).unwrap();
         assert_eq!(misfits(SchemaName::Rejection, &problem), [""; 0]);
         for (key, wrong) in [("stage", "elsewhere"), ("code", "no_such_code")] {

@@ -49,7 +49,7 @@ fn bad_usage_is_64() {
     run(&["send", "fraud", "--timeout", "inf"]).failed(64, &["above 0"]);
     run(&["send", "fraud", "--concurrency", "0"]).failed(64, &["--concurrency"]);
     run(&["send", &"p".repeat(300)]).failed(64, &["300 bytes", "1 to 255"]);
-    run(&["topology", "export", "--package", "retry"]).failed(64, &["none of inferq's own"]);
+    run(&["topology", "export", "--package", "retry"]).failed(64, &["reserved for inferq's own"]);
 }
 
 #[test]
