@@ -7,9 +7,14 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod admin;
 mod broker;
+mod cli;
 mod engine;
 mod layering;
+mod logs;
 mod node;
+mod onnx;
 mod raw;
+mod schemas;
 mod worker;
