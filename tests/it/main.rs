@@ -2,7 +2,9 @@
 
 mod broker;
 mod engine;
+mod faults;
 mod layering;
 mod node;
+mod onnx;
 mod raw;
 mod worker;
