@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{BOUND, Client, header_number, header_text, labour, numbered, properties, request};
+use super::{BOUND, Client, Packages, header_text, labour, numbered, properties, request};
 use crate::worker::{Worker, vhost};
 
 /// Turns of the model's loop that no worker lives to see the end of.
@@ -20,58 +20,118 @@ fn queue(status: &Value) -> &Value {
         .unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_poison_among_60_requests_at_prefetch_512_costs_no_neighbour_its_outcome() {
-    let (url, packages) = (vhost(), labour());
-    let mut worker = Worker::start(&url, packages.path());
-    let mut client = Client::connect(&url).await;
-    client.send_all("labour", numbered(0..1_500, 1)).await;
-    client.until_answered(1_500).await;
-    worker.await_that("trusted", |worker| {
-        queue(&worker.status())["credit"].as_u64() >= Some(128)
-    });
+/// Kills workers with -9 that hang, as a process manager with a liveness probe does, and starts them again
+/// if told to.
+struct Watchdog {
+    url: String,
+    packages: Packages,
+    workers: Vec<Worker>,
+    restarts: bool,
+    /// What was in hand at each kill.
+    kills: Vec<u64>,
+}
 
-    let mut requests = numbered(1_500..1_559, 50);
-    requests.insert(20, (properties("poison"), request(0, FOREVER).to_string()));
-    client.send_all("labour", requests).await;
-
-    // What a process manager does, with a liveness probe of its own: kill -9, and start again.
-    let mut kills = Vec::new();
-    let start = Instant::now();
-    while client.answers.len() < 1_560 {
-        assert!(start.elapsed() < BOUND, "kills {kills:?}: {}", worker.log());
-        let next = tokio::time::timeout(Duration::from_millis(200), client.next());
-        if next.await.is_ok() {
-            continue;
+impl Watchdog {
+    fn start(workers: usize, restarts: bool) -> Watchdog {
+        let (url, packages) = (vhost(), labour());
+        let spawn = |_| Worker::spawn(&url, packages.path(), &[]);
+        let workers: Vec<Worker> = (0..workers).map(spawn).collect();
+        workers.iter().for_each(Worker::await_ready);
+        Watchdog {
+            url,
+            packages,
+            workers,
+            restarts,
+            kills: Vec::new(),
         }
-        let Some((_, status)) = worker.get("/status") else {
-            continue;
-        };
-        let status: Value = serde_json::from_str(&status).unwrap();
-        let queue = queue(&status);
-        if queue["oldest_unsettled_s"].as_f64() > Some(HUNG) {
-            kills.push(queue["in_hand"].as_u64().unwrap());
-            worker.signal("KILL");
-            worker.wait();
-            worker = Worker::start(&url, packages.path());
+    }
+
+    fn credits(&self) -> Vec<u64> {
+        let credit = |worker: &Worker| queue(&worker.status())["credit"].as_u64().unwrap();
+        self.workers.iter().map(credit).collect()
+    }
+
+    fn look(&mut self) {
+        let hung = self.workers.iter().position(|worker| {
+            let status = worker.status();
+            queue(&status)["oldest_unsettled_s"].as_f64() > Some(HUNG)
+        });
+        let Some(hung) = hung else { return };
+        let mut worker = self.workers.remove(hung);
+        let status = worker.status();
+        if self.kills.len() >= 2 {
+            for _ in 0..4 {
+                let status = worker.status();
+                eprintln!("hung: {} {} ready {} M {}", status["broker"], status["packages"][0], self.workers.len(), worker.get("/metrics").unwrap().1.lines().filter(|l| l.starts_with("inferq_rej")||l.starts_with("inferq_req")||l.starts_with("inferq_out")||l.starts_with("inferq_fault")||l.starts_with("inferq_dead")).collect::<Vec<_>>().join(" "));
+                std::thread::sleep(Duration::from_millis(1500));
+            }
+            eprintln!("{}", worker.log());
+        }
+        self.kills.push(queue(&status)["in_hand"].as_u64().unwrap());
+        worker.signal("KILL");
+        worker.wait();
+        if self.restarts {
+            self.workers
+                .push(Worker::start(&self.url, self.packages.path()));
+        }
+    }
+}
+
+/// One poison among so many, with credit to have them all in hand at once.
+async fn one_poison(mut watchdog: Watchdog, neighbours: usize) {
+    let workers = watchdog.workers.len();
+    let mut client = Client::connect(&watchdog.url).await;
+    let trained = 1_500 * workers;
+    client.send_all("labour", numbered(0..trained, 1)).await;
+    client.until_answered(trained).await;
+    let credits = watchdog.credits();
+    assert!(credits.iter().all(|credit| *credit >= 100), "{credits:?}");
+
+    let all = trained + neighbours;
+    let mut requests = numbered(trained..all, 50);
+    let poison = request(0, FOREVER).to_string();
+    requests.insert(neighbours / 3, (properties("poison"), poison.clone()));
+    client.send_all("labour", requests).await;
+    let start = Instant::now();
+    while client.answers.len() < all + 1 {
+        assert!(
+            start.elapsed() < BOUND,
+            "in hand at kills: {:?}",
+            watchdog.kills
+        );
+        let next = tokio::time::timeout(Duration::from_millis(200), client.next());
+        if next.await.is_err() {
+            watchdog.look();
         }
     }
     client.take_rest().await;
     eprintln!(
-        "in hand at each kill -9: {kills:?}; duplicated {}; {:.1} s",
+        "{workers} workers, credits {credits:?}; in hand at each kill -9: {:?}; duplicated {}; {:.1} s",
+        watchdog.kills,
         client.duplicates(),
         start.elapsed().as_secs_f64()
     );
-    assert_eq!(kills.len(), 4, "delivered four times, and not run again");
-    client.assert_outcomes(0..1_559);
+    client.assert_outcomes(0..all);
     assert_eq!(client.answer("poison").code(), "model_fault");
+    assert_eq!(
+        watchdog.kills.len(),
+        4,
+        "delivered four times, and not run again"
+    );
     client.until_ready("inferq.dead.labour", 1).await;
     let letters = client.drain("inferq.dead.labour").await;
     let letter = &letters[0];
-    assert_eq!(letter.data, request(0, FOREVER).to_string().into_bytes());
-    assert_eq!(
-        header_text(&letter.properties, "inferq-reason").as_deref(),
-        Some("poison")
-    );
-    assert!(header_number(&letter.properties, "inferq-attempts").is_some());
+    assert_eq!(letter.data, poison.into_bytes());
+    let reason = header_text(&letter.properties, "inferq-reason");
+    assert_eq!(reason.as_deref(), Some("poison"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_that_kills_its_worker_again_and_again_costs_no_neighbour_its_outcome() {
+    one_poison(Watchdog::start(1, true), 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_that_kills_one_trusted_worker_after_another_costs_no_neighbour_its_outcome() {
+    one_poison(Watchdog::start(5, false), 300).await;
 }

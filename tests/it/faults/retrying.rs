@@ -15,7 +15,8 @@ use lapin::{
 };
 
 use super::{
-    Client, Packages, header, header_number, header_text, labour, properties, request, with_header,
+    Client, Packages, delivery_count, header, header_number, header_text, labour, properties,
+    request, with_header,
 };
 use crate::worker::{Worker, vhost};
 
@@ -67,9 +68,10 @@ fn assert_copy(copy: &Delivery, id: &str, body: &str, attempts: i64, reason: &st
     assert!(header_text(p, "traceparent").is_some());
     assert_eq!(header_text(p, "inferq-user-id").as_deref(), Some("guest"));
     assert_eq!(header_number(p, "inferq-deadline"), Some(4_000_000_000_000));
-    for key in ["CC", "x-mine", "x-death", "x-delivery-count"] {
+    for key in ["CC", "x-mine", "x-death"] {
         assert_eq!(header(p, key), None, "{key}");
     }
+    assert_eq!(delivery_count(copy), 0);
     assert_eq!(header_number(p, "inferq-attempts"), Some(attempts));
     assert_eq!(header_text(p, "inferq-reason").as_deref(), Some(reason));
 }
