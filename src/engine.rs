@@ -150,8 +150,12 @@ impl Engine {
         timings: &mut Timings,
     ) -> Result<Value, Failure> {
         let deadline = deadline(live, &request)?;
+        let started = Instant::now();
         live.package.validate(&request.object)?;
-        let (object, rows) = self.represent(live, request.object, timings).await?;
+        let validated = Instant::now();
+        timings.validate = Some(validated - started);
+        let (object, rows) = self.represent(live, request.object).await?;
+        timings.represent = Some(validated.elapsed());
         let predicted = live
             .batcher
             .submit(rows, request.priority, deadline)
@@ -169,9 +173,7 @@ impl Engine {
         &self,
         live: &Arc<Live>,
         object: Object,
-        timings: &mut Timings,
     ) -> Result<(Object, Vec<Row>), Failure> {
-        let started = Instant::now();
         let done = if live.package.plan().is_heavy() {
             let _core = self
                 .cores
@@ -189,7 +191,6 @@ impl Engine {
         } else {
             live.package.represent(&object).map(|rows| (object, rows))
         };
-        timings.represent = started.elapsed();
         Ok(done?)
     }
 }
@@ -217,12 +218,12 @@ fn decide(
     predicted: &Predicted,
     timings: &mut Timings,
 ) -> Result<Value, Failure> {
-    timings.queue = predicted.queue_wait;
-    timings.predict = predicted.predict;
-    timings.batch_size = predicted.batch_size;
+    timings.queue = Some(predicted.queue_wait);
+    timings.predict = Some(predicted.predict);
+    timings.batch_rows = Some(predicted.batch_size);
     let started = Instant::now();
     let outcome = live.package.decide(object, &predicted.rows);
-    timings.decide = started.elapsed();
+    timings.decide = Some(started.elapsed());
     outcome
 }
 
