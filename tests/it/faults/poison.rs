@@ -59,14 +59,6 @@ impl Watchdog {
         let Some(hung) = hung else { return };
         let mut worker = self.workers.remove(hung);
         let status = worker.status();
-        if self.kills.len() >= 2 {
-            for _ in 0..4 {
-                let status = worker.status();
-                eprintln!("hung: {} {} ready {} M {}", status["broker"], status["packages"][0], self.workers.len(), worker.get("/metrics").unwrap().1.lines().filter(|l| l.starts_with("inferq_rej")||l.starts_with("inferq_req")||l.starts_with("inferq_out")||l.starts_with("inferq_fault")||l.starts_with("inferq_dead")).collect::<Vec<_>>().join(" "));
-                std::thread::sleep(Duration::from_millis(1500));
-            }
-            eprintln!("{}", worker.log());
-        }
         self.kills.push(queue(&status)["in_hand"].as_u64().unwrap());
         worker.signal("KILL");
         worker.wait();
