@@ -11,6 +11,7 @@ mod admin;
 mod broker;
 mod cli;
 mod engine;
+mod faults;
 mod layering;
 mod logs;
 mod node;
