@@ -102,13 +102,13 @@ impl Worker {
         serde_json::from_str(&self.get("/status").expect("a worker that listens").1).unwrap()
     }
 
-    /// The value of a metric's line that starts with `name`, 0 when there is none.
+    /// The sum of a metric's lines that start with `name`.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics").expect("a worker that listens");
-        let mut values = text.lines().filter(|line| line.starts_with(name));
-        values.next().map_or(0.0, |line| {
-            line.rsplit(' ').next().unwrap().parse().unwrap()
-        })
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
     }
 
     /// Sends a signal by name: `TERM`, `KILL`, `STOP` …
