@@ -31,7 +31,8 @@ test-clients: setup
 	@$(PYTHON) -m unittest discover --start-directory tests/clients
 
 bench: setup-run ## throughput and memory, as ratios to limits measured in the same run
-	cargo bench
+	cargo bench --bench roundtrip -- --at-least 0.7
+	cargo bench --bench roundtrip -- --rss
 
 lint: ## formatting, clippy, docs: no warnings
 	cargo fmt --check

@@ -91,7 +91,7 @@ send() {
     for file in "${files[@]}"; do
         printf '%s\t%s\n' "$package" "$file" >>"$STATE/requests.tsv"
     done
-    "$BINARY" send "$package" "${files[@]}" --broker-url "$URL" --json "$@" \
+    "$BINARY" send "$package" "${files[@]}" --broker-url "$URL" "$@" \
         >>"$STATE/replies/$package.ndjson" 2>>"$STATE/send.log" || true
 }
 

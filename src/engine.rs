@@ -150,8 +150,10 @@ impl Engine {
         timings: &mut Timings,
     ) -> Result<Value, Failure> {
         let deadline = deadline(live, &request)?;
+        let started = Instant::now();
         live.package.validate(&request.object)?;
-        let (object, rows) = self.represent(live, request.object, timings).await?;
+        let (object, rows) = self.represent(live, request.object).await?;
+        timings.represent = started.elapsed();
         let predicted = live
             .batcher
             .submit(rows, request.priority, deadline)
@@ -169,9 +171,7 @@ impl Engine {
         &self,
         live: &Arc<Live>,
         object: Object,
-        timings: &mut Timings,
     ) -> Result<(Object, Vec<Row>), Failure> {
-        let started = Instant::now();
         let done = if live.package.plan().is_heavy() {
             let _core = self
                 .cores
@@ -189,7 +189,6 @@ impl Engine {
         } else {
             live.package.represent(&object).map(|rows| (object, rows))
         };
-        timings.represent = started.elapsed();
         Ok(done?)
     }
 }

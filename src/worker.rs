@@ -108,6 +108,11 @@ pub async fn run(config: Config) -> Result<(), WorkerFault> {
         probe,
         closed.clone().cancelled_owned(),
     ));
+    let in_hand = usize::from(config.broker.prefetch) * consumers.len();
+    tracing::info!(
+        in_hand,
+        "memory is bounded by so many messages × the broker's max_message_size"
+    );
     tracing::info!(
         admin = shown,
         packages = engine.repository().names().count(),

@@ -95,13 +95,16 @@ impl Shared {
     pub(super) fn health(&self) -> QueueHealth {
         let ledger = lock(&self.ledger).clone();
         let oldest = ledger.as_ref().and_then(|ledger| ledger.oldest());
+        let held = self.held.load(Ordering::Relaxed);
         QueueHealth {
             queue: self.queue.clone(),
             subscribed: self.subscribed.load(Ordering::Relaxed),
             reason: lock(&self.reason).clone(),
             credit: u16::try_from(self.credit.load(Ordering::Relaxed)).unwrap_or(u16::MAX),
-            in_hand: ledger.map_or(0, |ledger| ledger.in_hand()),
-            held: self.held.load(Ordering::Relaxed),
+            in_hand: ledger
+                .map_or(0, |ledger| ledger.in_hand())
+                .saturating_sub(held),
+            held,
             oldest_unsettled_s: oldest.map(|at| at.elapsed().as_secs_f64()),
             delivered: self.delivered.load(Ordering::Relaxed),
             redelivered: self.redelivered.load(Ordering::Relaxed),
@@ -234,23 +237,18 @@ impl Session {
         let channel = link.channel().await?;
         let plan = lock(&self.task.plan).only(&self.queue);
         let ensuring = async {
-            match (plan, self.task.mode) {
-                (Some(plan), TopologyMode::Declare) => plan
-                    .declare(&channel)
-                    .await
-                    .map_err(|fault| fault.to_string()),
-                _ => {
-                    let options = QueueDeclareOptions {
-                        passive: true,
-                        ..QueueDeclareOptions::default()
-                    };
-                    channel
-                        .queue_declare(short(&self.queue), options, FieldTable::default())
-                        .await
-                        .map(drop)
-                        .map_err(|error| error.to_string())
-                }
+            if let (Some(plan), TopologyMode::Declare) = (plan, self.task.mode) {
+                let declared = plan.declare(&channel).await;
+                return declared.map_err(|fault| fault.to_string());
             }
+            let options = QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            };
+            let declared = channel
+                .queue_declare(short(&self.queue), options, FieldTable::default())
+                .await;
+            declared.map(drop).map_err(|error| error.to_string())
         };
         bounded(link, ensuring).await?
     }

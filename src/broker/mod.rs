@@ -226,9 +226,8 @@ impl Broker {
             mandatory: true,
         };
         let fault = match self.publisher.publish(letter.clone()).await {
-            Err(fault @ PublishFault::Unroutable { .. }) => fault,
-            // no exchange either: nobody has declared anything yet
-            Err(fault @ PublishFault::Refused { .. }) => fault,
+            // refused: there is not even an exchange
+            Err(fault @ (PublishFault::Unroutable { .. } | PublishFault::Refused { .. })) => fault,
             end => return end,
         };
         if self.config.topology == TopologyMode::Passive {

@@ -164,7 +164,18 @@ impl Properties {
             AMQPValue::Boolean(truth) => Header::Bool(*truth),
             AMQPValue::Float(number) => Header::Float(f64::from(*number)),
             AMQPValue::Double(number) => Header::Float(*number),
-            value => integer(value).map_or(Header::Other, Header::Int),
+            value @ (AMQPValue::ShortShortInt(_)
+            | AMQPValue::ShortShortUInt(_)
+            | AMQPValue::ShortInt(_)
+            | AMQPValue::ShortUInt(_)
+            | AMQPValue::LongInt(_)
+            | AMQPValue::LongUInt(_)
+            | AMQPValue::LongLongInt(_)
+            | AMQPValue::Timestamp(_)) => integer(value).map_or(Header::Other, Header::Int),
+            AMQPValue::DecimalValue(_)
+            | AMQPValue::FieldArray(_)
+            | AMQPValue::FieldTable(_)
+            | AMQPValue::Void => Header::Other,
         })
     }
 
@@ -210,11 +221,9 @@ impl Properties {
         let Some(AMQPValue::FieldArray(deaths)) = deaths else {
             return Vec::new();
         };
-        let tables = deaths.as_slice().iter().filter_map(|death| match death {
-            AMQPValue::FieldTable(table) => Some(table),
-            _ => None,
-        });
+        let tables = deaths.as_slice().iter();
         tables
+            .filter_map(AMQPValue::as_field_table)
             .map(|table| Death {
                 queue: text_of(table, "queue"),
                 reason: text_of(table, "reason"),
@@ -281,17 +290,14 @@ fn text_of(table: &FieldTable, key: &str) -> String {
 }
 
 fn integer(value: &AMQPValue) -> Option<i64> {
-    Some(match *value {
-        AMQPValue::ShortShortInt(number) => number.into(),
-        AMQPValue::ShortShortUInt(number) => number.into(),
-        AMQPValue::ShortInt(number) => number.into(),
-        AMQPValue::ShortUInt(number) => number.into(),
-        AMQPValue::LongInt(number) => number.into(),
-        AMQPValue::LongUInt(number) => number.into(),
-        AMQPValue::LongLongInt(number) => number,
-        AMQPValue::Timestamp(number) => i64::try_from(number).ok()?,
-        _ => return None,
-    })
+    None.or(value.as_long_long_int())
+        .or_else(|| value.as_long_int().map(i64::from))
+        .or_else(|| value.as_long_uint().map(i64::from))
+        .or_else(|| value.as_short_int().map(i64::from))
+        .or_else(|| value.as_short_uint().map(i64::from))
+        .or_else(|| value.as_short_short_int().map(i64::from))
+        .or_else(|| value.as_short_short_uint().map(i64::from))
+        .or_else(|| value.as_timestamp().and_then(|at| at.try_into().ok()))
 }
 
 #[cfg(test)]

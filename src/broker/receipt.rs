@@ -1,7 +1,8 @@
 //! Receipts, and the ledger of a channel that settles them in few frames.
 //!
 //! Invariants of the ledger:
-//! - `entries[i]` is tag `base + i`; tags below `base` are settled at the broker.
+//! - `entries[i]` is tag `base + i`; tags below `base` are settled at the broker. With several consumers on
+//!   the channel tags are not seen in order: one that is not seen yet blocks `multiple` like one in hand.
 //! - `multiple` is sent only up to a tag below which everything is settled, and that tag itself is one the
 //!   broker still waits for (any other is a 406).
 //! - An acknowledgement that waits behind an unsettled tag for [`GAP`] is sent singly.
@@ -81,6 +82,8 @@ enum Frame {
 
 #[derive(Clone, Copy, Debug)]
 enum Entry {
+    /// Delivered, but still in some consumer's buffer.
+    Unseen,
     InHand(Instant),
     /// Acknowledged by its receipt, not yet at the broker.
     Acked(Instant),
@@ -91,6 +94,7 @@ enum Entry {
 struct Book {
     base: u64,
     entries: VecDeque<Entry>,
+    unseen: usize,
     in_hand: usize,
     unsent: usize,
     first_unsent: Option<Instant>,
@@ -161,7 +165,7 @@ impl Ledger {
     /// How many the broker waits for.
     pub(super) fn unacked(&self) -> usize {
         let book = self.lock();
-        book.in_hand + book.unsent
+        book.unseen + book.in_hand + book.unsent
     }
 
     pub(super) fn in_hand(&self) -> usize {
@@ -173,7 +177,7 @@ impl Ledger {
         let book = self.lock();
         book.entries.iter().find_map(|entry| match entry {
             Entry::InHand(at) => Some(*at),
-            Entry::Acked(_) | Entry::Gone => None,
+            Entry::Unseen | Entry::Acked(_) | Entry::Gone => None,
         })
     }
 
@@ -182,7 +186,8 @@ impl Ledger {
         let mut book = self.lock();
         book.closed = true;
         book.entries.clear();
-        (book.in_hand, book.unsent, book.first_unsent) = (0, 0, None);
+        (book.unseen, book.in_hand, book.unsent) = (0, 0, 0);
+        book.first_unsent = None;
     }
 
     fn settle(&self, tag: u64, verdict: Verdict, now: Instant) {
@@ -227,12 +232,18 @@ impl Book {
         if self.closed {
             return;
         }
-        // Tags of a channel are consecutive, but nothing breaks should one be missing.
-        while self.base + (self.entries.len() as u64) < tag {
-            self.entries.push_back(Entry::Gone);
+        let Some(Ok(place)) = tag.checked_sub(self.base).map(usize::try_from) else {
+            return;
+        };
+        while self.entries.len() <= place {
+            self.entries.push_back(Entry::Unseen);
+            self.unseen += 1;
         }
-        self.entries.push_back(Entry::InHand(now));
-        self.in_hand += 1;
+        if let Some(entry @ Entry::Unseen) = self.entries.get_mut(place) {
+            *entry = Entry::InHand(now);
+            self.unseen -= 1;
+            self.in_hand += 1;
+        }
     }
 
     /// Whether the owner of the channel should look.

@@ -107,8 +107,8 @@ impl Screen {
 
     /// Screens the payload of a method frame.
     pub(super) fn method(&mut self, channel: u16, payload: &mut [u8]) -> Told {
-        let mut rest = payload;
-        let (Some(class), Some(method)) = (u16_of(&mut rest), u16_of(&mut rest)) else {
+        let mut rest = Rest(payload);
+        let (Some(class), Some(method)) = (rest.u16(), rest.u16()) else {
             return Told::Nothing;
         };
         let mut walk = Walk::default();
@@ -120,20 +120,18 @@ impl Screen {
             }
             // close: the broker's text quotes names and is cut at 255 bytes, maybe inside a character
             (10, 50) | (20, 40) => {
-                let _ = take(&mut rest, 2).and_then(|_| walk.short_string(&mut rest));
+                let _ = rest.take(2).and_then(|_| walk.short_string(&mut rest));
             }
             (60, 50) => {
-                let _ = take(&mut rest, 2).and_then(|_| walk.short_strings(&mut rest, 3));
+                let _ = rest.take(2).and_then(|_| walk.short_strings(&mut rest, 3));
                 self.expected.remove(&channel);
             }
             (60, 60) => {
-                let tag = walk
-                    .short_string(&mut rest)
-                    .and_then(|()| u64_of(&mut rest));
+                let tag = walk.short_string(&mut rest).and_then(|()| rest.u64());
                 self.content(channel, tag, &mut rest, walk);
             }
             (60, 71) => {
-                let tag = u64_of(&mut rest);
+                let tag = rest.u64();
                 self.content(channel, tag, &mut rest, walk);
             }
             _ => {}
@@ -142,9 +140,9 @@ impl Screen {
     }
 
     /// The common end of deliver and get-ok: a bit, the exchange, the routing key.
-    fn content(&mut self, channel: u16, tag: Option<u64>, rest: &mut &mut [u8], mut walk: Walk) {
+    fn content(&mut self, channel: u16, tag: Option<u64>, rest: &mut Rest<'_>, mut walk: Walk) {
         let Some(tag) = tag else { return };
-        let _ = take(rest, 1).and_then(|_| walk.short_strings(rest, 2));
+        let _ = rest.take(1).and_then(|_| walk.short_strings(rest, 2));
         self.expected.insert(channel, tag);
         if let Some(blemish) = walk.blemish {
             self.marks.put(channel, tag, blemish);
@@ -157,9 +155,9 @@ impl Screen {
     pub(super) fn header(&mut self, channel: u16, payload: &mut [u8]) -> bool {
         let tag = self.expected.remove(&channel);
         let mut walk = Walk::default();
-        let mut rest = payload;
+        let mut rest = Rest(payload);
         // class, weight, body size
-        if take(&mut rest, 12).is_none() {
+        if rest.take(12).is_none() {
             return true;
         }
         let readable = walk.properties(rest).is_some();
@@ -200,19 +198,18 @@ impl Walk {
         self.blemish = self.blemish.max(Some(blemish));
     }
 
-    fn properties(&mut self, bytes: &mut [u8]) -> Option<()> {
-        let mut rest = bytes;
-        let flags = u16_of(&mut rest)?;
+    fn properties(&mut self, mut rest: Rest<'_>) -> Option<()> {
+        let flags = rest.u16()?;
         for (bit, kind) in PROPERTIES.into_iter().enumerate() {
             if flags & (0x8000 >> bit) == 0 {
                 continue;
             }
             match kind {
                 Kind::Text => self.short_string(&mut rest)?,
-                Kind::Octet => drop(take(&mut rest, 1)?),
-                Kind::Time => drop(take(&mut rest, 8)?),
+                Kind::Octet => drop(rest.take(1)?),
+                Kind::Time => drop(rest.take(8)?),
                 Kind::Table => {
-                    let table = long(&mut rest)?;
+                    let table = rest.long()?;
                     self.table(table, 1)?;
                 }
             }
@@ -220,7 +217,7 @@ impl Walk {
         rest.is_empty().then_some(())
     }
 
-    fn table(&mut self, mut entries: &mut [u8], depth: usize) -> Option<()> {
+    fn table(&mut self, mut entries: Rest<'_>, depth: usize) -> Option<()> {
         while !entries.is_empty() {
             self.short_string(&mut entries)?;
             self.value(&mut entries, depth)?;
@@ -229,8 +226,8 @@ impl Walk {
     }
 
     /// Field types as RabbitMQ and lapin read them: `s` is a 16-bit integer, `l` and `L` are both 64-bit.
-    fn value(&mut self, rest: &mut &mut [u8], depth: usize) -> Option<()> {
-        let [tag] = take(rest, 1)? else { return None };
+    fn value(&mut self, rest: &mut Rest<'_>, depth: usize) -> Option<()> {
+        let [tag] = rest.take(1)? else { return None };
         let size = match *tag {
             b'V' => 0,
             b't' | b'b' | b'B' => 1,
@@ -238,18 +235,18 @@ impl Walk {
             b'I' | b'i' | b'f' => 4,
             b'D' => 5,
             b'L' | b'l' | b'd' | b'T' => 8,
-            b'S' | b'x' => return long(rest).map(drop),
+            b'S' | b'x' => return rest.long().map(drop),
             b'F' | b'A' if depth >= MAX_DEPTH => {
                 *tag = b'x';
                 self.note(Blemish::TooDeep);
-                return long(rest).map(drop);
+                return rest.long().map(drop);
             }
             b'F' => {
-                let table = long(rest)?;
+                let table = rest.long()?;
                 return self.table(table, depth + 1);
             }
             b'A' => {
-                let mut items = long(rest)?;
+                let mut items = rest.long()?;
                 while !items.is_empty() {
                     self.value(&mut items, depth + 1)?;
                 }
@@ -257,16 +254,16 @@ impl Walk {
             }
             _ => return None,
         };
-        take(rest, size).map(drop)
+        rest.take(size).map(drop)
     }
 
-    fn short_strings(&mut self, rest: &mut &mut [u8], count: usize) -> Option<()> {
+    fn short_strings(&mut self, rest: &mut Rest<'_>, count: usize) -> Option<()> {
         (0..count).try_for_each(|_| self.short_string(rest))
     }
 
-    fn short_string(&mut self, rest: &mut &mut [u8]) -> Option<()> {
-        let [size] = take(rest, 1)? else { return None };
-        let text = take(rest, usize::from(*size))?;
+    fn short_string(&mut self, rest: &mut Rest<'_>) -> Option<()> {
+        let [size] = rest.take(1)? else { return None };
+        let text = rest.take(usize::from(*size))?;
         if mend(text) {
             self.note(Blemish::NotUtf8);
         }
@@ -277,15 +274,15 @@ impl Walk {
 /// Puts `?` for each byte that is not UTF-8; true if there was one.
 fn mend(text: &mut [u8]) -> bool {
     let mut mended = false;
-    let mut rest = text;
-    while let Err(fault) = std::str::from_utf8(rest) {
+    let mut rest = Rest(text);
+    while let Err(fault) = std::str::from_utf8(rest.0) {
         let size = fault
             .error_len()
-            .unwrap_or(rest.len() - fault.valid_up_to());
-        if take(&mut rest, fault.valid_up_to()).is_none() {
+            .unwrap_or(rest.0.len() - fault.valid_up_to());
+        if rest.take(fault.valid_up_to()).is_none() {
             break;
         }
-        let Some(bad) = take(&mut rest, size) else {
+        let Some(bad) = rest.take(size) else {
             break;
         };
         bad.fill(b'?');
@@ -294,24 +291,34 @@ fn mend(text: &mut [u8]) -> bool {
     mended
 }
 
-fn take<'a>(rest: &mut &'a mut [u8], size: usize) -> Option<&'a mut [u8]> {
-    // Kept on failure too: a caller that stops looks no further.
-    let (head, tail) = std::mem::take(rest).split_at_mut_checked(size)?;
-    *rest = tail;
-    Some(head)
-}
+/// What is left of a frame to walk through.
+struct Rest<'a>(&'a mut [u8]);
 
-fn long<'a>(rest: &mut &'a mut [u8]) -> Option<&'a mut [u8]> {
-    let size: [u8; 4] = take(rest, 4)?.try_into().ok()?;
-    take(rest, usize::try_from(u32::from_be_bytes(size)).ok()?)
-}
+impl<'a> Rest<'a> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 
-fn u16_of(rest: &mut &mut [u8]) -> Option<u16> {
-    let bytes: [u8; 2] = take(rest, 2)?.try_into().ok()?;
-    Some(u16::from_be_bytes(bytes))
-}
+    /// The next bytes; where there are too few, nothing is left.
+    fn take(&mut self, size: usize) -> Option<&'a mut [u8]> {
+        let (head, tail) = std::mem::take(&mut self.0).split_at_mut_checked(size)?;
+        self.0 = tail;
+        Some(head)
+    }
 
-fn u64_of(rest: &mut &mut [u8]) -> Option<u64> {
-    let bytes: [u8; 8] = take(rest, 8)?.try_into().ok()?;
-    Some(u64::from_be_bytes(bytes))
+    fn long(&mut self) -> Option<Rest<'a>> {
+        let size: [u8; 4] = self.take(4)?.try_into().ok()?;
+        let size = usize::try_from(u32::from_be_bytes(size)).ok()?;
+        self.take(size).map(Rest)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        let bytes: [u8; 2] = self.take(2)?.try_into().ok()?;
+        Some(u16::from_be_bytes(bytes))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        let bytes: [u8; 8] = self.take(8)?.try_into().ok()?;
+        Some(u64::from_be_bytes(bytes))
+    }
 }

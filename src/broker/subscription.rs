@@ -30,11 +30,10 @@ struct Subscription {
     stream: Consumer,
 }
 
-/// What the subscriptions yielded.
-enum Arrival {
-    Delivery(lapin::message::Delivery),
+/// What came behind the deliveries.
+enum End {
     /// The subscription at this place has ended.
-    End(usize),
+    At(usize),
     Broken(String),
 }
 
@@ -114,10 +113,11 @@ impl<'a> Consuming<'a> {
                     draining = true;
                     self.credit.drain();
                 }
-                () = gather(&mut self.subscriptions, &mut chunk), if !napping => {
+                end = gather(&mut self.subscriptions, &mut chunk), if !napping => {
                     let count = chunk.len();
-                    for arrival in chunk.drain(..) {
-                        self.arrived(arrival)?;
+                    chunk.drain(..).for_each(|message| self.arrived(message));
+                    if let Some(end) = end {
+                        self.ended(end)?;
                     }
                     self.nap(count);
                 }
@@ -141,7 +141,10 @@ impl<'a> Consuming<'a> {
         loop {
             match self.credit.next() {
                 Step::Wait => break,
-                Step::Hand(delivery) => self.hand(delivery),
+                Step::Hand(delivery) => {
+                    self.show();
+                    self.hand(delivery);
+                }
                 Step::Subscribe(prefetch) => {
                     if !self.subscribe(prefetch).await? {
                         break;
@@ -154,6 +157,7 @@ impl<'a> Consuming<'a> {
                 }
             }
         }
+        self.show();
         if self.credit.is_closed() {
             self.session.drained.send_if_modified(|drained| {
                 let changed = !*drained && self.session.drain.is_cancelled();
@@ -161,15 +165,14 @@ impl<'a> Consuming<'a> {
                 changed
             });
         }
-        let shared = &self.session.shared;
-        shared
-            .credit
-            .store(self.credit.open().into(), Ordering::Relaxed);
-        shared.held.store(self.credit.held(), Ordering::Relaxed);
-        shared
-            .subscribed
-            .store(self.credit.open() > 0, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn show(&self) {
+        let (shared, open) = (&self.session.shared, self.credit.open());
+        shared.credit.store(open.into(), Ordering::Relaxed);
+        shared.subscribed.store(open > 0, Ordering::Relaxed);
+        shared.held.store(self.credit.held(), Ordering::Relaxed);
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -257,19 +260,20 @@ impl<'a> Consuming<'a> {
         Ok(true)
     }
 
-    fn arrived(&mut self, arrival: Arrival) -> Result<(), String> {
-        let message = match arrival {
-            Arrival::Broken(reason) => return Err(reason),
-            Arrival::End(place) => {
-                let ended = self.subscriptions.swap_remove(place);
-                if !matches!(self.quiesce, Quiesce::Cancelled) {
-                    // the queue was deleted, or has lost its leader
-                    self.credit.lost(ended.prefetch);
-                }
-                return Ok(());
-            }
-            Arrival::Delivery(message) => message,
+    fn ended(&mut self, end: End) -> Result<(), String> {
+        let place = match end {
+            End::Broken(reason) => return Err(reason),
+            End::At(place) => place,
         };
+        let ended = self.subscriptions.swap_remove(place);
+        if !matches!(self.quiesce, Quiesce::Cancelled) {
+            // the queue was deleted, or has lost its leader
+            self.credit.lost(ended.prefetch);
+        }
+        Ok(())
+    }
+
+    fn arrived(&mut self, message: lapin::message::Delivery) {
         let now = Instant::now();
         if let Quiesce::Since(last) = &mut self.quiesce {
             *last = now;
@@ -300,7 +304,6 @@ impl<'a> Consuming<'a> {
         if let Some(delivery) = self.credit.delivered(delivery, suspect) {
             self.hand(delivery);
         }
-        Ok(())
     }
 
     fn hand(&self, delivery: Delivery) {
@@ -317,33 +320,32 @@ impl<'a> Consuming<'a> {
     }
 }
 
-/// Fills `chunk` with what has arrived, and waits only while it is empty.
-async fn gather(subscriptions: &mut [Subscription], chunk: &mut Vec<Arrival>) {
+/// Fills `chunk` with what has arrived, and waits only while there is nothing. An end stops it, as places
+/// change with it.
+async fn gather(
+    subscriptions: &mut [Subscription],
+    chunk: &mut Vec<lapin::message::Delivery>,
+) -> Option<End> {
     std::future::poll_fn(|context: &mut Context<'_>| {
-        // An end is reported last, as places change with it.
         for (place, subscription) in subscriptions.iter_mut().enumerate() {
             while chunk.len() < CHUNK {
                 match Pin::new(&mut subscription.stream).poll_next(context) {
                     Poll::Pending => break,
-                    Poll::Ready(Some(Ok(message))) => chunk.push(Arrival::Delivery(message)),
+                    Poll::Ready(Some(Ok(message))) => chunk.push(message),
                     Poll::Ready(Some(Err(error))) => {
-                        chunk.push(Arrival::Broken(error.to_string()));
-                        return Poll::Ready(());
+                        return Poll::Ready(Some(End::Broken(error.to_string())));
                     }
-                    Poll::Ready(None) => {
-                        chunk.push(Arrival::End(place));
-                        return Poll::Ready(());
-                    }
+                    Poll::Ready(None) => return Poll::Ready(Some(End::At(place))),
                 }
             }
         }
         if chunk.is_empty() {
             Poll::Pending
         } else {
-            Poll::Ready(())
+            Poll::Ready(None)
         }
     })
-    .await;
+    .await
 }
 
 async fn sleep_until(wake: Option<Instant>) {

@@ -1,11 +1,13 @@
 //! The exchanges and queues, as data: declared, checked or exported from the same plan.
 //!
-//!     inferq            direct, alternate-exchange inferq.unknown
-//!     inferq.unknown    fanout → queue: requests for packages nobody serves
-//!     inferq.<p>        queue, bound <p>; what the broker gives up on goes to inferq.died
-//!     inferq.died       fanout → queue
-//!     inferq.retry.<ms> fanout → queue with that time to live, then back to inferq under the old key
-//!     inferq.dead       direct → queue inferq.dead.<p>, made at the first dead letter
+//! ```text
+//! inferq            direct, alternate-exchange inferq.unknown
+//! inferq.unknown    fanout → queue: requests for packages nobody serves
+//! inferq.<p>        queue, bound <p>; what the broker gives up on goes to inferq.died
+//! inferq.died       fanout → queue
+//! inferq.retry.<ms> fanout → queue with that time to live, then back to inferq under the old key
+//! inferq.dead       direct → queue inferq.dead.<p>, made at the first dead letter
+//! ```
 //!
 //! All queues are quorum queues. Dead-lettering is at-least-once, which holds only together with
 //! `reject-publish` on the source.
@@ -338,9 +340,10 @@ impl Plan {
 }
 
 fn fault(what: &'static str, name: &str, error: &lapin::Error) -> TopologyFault {
-    let (id, reason) = match error.kind() {
-        ErrorKind::ProtocolError(error) => (error.get_id(), error.get_message().to_string()),
-        _ => (0, error.to_string()),
+    let (id, reason) = if let ErrorKind::ProtocolError(error) = error.kind() {
+        (error.get_id(), error.get_message().to_string())
+    } else {
+        (0, error.to_string())
     };
     let mend = match id {
         403 => {

@@ -59,6 +59,8 @@ impl Default for Config {
     }
 }
 
+const A_YEAR_MS: u64 = 365 * 24 * 3_600 * 1_000;
+
 /// Which of inferq's queues a delivery came from.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -278,8 +280,8 @@ impl Intake {
             &delivery.body,
             &takes,
         )?;
-        // A deadline centuries away is as good as none.
-        let left = Duration::from_millis((deadline - now).min(86_400_000));
+        // A deadline years away is as good as none.
+        let left = Duration::from_millis((deadline - now).min(A_YEAR_MS));
         let deadline = Some(Instant::now() + left);
         Ok(Request {
             package: package.to_owned(),

@@ -3,7 +3,10 @@
 use jsonschema::{ValidationError, error::TypeKind, error::ValidationErrorKind as Kind};
 use serde_json::Value;
 
-use super::explain::{self, Complaint};
+use super::{
+    explain::{self, About, Complaint},
+    words,
+};
 use crate::representation::nearest::advice;
 
 /// Explains that none of the forms, whose own errors are in `context`, fits; or more than one.
@@ -17,7 +20,7 @@ pub(super) fn explain(
     if context.iter().any(Vec::is_empty) {
         return out.push(Complaint {
             pointer: here.to_owned(),
-            name: None,
+            about: About::Value,
             found: "several at once".into(),
             expected: "just one of the allowed forms".into(),
             mend: String::new(),
@@ -82,57 +85,63 @@ fn none_of(
     schema: &Value,
 ) -> Complaint {
     let here = error.instance_path().as_str();
-    let (mut words, mut keys, mut types) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut constants, mut keys, mut types) = (Vec::new(), Vec::new(), Vec::new());
     for error in context.iter().flatten() {
         if error.instance_path().as_str() != here {
             continue;
         }
         match error.kind() {
-            Kind::Enum { options } => words.extend(options.as_array().into_iter().flatten()),
-            Kind::Constant { expected_value } => words.push(expected_value),
+            Kind::Enum { options } => constants.extend(options.as_array().into_iter().flatten()),
+            Kind::Constant { expected_value } => constants.push(expected_value),
             Kind::Required { property } => keys.extend(property.as_str()),
             Kind::Type { kind } => match kind {
                 TypeKind::Single(one) => match form(error, schema) {
                     Some(key) => keys.push(key),
-                    None => types.push(explain::a_type(one.as_str())),
+                    None => types.push(words::a_type(one.as_str())),
                 },
                 TypeKind::Multiple(several) => {
-                    types.extend(several.iter().map(|one| explain::a_type(one.as_str())));
+                    types.extend(several.iter().map(|one| words::a_type(one.as_str())));
                 }
             },
             _ => {}
         }
     }
     types.dedup();
-    let mut forms: Vec<String> = words.iter().map(ToString::to_string).collect();
+    let mut forms = Vec::new();
+    let listed: Vec<_> = constants.iter().map(ToString::to_string).collect();
+    match listed.as_slice() {
+        [] => {}
+        [only] => forms.push(only.clone()),
+        several => forms.push(format!("one of {}", several.join(", "))),
+    }
     let given = error.instance();
-    let (name, found, mend) = match given.as_object().and_then(|object| object.keys().next()) {
+    let (about, found, mend) = match given.as_object().and_then(|object| object.keys().next()) {
         Some(key) if !keys.is_empty() => {
             let mend = advice(key, keys.iter().copied(), "");
-            (Some(key.clone()), "an unknown key".into(), mend)
+            (About::Unknown(key.clone()), "an unknown key".into(), mend)
         }
         _ => {
-            let known = words.iter().filter_map(|word| word.as_str());
+            let known = constants.iter().filter_map(|word| word.as_str());
             let mend = given.as_str().map(|word| advice(word, known, ""));
             (
-                None,
-                explain::kind_of(given).into(),
+                About::Value,
+                words::kind_of(given).into(),
                 mend.unwrap_or_default(),
             )
         }
     };
     if !keys.is_empty() {
-        let names = explain::some(keys.into_iter());
+        let names = words::some(keys.into_iter());
         forms.push(format!("an object with one of {names}"));
     }
     forms.extend(types.iter().map(|one| (*one).to_owned()));
     let expected = match forms.len() {
         0 => "one of the allowed forms".into(),
-        _ => forms.join(" or "),
+        _ => forms.join(", or "),
     };
     Complaint {
         pointer: here.to_owned(),
-        name,
+        about,
         found,
         expected,
         mend,

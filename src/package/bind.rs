@@ -1,7 +1,7 @@
 //! A manifest meets its model.
 
 use super::{
-    Package, PackageFiles, explain::some, fault::PackageFault, golden::Expected, manifest::MANIFEST,
+    Package, PackageFiles, fault::PackageFault, golden::Expected, manifest::MANIFEST, words::some,
 };
 use crate::{
     decision,

@@ -5,9 +5,9 @@ use std::path::{Component, Path};
 use serde_json::Value;
 
 use super::{
-    explain::rendered,
     fault::PackageFault,
     manifest::{FORMAT, MANIFEST},
+    words::rendered,
 };
 use crate::representation::pointer::Pointer;
 
@@ -33,10 +33,11 @@ pub(super) fn format(document: &Value) -> Result<(), PackageFault> {
 /// Checks the values of `document` that are of the right type; the others have been told already.
 pub(super) fn check(dir: &Path, document: &Value, faults: &mut Vec<PackageFault>) {
     let text = |key: &str| document.get(key).and_then(Value::as_str);
-    faults.extend(text("name").and_then(name));
-    faults.extend(text("version").and_then(version));
-    if let (Some(name), Some(version)) = (text("name"), text("version")) {
-        place(dir, name, version, faults);
+    let who = (text("name"), text("version"));
+    let unfit = [who.0.and_then(name), who.1.and_then(version)];
+    match who {
+        (Some(name), Some(version)) if unfit == [None, None] => place(dir, name, version, faults),
+        _ => faults.extend(unfit.into_iter().flatten()),
     }
     for key in ["model", "request_schema", "response_schema"] {
         faults.extend(text(key).and_then(|path| inside(key, path)));
@@ -64,8 +65,8 @@ fn name(name: &str) -> Option<PackageFault> {
     if RESERVED.contains(&name) {
         return Some(fault(
             "name",
-            format!("{name:?}, which inferq uses itself"),
-            EXPECTED,
+            format!("{name:?}"),
+            "a name that inferq does not use itself",
             "choose another name",
         ));
     }
@@ -136,10 +137,14 @@ fn place(dir: &Path, name: &str, version: &str, faults: &mut Vec<PackageFault>) 
     }
 }
 
-fn inside(key: &str, path: &str) -> Option<PackageFault> {
+/// Whether `path` leads to something in the package's own folder.
+pub(super) fn is_inside(path: &str) -> bool {
     let mut parts = Path::new(path).components();
-    let within = !path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)));
-    (!within).then(|| {
+    !path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn inside(key: &str, path: &str) -> Option<PackageFault> {
+    (!is_inside(path)).then(|| {
         fault(
             key,
             rendered(&path.into()),

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::{shape::escaped, words::rendered as short};
+
 /// The first place where an answer is not the expected one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -31,8 +33,7 @@ fn at(pointer: &str, expected: &Value, found: &Value, tolerance: f64) -> Option<
     };
     match (expected, found) {
         (Value::Object(expected), Value::Object(found)) => {
-            let inner =
-                |key: &String| format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+            let inner = |key: &String| format!("{pointer}/{}", escaped(key));
             let surplus = || found.keys().find(|key| !expected.contains_key(*key));
             expected
                 .iter()
@@ -75,8 +76,4 @@ fn at(pointer: &str, expected: &Value, found: &Value, tolerance: f64) -> Option<
         (expected, found) if expected == found => None,
         (expected, found) => told(short(expected), short(found)),
     }
-}
-
-fn short(value: &Value) -> String {
-    super::explain::rendered(value)
 }

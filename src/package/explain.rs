@@ -1,22 +1,43 @@
 //! Schema errors in our own words. The validator's words quote the value they are about; these never do, so they
 //! can be told to a requester and be logged.
 
-use jsonschema::{JsonType, ValidationError, error::TypeKind, error::ValidationErrorKind as Kind};
+use jsonschema::{ValidationError, error::ValidationErrorKind as Kind};
 use serde_json::Value;
 
-use super::alternatives;
-use crate::representation::nearest::{advice, listed};
+use super::{
+    alternatives,
+    words::{a_type, a_type_of, plain, some},
+};
+use crate::representation::nearest::advice;
 
-/// No more names than this are listed.
-const MAX_LISTED: usize = 20;
+/// What a complaint is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// The value at the pointer.
+    Value,
+    /// A key that the object at the pointer lacks.
+    Missing(String),
+    /// A key that the object at the pointer has too many. It is the document's own word.
+    Unknown(String),
+}
+
+impl About {
+    /// The key that the object at the pointer lacks or has too many.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            About::Value => None,
+            About::Missing(key) | About::Unknown(key) => Some(key),
+        }
+    }
+}
 
 /// One place in a document that its schema does not allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Complaint {
-    /// JSON pointer to the value, or to the object that lacks `name` or has it too many.
+    /// JSON pointer to a value.
     pub(super) pointer: String,
-    /// A key that is missing or not known. One that is not known is the document's: not for logs.
-    pub(super) name: Option<String>,
+    /// That value, or a key of it.
+    pub(super) about: About,
     /// What kind of thing is there; nothing of the value itself.
     pub(super) found: String,
     /// What should be.
@@ -29,14 +50,20 @@ impl Complaint {
     /// Without the value, and without names that only the document knows.
     pub(super) fn private(&self) -> String {
         let Complaint {
+            about,
             found,
             expected,
             mend,
             ..
         } = self;
+        let told = match about {
+            About::Value => format!("expected {expected}, found {found}"),
+            About::Missing(key) => format!("the property {key:?} is missing, expected {expected}"),
+            About::Unknown(_) => format!("a property that is not known, expected {expected}"),
+        };
         match mend.as_str() {
-            "" => format!("expected {expected}, found {found}"),
-            mend => format!("expected {expected}, found {found}; {mend}"),
+            "" => told,
+            mend => format!("{told}; {mend}"),
         }
     }
 }
@@ -65,10 +92,10 @@ pub(super) fn explain(error: &ValidationError<'_>, schema: &Value, out: &mut Vec
             let (expected, found) = plain(kind, error.instance());
             out.push(Complaint {
                 pointer,
-                name: None,
+                about: About::Value,
                 found,
                 expected,
-                mend: String::new(),
+                mend: mend(kind, error, schema),
             });
         }
     }
@@ -79,7 +106,7 @@ fn unknown(pointer: String, name: &str, known: &[&str]) -> Complaint {
     let mend = advice(name, names(), "take it away");
     Complaint {
         pointer,
-        name: Some(name.to_owned()),
+        about: About::Unknown(name.to_owned()),
         found: "an unknown key".into(),
         expected: match known.len() {
             0 => "no further keys".into(),
@@ -100,13 +127,33 @@ fn missing(
     let kind = known.and_then(|s| s.get("type")?.as_str()).map(a_type);
     Complaint {
         pointer,
-        name: Some(name.to_owned()),
+        about: About::Missing(name.to_owned()),
         found: "nothing".into(),
-        expected: match kind {
-            Some(kind) => format!("{name:?}, {kind}"),
-            None => format!("{name:?}"),
-        },
+        expected: kind.unwrap_or("a value").into(),
         mend: format!("add {name:?}"),
+    }
+}
+
+/// What helps beyond what is expected.
+fn mend(kind: &Kind, error: &ValidationError<'_>, schema: &Value) -> String {
+    if let Kind::Type { kind } = kind {
+        let wanted = a_type_of(kind);
+        let quoted = error.instance().as_str();
+        let fits = match wanted.as_str() {
+            "a number" => quoted.is_some_and(|text| text.parse::<f64>().is_ok()),
+            "an integer" => quoted.is_some_and(|text| text.parse::<i64>().is_ok()),
+            _ => false,
+        };
+        let bare = error.instance().is_number() || error.instance().is_boolean();
+        return match (fits, bare && wanted == "text") {
+            (true, _) => "write it without quotes".into(),
+            (_, true) => "write it in quotes".into(),
+            (false, false) => String::new(),
+        };
+    }
+    match parent(error, schema).and_then(|property| property.get("default")) {
+        Some(usual) if !usual.is_null() => format!("leave it out to have {usual}"),
+        _ => String::new(),
     }
 }
 
@@ -122,159 +169,4 @@ fn siblings<'s>(error: &ValidationError<'_>, schema: &'s Value) -> Vec<&'s str> 
 fn parent<'s>(error: &ValidationError<'_>, schema: &'s Value) -> Option<&'s Value> {
     let (parent, _) = error.schema_path().as_str().rsplit_once('/')?;
     schema.pointer(parent)
-}
-
-/// `(expected, found)` of the keywords that look at one value only.
-fn plain(kind: &Kind, instance: &Value) -> (String, String) {
-    let than = |limit: &Value, what: &str, other: &str| {
-        (format!("a number {what} {limit}"), format!("a {other} one"))
-    };
-    let count = |n: u64, bound: &str, of: &str, other: &str| {
-        let plural = match (n, of) {
-            (1, "property") => "property",
-            (_, "property") => "properties",
-            (1, of) => of,
-            (_, "item") => "items",
-            (_, _) => "characters",
-        };
-        (format!("{bound} {n} {plural}"), other.to_owned())
-    };
-    match kind {
-        Kind::Type { kind } => (a_type_of(kind), kind_of(instance).into()),
-        Kind::Enum { options } => (options_of(options), "another value".into()),
-        Kind::Constant { expected_value } => (expected_value.to_string(), "another value".into()),
-        Kind::Minimum { limit } => than(limit, "of at least", "smaller"),
-        Kind::Maximum { limit } => than(limit, "of at most", "greater"),
-        Kind::ExclusiveMinimum { limit } => than(limit, "greater than", "smaller or equal"),
-        Kind::ExclusiveMaximum { limit } => than(limit, "less than", "greater or equal"),
-        Kind::MultipleOf { multiple_of } => (
-            format!("a multiple of {multiple_of}"),
-            "another number".into(),
-        ),
-        Kind::MinLength { limit } => count(*limit, "at least", "character", "fewer"),
-        Kind::MaxLength { limit } => count(*limit, "at most", "character", "more"),
-        Kind::MinItems { limit } => count(*limit, "at least", "item", "fewer"),
-        Kind::MaxItems { limit } => count(*limit, "at most", "item", "more"),
-        Kind::AdditionalItems { limit } => count(*limit as u64, "at most", "item", "more"),
-        Kind::MinProperties { limit } => count(*limit, "at least", "property", "fewer"),
-        Kind::MaxProperties { limit } => count(*limit, "at most", "property", "more"),
-        Kind::UnevaluatedItems { .. } => ("no further items".into(), "more".into()),
-        Kind::UniqueItems => ("items that differ".into(), "two that are equal".into()),
-        Kind::Contains => (
-            "enough items of the kind that `contains` asks for".into(),
-            "too few or too many".into(),
-        ),
-        Kind::Pattern { pattern } => (format!("text that matches {pattern}"), "other text".into()),
-        Kind::BacktrackLimitExceeded { .. } | Kind::RegexEngineFailure { .. } => (
-            "text that its pattern can be tried on".into(),
-            "text that it cannot".into(),
-        ),
-        Kind::Format { format } => (format!("text of the format {format}"), "other text".into()),
-        Kind::ContentEncoding { content_encoding } => {
-            (format!("text in {content_encoding}"), "other text".into())
-        }
-        Kind::ContentMediaType { content_media_type } => (
-            format!("text of the type {content_media_type}"),
-            "other text".into(),
-        ),
-        Kind::FromUtf8 { .. } => ("text in UTF-8".into(), "other bytes".into()),
-        Kind::PropertyNames { error } => {
-            let (expected, _) = plain(error.kind(), error.instance());
-            (
-                format!("every property's name to be {expected}"),
-                "another name".into(),
-            )
-        }
-        Kind::FalseSchema => ("nothing here".into(), kind_of(instance).into()),
-        Kind::Not { .. } => (
-            "a value that `not` does not forbid".into(),
-            "one that it forbids".into(),
-        ),
-        Kind::Custom { .. } | Kind::Referencing(_) => {
-            ("what its schema asks for".into(), "something else".into())
-        }
-        // Told apart by `explain`.
-        Kind::AdditionalProperties { .. }
-        | Kind::UnevaluatedProperties { .. }
-        | Kind::Required { .. }
-        | Kind::AnyOf { .. }
-        | Kind::OneOfNotValid { .. }
-        | Kind::OneOfMultipleValid { .. } => {
-            ("one of the allowed forms".into(), kind_of(instance).into())
-        }
-    }
-}
-
-fn a_type_of(kind: &TypeKind) -> String {
-    match kind {
-        TypeKind::Single(one) => a_type(one.as_str()).into(),
-        TypeKind::Multiple(several) => {
-            let names: Vec<_> = several
-                .iter()
-                .map(|t: JsonType| a_type(t.as_str()))
-                .collect();
-            names.join(" or ")
-        }
-    }
-}
-
-/// A JSON type with its article.
-pub(super) fn a_type(name: &str) -> &'static str {
-    match name {
-        "null" => "null",
-        "boolean" => "true or false",
-        "integer" => "an integer",
-        "number" => "a number",
-        "string" => "text",
-        "array" => "a list",
-        "object" => "an object",
-        _ => "a value",
-    }
-}
-
-/// What kind of value it is.
-pub(super) fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-fn options_of(options: &Value) -> String {
-    let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
-    let listed: Vec<_> = options
-        .iter()
-        .take(MAX_LISTED)
-        .map(Value::to_string)
-        .collect();
-    let more = if options.len() > MAX_LISTED {
-        ", …"
-    } else {
-        ""
-    };
-    format!("one of {}{more}", listed.join(", "))
-}
-
-/// The first names, quoted.
-pub(super) fn some<'k>(names: impl Iterator<Item = &'k str>) -> String {
-    let mut names = names.peekable();
-    let first = listed(names.by_ref().take(MAX_LISTED));
-    match names.peek() {
-        Some(_) => format!("{first}, …"),
-        None => first,
-    }
-}
-
-/// A value of the author's own file, shortened.
-pub(super) fn rendered(value: &Value) -> String {
-    const MOST: usize = 60;
-    let text = value.to_string();
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
 }

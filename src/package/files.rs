@@ -12,12 +12,12 @@ use serde_json::{Map, Number, Value};
 use super::{
     checks,
     digest::{Digest, digest},
-    explain::rendered,
     fault::PackageFault,
     golden::{self, Golden},
     manifest::{MANIFEST, Manifest, manifest_schema},
     schema::Schema,
-    shape::{Shape, toml_key},
+    shape::{Notation, Shape},
+    words::rendered,
 };
 use crate::representation::nearest::nearest;
 
@@ -77,17 +77,17 @@ pub(super) fn read(dir: &Path, golden: bool) -> Result<PackageFiles, Vec<Package
     let mut faults = Vec::new();
     let manifest = manifest(dir, &mut faults);
     // With a manifest that cannot be read, the other files are looked for under their usual names.
-    let or =
-        |name: fn(&Manifest) -> &str, usual: &str| manifest.as_ref().map_or(usual, name).to_owned();
-    let request = or(|m| &m.request_schema, "request.schema.json");
-    let response = or(|m| &m.response_schema, "response.schema.json");
-    let model = or(|m| &m.model, "model.onnx");
-    let request_schema = keep(schema(dir, &request), &mut faults);
-    let response_schema = keep(schema(dir, &response), &mut faults);
-    keep(
-        regular(dir, &model).map_err(|fault| vec![fault]),
-        &mut faults,
-    );
+    let named = |name: fn(&Manifest) -> &str, usual: &str| {
+        let name = manifest.as_ref().map_or(usual, name).to_owned();
+        checks::is_inside(&name).then_some(name)
+    };
+    let request = named(|m| &m.request_schema, "request.schema.json");
+    let request_schema = request.and_then(|file| keep(schema(dir, &file), &mut faults));
+    let response = named(|m| &m.response_schema, "response.schema.json");
+    let response_schema = response.and_then(|file| keep(schema(dir, &file), &mut faults));
+    if let Some(model) = named(|m| &m.model, "model.onnx") {
+        faults.extend(regular(dir, &model).err());
+    }
     let goldens = if golden {
         golden::read(
             dir,
@@ -144,7 +144,7 @@ fn manifest(dir: &Path, faults: &mut Vec<PackageFault>) -> Option<Manifest> {
     let document = keep(document.map_err(|fault| vec![fault]), faults)?;
     let mut checked = Vec::new();
     checks::check(dir, &document, &mut checked);
-    let manifest = SHAPE.read::<Manifest>(MANIFEST, &document, toml_key);
+    let manifest = SHAPE.read::<Manifest>(MANIFEST, &document, Notation::Toml);
     let manifest = manifest.map_err(|mut shape| {
         // What the checks have said in better words.
         shape.retain(|fault| checked.iter().all(|known| known.key != fault.key));
@@ -192,12 +192,14 @@ fn table_as_json(table: toml::Table) -> Value {
     Value::Object(entries.collect::<Map<_, _>>())
 }
 
-/// Dates become text, and infinities null: no key of a manifest takes either.
+/// Dates and what is not finite become text, which no key takes in their place.
 fn as_json(value: toml::Value) -> Value {
     match value {
         toml::Value::String(text) => Value::String(text),
         toml::Value::Integer(n) => n.into(),
-        toml::Value::Float(x) => Number::from_f64(x).map_or(Value::Null, Value::Number),
+        toml::Value::Float(x) => {
+            Number::from_f64(x).map_or_else(|| x.to_string().into(), Value::Number)
+        }
         toml::Value::Boolean(b) => b.into(),
         toml::Value::Datetime(time) => time.to_string().into(),
         toml::Value::Array(items) => items.into_iter().map(as_json).collect(),

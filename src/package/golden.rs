@@ -1,11 +1,7 @@
 //! Golden examples: requests whose answers the author knows. What is in the files is checked here; whether the
 //! model still gives these answers is found out by the rehearsal.
 
-use std::{
-    fs,
-    path::{Component, Path},
-    sync::LazyLock,
-};
+use std::{fs, path::Path, sync::LazyLock};
 
 use bytes::Bytes;
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -13,12 +9,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    explain::{rendered, some},
+    checks::is_inside,
     fault::PackageFault,
     files::{bytes, json, text},
     manifest::Manifest,
     schema::Schema,
-    shape::{Shape, json_key, without_null},
+    shape::{Notation, Shape, without_null},
+    words::{rendered, some},
 };
 use crate::{message::object::Object, representation::nearest::advice};
 
@@ -137,7 +134,7 @@ pub(super) fn read(
 fn one(dir: &Path, file: &str) -> Result<Golden, Vec<PackageFault>> {
     let document = text(dir, file).and_then(|text| json(file, &text));
     let document = document.map_err(|fault| vec![fault])?;
-    let spec: GoldenSpec = SHAPE.read(file, &document, json_key)?;
+    let spec: GoldenSpec = SHAPE.read(file, &document, Notation::Json)?;
     let mut faults = Vec::new();
     faults.extend(content_type(file, &spec));
     let object = match (spec.request, spec.picture) {
@@ -176,8 +173,7 @@ fn one(dir: &Path, file: &str) -> Result<Golden, Vec<PackageFault>> {
 }
 
 fn picture(dir: &Path, file: &str, name: &str) -> Result<Object, PackageFault> {
-    let mut parts = Path::new(name).components();
-    if name.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
+    if !is_inside(name) {
         return Err(PackageFault::new(
             file,
             "/picture",

@@ -97,6 +97,7 @@ pub struct LimitsSpec {
     #[schemars(range(min = 1))]
     pub request_bytes: usize,
     /// Rows of a request. Without it: 64 with `each`, else 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_536))]
     pub max_rows: Option<usize>,
     /// Milliseconds that a request may take when it names no deadline; a week at most.

@@ -20,6 +20,7 @@ mod schema;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::fault::PackageFault;
+use super::{fault::PackageFault, shape::escaped};
 
 /// Finds references that lead out of the file, to nothing, or round in a circle.
 pub(super) fn check(file: &str, document: &Value, faults: &mut Vec<PackageFault>) {
@@ -93,7 +93,7 @@ fn walk(schema: &Value, place: &str, found: &mut Vec<(String, String)>) {
 }
 
 fn join(place: &str, token: &str) -> String {
-    format!("{place}/{}", token.replace('~', "~0").replace('/', "~1"))
+    format!("{place}/{}", escaped(token))
 }
 
 /// A URI fragment without its percent-encoding.

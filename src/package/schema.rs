@@ -6,12 +6,7 @@
 use jsonschema::{Draft, PatternOptions, Validator, error::ValidationErrorKind as Kind};
 use serde_json::Value;
 
-use super::{
-    explain::explain,
-    fault::PackageFault,
-    refs,
-    shape::{json_key, located},
-};
+use super::{explain::explain, fault::PackageFault, refs, shape::Notation};
 use crate::message::rejection::Located;
 
 /// No more places than this are told to a requester.
@@ -42,11 +37,7 @@ impl Schema {
             explain(&error, &Value::Null, &mut complaints);
         }
         let complaints = complaints.into_iter();
-        faults.extend(complaints.map(|complaint| {
-            let mut fault = located(file, &document, complaint, json_key);
-            fault.mend = "see the JSON Schema 2020-12 specification for this keyword".into();
-            fault
-        }));
+        faults.extend(complaints.map(|c| Notation::Json.located(file, &document, c)));
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -103,7 +94,7 @@ fn dialect(file: &str, document: &Value, faults: &mut Vec<PackageFault>) {
         faults.push(PackageFault::new(
             file,
             "/$schema",
-            super::explain::rendered(dialect.unwrap_or_default()),
+            super::words::rendered(dialect.unwrap_or_default()),
             format!("{DRAFT:?}"),
             "rewrite the schema for 2020-12, or leave `$schema` out if it is that already",
         ));
@@ -116,14 +107,14 @@ fn uncompiled(
     error: &jsonschema::ValidationError<'_>,
 ) -> PackageFault {
     let key = error.instance_path().as_str();
-    let there = document.pointer(key).map(super::explain::rendered);
+    let there = document.pointer(key).map(super::words::rendered);
     let found = there.unwrap_or_else(|| "a schema".into());
     if matches!(error.kind(), Kind::Format { format } if format == "regex") {
         return PackageFault::new(
             file,
             key,
             found,
-            "a regular expression without look-around and back-references",
+            "a regular expression of moderate size, without look-around and back-references",
             "write it with classes, groups and alternatives only: it must run in linear time on requests",
         );
     }
@@ -132,6 +123,6 @@ fn uncompiled(
         key,
         format!("{found}, which does not compile: {error}"),
         "a schema that compiles",
-        "",
+        "correct what stands there",
     )
 }

@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    explain::{Complaint, explain, rendered},
+    explain::{About, Complaint, explain},
     fault::PackageFault,
+    words::rendered,
 };
 use crate::representation::nearest::dotted;
 
@@ -30,61 +31,92 @@ impl Shape {
         &self,
         file: &str,
         document: &Value,
-        key: fn(&Complaint) -> String,
+        notation: Notation,
     ) -> Result<T, Vec<PackageFault>> {
         let mut complaints = Vec::new();
         let errors = self.validator.iter().flat_map(|v| v.iter_errors(document));
         errors.for_each(|error| explain(&error, &self.schema, &mut complaints));
         if !complaints.is_empty() {
-            let told = complaints
-                .into_iter()
-                .map(|c| located(file, document, c, key));
-            return Err(told.collect());
+            let told = complaints.into_iter();
+            return Err(told
+                .map(|complaint| notation.located(file, document, complaint))
+                .collect());
         }
         serde_path_to_error::deserialize(document).map_err(|fault| {
             let path = match fault.path().to_string() {
                 whole if whole == "." => String::new(),
                 path => path,
             };
-            vec![PackageFault::told(file, path, fault.inner(), "")]
+            let told = fault.inner().to_string();
+            let mend = if told.contains("floating point") {
+                "write a whole number, without a decimal point"
+            } else {
+                "correct the value"
+            };
+            vec![PackageFault::told(file, path, told, mend)]
         })
     }
 }
 
-/// The complaint about `document`, with what stands there: the file is its author's own.
-pub(super) fn located(
-    file: &str,
-    document: &Value,
-    complaint: Complaint,
-    key: fn(&Complaint) -> String,
-) -> PackageFault {
-    let place = key(&complaint);
-    let found = match document.pointer(&complaint.pointer) {
-        Some(value) if complaint.name.is_none() => rendered(value),
-        _ => complaint.found,
-    };
-    PackageFault::new(file, place, found, complaint.expected, complaint.mend)
+/// How the places of a file are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notation {
+    /// `input.features.columns[3].pointer`
+    Toml,
+    /// `/input/features/columns/3/pointer`
+    Json,
 }
 
-/// A complaint's place as a TOML key: `input.features.columns[3].pointer`.
-pub(super) fn toml_key(complaint: &Complaint) -> String {
-    let tokens = complaint.pointer.split('/').skip(1).map(unescaped);
-    let mut key = String::new();
-    for token in tokens.chain(complaint.name.clone()) {
-        if token.bytes().all(|b| b.is_ascii_digit()) && !key.is_empty() {
-            key = format!("{key}[{token}]");
-        } else {
-            key = dotted(&key, &token);
+impl Notation {
+    /// The complaint about `document`, with what stands there: the file is its author's own.
+    pub(super) fn located(
+        self,
+        file: &str,
+        document: &Value,
+        complaint: Complaint,
+    ) -> PackageFault {
+        let key = self.key(&complaint);
+        let found = match document.pointer(&complaint.pointer) {
+            Some(value) if complaint.about == About::Value => rendered(value),
+            _ => complaint.found,
+        };
+        let expected = match self {
+            Notation::Toml => complaint.expected.replace("an object", "a table"),
+            Notation::Json => complaint.expected,
+        };
+        let mend = match complaint.mend {
+            none if none.is_empty() => "correct the value".into(),
+            mend => mend,
+        };
+        PackageFault::new(file, key, found, expected, mend)
+    }
+
+    fn key(self, complaint: &Complaint) -> String {
+        let last = complaint.about.key();
+        match self {
+            Notation::Json => {
+                let last = last.map(|key| format!("/{}", escaped(key)));
+                format!("{}{}", complaint.pointer, last.unwrap_or_default())
+            }
+            Notation::Toml => {
+                let tokens = complaint.pointer.split('/').skip(1).map(unescaped);
+                let mut key = String::new();
+                for token in tokens.chain(last.map(str::to_owned)) {
+                    if token.bytes().all(|b| b.is_ascii_digit()) && !key.is_empty() {
+                        key = format!("{key}[{token}]");
+                    } else {
+                        key = dotted(&key, &token);
+                    }
+                }
+                key.trim_start_matches('.').to_owned()
+            }
         }
     }
-    key.trim_start_matches('.').to_owned()
 }
 
-/// A complaint's place as a JSON pointer.
-pub(super) fn json_key(complaint: &Complaint) -> String {
-    let name = complaint.name.as_deref();
-    let name = name.map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1")));
-    format!("{}{}", complaint.pointer, name.unwrap_or_default())
+/// A key as a token of a JSON pointer.
+pub(super) fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 fn unescaped(token: &str) -> String {

@@ -10,9 +10,6 @@ use tracing_subscriber::{
     EnvFilter, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-/// A log target of the AMQP library that prints whole messages: never let through (requests are private).
-const LEAKY_TARGET: &str = "lapin::returned_messages=off";
-
 /// Logs.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -52,14 +49,19 @@ pub struct FilterFault {
     reason: String,
 }
 
-/// Sends logs to standard error from now on.
+/// Sends logs to standard error from now on. Nothing that a target of `silenced` says is let through,
+/// whatever the filter: it would show requests, which are private.
 ///
 /// # Errors
 /// A filter that cannot be read.
-pub fn init_tracing(config: &Config) -> Result<(), FilterFault> {
+pub fn init_tracing(config: &Config, silenced: &[&str]) -> Result<(), FilterFault> {
+    let silenced = silenced.iter().map(|target| format!(",{target}=off"));
+    let directives: String = std::iter::once(config.log_filter.clone())
+        .chain(silenced)
+        .collect();
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
-        .parse(format!("{},{LEAKY_TARGET}", config.log_filter))
+        .parse(directives)
         .map_err(|error| FilterFault {
             found: config.log_filter.clone(),
             reason: error.to_string(),

@@ -128,7 +128,7 @@ async fn ready(channel: &lapin::Channel, queue: &str) -> u32 {
         ..Default::default()
     };
     let queue = channel
-        .queue_declare(queue.into(), options, Default::default())
+        .queue_declare(queue.into(), options, lapin::types::FieldTable::default())
         .await;
     queue.unwrap().message_count()
 }

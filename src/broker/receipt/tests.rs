@@ -42,14 +42,20 @@ proptest! {
     ) {
         let (mut book, peer, start) = (book(), Peer::default(), Instant::now());
         let mut in_hand: BTreeSet<u64> = BTreeSet::new();
+        let mut buffered: Vec<u64> = Vec::new();
         let (mut next, mut now) = (1, start);
         for (event, which) in events {
             match event {
-                0 | 1 => {
-                    book.enter(next, now);
-                    peer.waiting.borrow_mut().insert(next);
-                    in_hand.insert(next);
-                    next += 1;
+                // delivered to some consumer's buffer, and taken from there in another order
+                0 => {
+                    buffered.extend(next..next + 3);
+                    peer.waiting.borrow_mut().extend(next..next + 3);
+                    next += 3;
+                }
+                1 if !buffered.is_empty() => {
+                    let tag = buffered.swap_remove(which % buffered.len());
+                    book.enter(tag, now);
+                    in_hand.insert(tag);
                 }
                 2..=4 if !in_hand.is_empty() => {
                     let tag = *in_hand.iter().nth(which % in_hand.len()).unwrap();
@@ -63,7 +69,13 @@ proptest! {
                     book.flush(now, |frame| peer.take(frame));
                 }
             }
-            prop_assert!(in_hand.is_subset(&peer.waiting.borrow()), "nothing in hand is settled");
+            let waiting = peer.waiting.borrow();
+            prop_assert!(in_hand.is_subset(&waiting), "nothing in hand is settled");
+            prop_assert!(buffered.iter().all(|tag| waiting.contains(tag)), "nor what is unseen");
+        }
+        for tag in buffered {
+            book.enter(tag, now);
+            in_hand.insert(tag);
         }
         book.flush(now + GAP, |frame| peer.take(frame));
         prop_assert_eq!(&*peer.waiting.borrow(), &in_hand);

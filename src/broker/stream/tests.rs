@@ -151,7 +151,9 @@ fn value() -> impl Strategy<Value = AMQPValue> {
         prop_oneof![
             vec(inner.clone(), 0..5).prop_map(|items| {
                 let mut array = FieldArray::default();
-                items.into_iter().for_each(|item| array.push(item));
+                for item in items {
+                    array.push(item);
+                }
                 AMQPValue::FieldArray(array)
             }),
             table(inner).prop_map(AMQPValue::FieldTable),
@@ -305,7 +307,7 @@ async fn after_open_ok_silence_is_no_fault() {
         .write_all(&frame(1, 0, &[0, 10, 0, 41, 0]))
         .await
         .unwrap();
-    stream.read(&mut [0; 64]).await.unwrap();
+    stream.read_exact(&mut [0; 13]).await.unwrap();
     tokio::time::sleep(PATIENCE * 2).await;
     let mut context = Context::from_waker(Waker::noop());
     let poll = Pin::new(&mut stream).poll_read(&mut context, &mut [0; 8]);

@@ -1,1 +1,137 @@
+//! Manifest against model.
+
 use super::*;
+
+struct Case {
+    way: &'static str,
+    change: fn(&mut Signature),
+    key: &'static str,
+    words: &'static str,
+}
+
+#[test]
+fn every_disagreement_with_the_model_is_explained() {
+    let cases = [
+        Case {
+            way: "an input of another name",
+            change: |s| s.inputs[0].name = "feature".into(),
+            key: "input.features",
+            words: "did you mean \"feature\"?",
+        },
+        Case {
+            way: "an input that is not described",
+            change: |s| s.inputs.push(port("mask", Dtype::Bool, &[Some(1)])),
+            key: "input.mask",
+            words: "add [input.mask]",
+        },
+        Case {
+            way: "too few columns",
+            change: |s| s.inputs[0].row_shape = vec![Some(6)],
+            key: "input.features.columns",
+            words: "add columns for 2 more",
+        },
+        Case {
+            way: "too many columns",
+            change: |s| s.inputs[0].row_shape = vec![Some(3)],
+            key: "input.features.columns",
+            words: "take 1 away",
+        },
+        Case {
+            way: "another dtype",
+            change: |s| s.inputs[0].dtype = Dtype::Float64,
+            key: "input.features.dtype",
+            words: "write dtype = \"float64\"",
+        },
+        Case {
+            way: "an output of another name",
+            change: |s| s.outputs[0].name = "probability".into(),
+            key: "outcome.verdict.class.output",
+            words: "did you mean \"probability\"?",
+        },
+        Case {
+            way: "an output that no rule can read",
+            change: |s| s.outputs.clear(),
+            key: "reject[0].output",
+            words: "expected one of the model's outputs",
+        },
+        Case {
+            way: "more classes than labels",
+            change: |s| s.outputs[0].row_shape = vec![Some(3)],
+            key: "outcome.verdict.class.labels",
+            words: "3",
+        },
+    ];
+    for Case {
+        way,
+        change,
+        key,
+        words,
+    } in cases
+    {
+        let mut signature = signature();
+        change(&mut signature);
+        let files = Folder::valid().read().unwrap();
+        let faults = files.bind(&signature).map(|_| ()).expect_err(way);
+        expect(&faults, "package.toml", key, words);
+    }
+}
+
+#[test]
+fn an_open_axis_is_a_fault_of_the_model() {
+    let mut signature = signature();
+    signature.inputs[0].row_shape = vec![None, Some(4)];
+    signature.outputs[0].name = "other".into();
+    let files = Folder::valid().read().unwrap();
+    let faults = files.bind(&signature).unwrap_err();
+    let words = "found rows of shape [?, 4], expected a fixed number";
+    expect(&faults, "model.onnx", "input features", words);
+    // What does not hang on it is told too.
+    expect(&faults, "package.toml", "outcome.verdict.class.output", "");
+}
+
+#[test]
+fn a_golden_picture_needs_an_image_input() {
+    let folder = Folder::valid();
+    folder.write("golden/a.png", "a picture");
+    let text = r#"{ "picture": "a.png", "rejection": "unrepresentable" }"#;
+    folder.write("golden/third.json", text);
+    let faults = folder.read().unwrap().bind(&signature()).unwrap_err();
+    expect(
+        &faults,
+        "golden/third.json",
+        "/picture",
+        "write \"request\"",
+    );
+}
+
+#[test]
+fn a_golden_rejection_must_be_one_that_something_gives() {
+    let folder = Folder::valid();
+    let rule = "[rejection.other]\ntitle = \"Other\"\n[rejection.needs_human]";
+    folder.edit("package.toml", "[rejection.needs_human]", rule);
+    folder.edit("golden/second.json", "needs_human", "other");
+    let faults = folder.read().unwrap().bind(&signature()).unwrap_err();
+    let words = "expected one of \"package:needs_human\"";
+    expect(&faults, "golden/second.json", "/rejection", words);
+}
+
+#[test]
+fn a_bound_package_says_what_its_manifest_says() {
+    let folder = Folder::valid();
+    let package = folder.package();
+    assert_eq!((package.name(), package.version()), ("scores", "1.0.0"));
+    assert_eq!(package.digest(), folder.read().unwrap().digest());
+    assert_eq!(package.layout().bytes(), 16);
+    assert_eq!(package.limits().max_rows, 1);
+    assert_eq!(package.limits().request_bytes, 1 << 20);
+    assert_eq!(package.batch().max_delay().as_micros(), 2000);
+    assert_eq!(package.sessions(), Sessions::default());
+}
+
+#[test]
+fn with_each_a_request_may_have_64_rows() {
+    let folder = Folder::valid();
+    folder.edit("package.toml", "owner", "each = \"/items\"\nowner");
+    let files = Package::draft(folder.path()).unwrap();
+    assert_eq!(files.manifest().limits().max_rows, 64);
+}

@@ -1,6 +1,7 @@
 mod bound;
 mod broken;
 mod digests;
+mod manifests;
 mod rehearsals;
 mod requests;
 
@@ -157,16 +158,17 @@ pub(super) fn signature() -> Signature {
     }
 }
 
-/// `found` has a fault of `file` and `key` whose sentence contains `words`.
+/// Whether `found` has a fault of `file` and `key` whose sentence contains `words`.
+pub(super) fn has(found: &[PackageFault], file: &str, key: &str, words: &str) -> bool {
+    found
+        .iter()
+        .any(|f| f.file == file && f.key == key && f.to_string().contains(words))
+}
+
 #[track_caller]
 pub(super) fn expect(found: &[PackageFault], file: &str, key: &str, words: &str) {
-    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
-    let hit = found
-        .iter()
-        .any(|f| f.file == file && f.key == key && f.to_string().contains(words));
     assert!(
-        hit,
-        "no fault of {file}: {key}: … {words} … among\n{}",
-        told.join("\n")
+        has(found, file, key, words),
+        "no fault of {file}: {key}: … {words} … among {found:#?}"
     );
 }

@@ -1,1 +1,114 @@
+//! What a requester is told.
+
+use serde_json::json;
+
 use super::*;
+
+fn rejected(request: Value) -> Rejection {
+    let package = Folder::valid().package();
+    package.validate(&Object::Value(request)).unwrap_err()
+}
+
+#[test]
+fn what_a_request_lacks_is_told_by_pointer_and_expectation() {
+    for (request, pointer, detail) in [
+        (json!(7), "", "expected an object, found a number"),
+        (
+            json!({"currency": "EUR"}),
+            "",
+            "the property \"amount\" is missing, expected a number; add \"amount\"",
+        ),
+        (
+            json!({"amount": "12", "currency": "EUR"}),
+            "/amount",
+            "expected a number, found text; write it without quotes",
+        ),
+        (
+            json!({"amount": null, "currency": "EUR"}),
+            "/amount",
+            "expected a number, found null",
+        ),
+        (
+            json!({"amount": -1, "currency": "EUR"}),
+            "/amount",
+            "expected a number of at least 0, found a smaller one",
+        ),
+        (
+            json!({"amount": 1, "currency": "euro"}),
+            "/currency",
+            "expected text that matches ^[A-Z]{3}$, found other text",
+        ),
+        (
+            json!({"amount": 1, "currency": "EUR", "age": -1}),
+            "/age",
+            "expected a number of at least 0, found a smaller one",
+        ),
+        (
+            json!({"amount": 1, "currency": "EUR", "age": "old"}),
+            "/age",
+            "expected an integer, or null",
+        ),
+        (
+            json!({"amount": 1, "currency": "EUR", "note": "secret"}),
+            "/note",
+            "expected at most 5 characters, found more",
+        ),
+        (
+            json!({"amount": 1, "currency": "EUR", "currancy": "EUR"}),
+            "",
+            "a property that is not known, expected one of \"amount\", \"age\", \"currency\", \"note\"; did you mean \"currency\"?",
+        ),
+    ] {
+        let rejection = rejected(request);
+        assert_eq!(rejection.code, Code::InvalidRequest);
+        assert_eq!(rejection.stage, Stage::Validate);
+        let hit = rejection
+            .errors
+            .iter()
+            .any(|e| e.pointer == pointer && e.detail.starts_with(detail));
+        assert!(hit, "{pointer}: {detail}\namong {:#?}", rejection.errors);
+    }
+}
+
+#[test]
+fn no_word_of_a_request_is_told() {
+    let request = json!({
+        "amount": "sesame", "age": {"sesame": "sesame"}, "currency": "sesame", "note": "sesame", "sesame": "sesame",
+    });
+    let told = format!("{:?}", rejected(request));
+    assert!(!told.contains("sesame"), "{told}");
+}
+
+#[test]
+fn at_most_20_faults_are_told() {
+    let schema = json!({"items": {"type": "integer"}}).to_string();
+    let schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
+    let errors = schema.check(&json!(vec!["x"; 100])).unwrap_err();
+    assert_eq!(errors.len(), 20);
+    assert_eq!(errors[19].pointer, "/19");
+}
+
+#[test]
+fn formats_are_asserted() {
+    let schema = json!({"format": "date-time"}).to_string();
+    let schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
+    assert!(schema.check(&json!("2024-02-29T10:00:00+01:00")).is_ok());
+    let errors = schema.check(&json!("2023-02-29T10:00:00Z")).unwrap_err();
+    assert!(errors[0].detail.contains("date-time"), "{errors:?}");
+}
+
+#[test]
+fn a_recursive_schema_is_no_circle() {
+    let schema = json!({"type": "object", "properties": {"next": {"$ref": "#"}}}).to_string();
+    let schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
+    assert!(schema.check(&json!({"next": {"next": {}}})).is_ok());
+    let errors = schema.check(&json!({"next": {"next": 1}})).unwrap_err();
+    assert_eq!(errors[0].pointer, "/next/next");
+}
+
+#[test]
+fn a_picture_is_not_held_against_the_schema() {
+    let package = Folder::valid().package();
+    let picture = Object::Picture(bytes::Bytes::from_static(b"not looked at"));
+    assert!(package.validate(&picture).is_ok());
+}

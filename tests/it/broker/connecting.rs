@@ -1,16 +1,10 @@
 use super::*;
+use futures::StreamExt;
 use inferq::broker::ConnectFault;
-use std::io::Write;
+use std::collections::HashSet;
+use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::atomic::AtomicUsize;
-
-fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
-        .filter(|name| name.starts_with("lapin"))
-        .count()
-}
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 fn hasty(url: &str) -> Config {
     Config {
@@ -19,19 +13,35 @@ fn hasty(url: &str) -> Config {
     }
 }
 
-/// Accepts, says `words`, and then nothing.
-fn peer(words: &'static [u8]) -> String {
+/// A peer that falls silent, and how many of its connections are open.
+struct Peer {
+    url: String,
+    open: Arc<AtomicUsize>,
+}
+
+/// Answers whatever comes with the next of `words`, and then with nothing.
+fn peer(words: &'static [&'static [u8]]) -> Peer {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let open = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&open);
     std::thread::spawn(move || {
-        let mut open = Vec::new();
         for socket in listener.incoming() {
-            let mut socket = socket.unwrap();
-            socket.write_all(words).unwrap();
-            open.push(socket);
+            let (mut socket, count) = (socket.unwrap(), Arc::clone(&count));
+            count.fetch_add(1, Ordering::Relaxed);
+            std::thread::spawn(move || {
+                let mut answers = words.iter();
+                while socket.read(&mut [0; 4_096]).is_ok_and(|size| size > 0) {
+                    if let Some(answer) = answers.next() {
+                        socket.write_all(answer).unwrap();
+                    }
+                }
+                count.fetch_sub(1, Ordering::Relaxed);
+            });
         }
     });
-    format!("amqp://127.0.0.1:{port}")
+    let url = format!("amqp://127.0.0.1:{port}");
+    Peer { url, open }
 }
 
 const START: &[u8] = b"\x01\x00\x00\x00\x00\x00\x1c\x00\x0a\x00\x0a\x00\x09\x00\x00\x00\x00\
@@ -40,26 +50,17 @@ const TUNE: &[u8] =
     b"\x01\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x1e\x00\x00\x00\x02\x00\x00\x00\x00\xce";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connecting_to_a_peer_that_falls_silent_fails_in_bounded_time_and_leaves_no_thread() {
-    let tuned: &'static [u8] = Box::leak([START, TUNE].concat().into_boxed_slice());
-    for words in [b"".as_slice(), START, tuned] {
-        let start = Instant::now();
-        let fault = Broker::connect_once(&hasty(&peer(words)))
-            .await
-            .unwrap_err();
+async fn connecting_to_a_peer_that_falls_silent_fails_in_bounded_time_and_leaves_nothing() {
+    for words in [&[] as &[_], &[START], &[START, TUNE]] {
+        let (peer, start) = (peer(words), Instant::now());
+        let fault = Broker::connect_once(&hasty(&peer.url)).await.unwrap_err();
         assert!(matches!(fault, ConnectFault::Silent { .. }), "{fault}");
         assert!(!fault.is_final());
-        assert!(
-            start.elapsed() < Duration::from_secs(3),
-            "{:?}",
-            start.elapsed()
-        );
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        // lapin's thread owns the socket: closed, both are gone
+        until("its end", || peer.open.load(Ordering::Relaxed) == 0).await;
     }
-    // Other tests connect meanwhile, each twice; a leak would never end.
-    let broker = Broker::start(hasty(&peer(b"")));
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    broker.close().await;
-    until("the threads of silent peers end", || threads() < 60).await;
 }
 
 #[tokio::test]
@@ -115,44 +116,45 @@ async fn while_the_broker_blocks_publications_deliveries_go_on_and_nothing_is_lo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_killed_and_restarted_loses_no_confirmed_request_and_no_publication() {
-    const COUNT: usize = 4_000;
+    // RabbitMQ 3.10 itself finds no leader for a queue that was declared just before a power cut.
+    const BEFORE: Duration = Duration::from_secs(2);
     let node = Node::start();
     let (broker, package) = broker_on(&node, "killed").await;
     let (handle, mut deliveries) = consume(&broker, &names::queue_of(&package), 128);
-    let publisher = broker.publisher();
-    let (to, confirmed) = (package.clone(), Arc::new(AtomicUsize::new(0)));
-    let count = Arc::clone(&confirmed);
-    // a few at a time, so that the kill comes in the middle
+    let (publisher, restarted) = (broker.publisher(), Arc::new(AtomicBool::new(false)));
+    let (to, enough) = (package.clone(), Arc::clone(&restarted));
+    // a few in flight at any time, until the broker has come back
     let publishing = tokio::spawn(async move {
-        use futures::StreamExt;
-        let outcomes = futures::stream::iter(0..COUNT)
-            .map(|number| publisher.publish(request(&to, number.to_string())))
+        let outcomes = futures::stream::iter(0..)
+            .take_while(|_| std::future::ready(!enough.load(Ordering::Relaxed)))
+            .map(|number: usize| publisher.publish(request(&to, number.to_string())))
             .buffer_unordered(200);
-        outcomes
-            .all(async |outcome| {
-                count.fetch_add(1, Ordering::Relaxed);
-                outcome.is_ok()
-            })
-            .await
+        outcomes.map(Result::unwrap).count().await
     });
-    let mut seen = vec![0_u32; COUNT];
-    let mut missing = COUNT;
-    let mut killed = false;
-    while missing > 0 {
+    let (start, mut killed) = (Instant::now(), false);
+    let mut seen = HashSet::new();
+    let count = loop {
         let delivery = next(&mut deliveries).await;
-        let times = &mut seen[number(&delivery)];
-        *times += 1;
-        missing -= usize::from(*times == 1);
+        seen.insert(number(&delivery));
         delivery.receipt.ack();
-        if !killed && confirmed.load(Ordering::Relaxed) > COUNT / 4 {
+        if !killed && start.elapsed() > BEFORE {
             killed = true;
             node.kill9();
             until("noticed", || !broker.health().publishing.connected).await;
             node.restart();
+            until("back", || broker.health().publishing.connected).await;
+            restarted.store(true, Ordering::Relaxed);
         }
+        if restarted.load(Ordering::Relaxed) && publishing.is_finished() {
+            break publishing.await.unwrap();
+        }
+    };
+    while seen.len() < count {
+        let delivery = next(&mut deliveries).await;
+        seen.insert(number(&delivery));
+        delivery.receipt.ack();
     }
-    assert!(publishing.await.unwrap(), "every publication resolves");
-    assert!(killed && broker.health().consuming.reconnects >= 1);
+    assert!(broker.health().consuming.reconnects >= 1);
     handle.drain().await;
     broker.close().await;
 }

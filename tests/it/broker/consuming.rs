@@ -145,7 +145,7 @@ async fn suspects_run_alone_and_their_neighbours_suffer_nothing() {
         if in_hand.len() >= 10 || deliveries.is_empty() {
             for delivery in in_hand.drain(..) {
                 // each fiftieth fails until it is a suspect
-                if number(&delivery) % 50 == 0 {
+                if number(&delivery).is_multiple_of(50) {
                     delivery.receipt.reject();
                 } else {
                     assert!(!delivery.redelivered, "an innocent was given back");

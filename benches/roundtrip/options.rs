@@ -1,0 +1,130 @@
+//! The command line, the bench's own and that of the roles it starts itself in.
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use std::fmt;
+
+/// Round trips per second through inferq, as a share of what a bare echo worker reaches.
+///
+/// Prefills a quorum queue, starts the worker, and counts from the first to the last reply.
+/// Starts a private node, or uses the broker at `AMQP_URL`. Writes target/bench/results.json.
+#[derive(Parser)]
+#[command(name = "roundtrip")]
+pub struct Options {
+    /// Requests in a run (with --rss: up to the first mark) [default: 50000, with --rss 100000]
+    #[arg(long)]
+    pub requests: Option<u64>,
+    /// Interleaved pairs of echo and inferq
+    #[arg(long, default_value_t = 5)]
+    pub pairs: usize,
+    /// Measure the echo alone
+    #[arg(long)]
+    pub echo_only: bool,
+    /// Look for the best echo among all 36 set-ups, not among 4 likely ones
+    #[arg(long)]
+    pub sweep: bool,
+    /// Measure the worker's memory after N and after 10 N requests of one life
+    #[arg(long)]
+    pub rss: bool,
+    /// Fail when the median ratio is lower
+    #[arg(long, value_name = "RATIO")]
+    pub at_least: Option<f64>,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    pub bench: bool,
+    #[command(subcommand)]
+    pub role: Option<Role>,
+}
+
+#[derive(Subcommand)]
+pub enum Role {
+    /// The bare echo worker
+    #[command(hide = true)]
+    Echo(EchoRole),
+}
+
+#[derive(Args)]
+pub struct EchoRole {
+    #[arg(long)]
+    pub url: String,
+    #[arg(long)]
+    pub queue: String,
+    #[arg(long)]
+    pub reply_bytes: usize,
+    #[command(flatten)]
+    pub setup: EchoSetup,
+}
+
+/// How an echo worker goes about it.
+#[derive(Args, Clone, Copy, Debug, Serialize)]
+pub struct EchoSetup {
+    #[arg(long)]
+    pub channels: usize,
+    #[arg(long)]
+    pub window: usize,
+    #[arg(long)]
+    pub prefetch: u16,
+    #[arg(long)]
+    pub coalesce_ms: u64,
+}
+
+impl EchoSetup {
+    const fn new(channels: usize, window: usize, prefetch: u16, coalesce_ms: u64) -> Self {
+        EchoSetup {
+            channels,
+            window,
+            prefetch,
+            coalesce_ms,
+        }
+    }
+
+    /// The set-ups that came out best where all were measured.
+    pub fn likely() -> Vec<EchoSetup> {
+        vec![
+            EchoSetup::new(2, 128, 1000, 0),
+            EchoSetup::new(2, 512, 2000, 1),
+            EchoSetup::new(4, 128, 2000, 1),
+            EchoSetup::new(4, 256, 2000, 1),
+        ]
+    }
+
+    /// Every set-up that the yardstick names.
+    pub fn all() -> Vec<EchoSetup> {
+        let mut all = Vec::new();
+        for channels in [1, 2, 4] {
+            for window in [128, 256, 512] {
+                for prefetch in [1000, 2000] {
+                    for coalesce_ms in [0, 1] {
+                        all.push(EchoSetup::new(channels, window, prefetch, coalesce_ms));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// As arguments of the role.
+    pub fn arguments(&self) -> Vec<String> {
+        vec![
+            format!("--channels={}", self.channels),
+            format!("--window={}", self.window),
+            format!("--prefetch={}", self.prefetch),
+            format!("--coalesce-ms={}", self.coalesce_ms),
+        ]
+    }
+}
+
+impl fmt::Display for EchoSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EchoSetup {
+            channels,
+            window,
+            prefetch,
+            coalesce_ms,
+        } = self;
+        write!(
+            f,
+            "echo {channels} × {window}, prefetch {prefetch}, {coalesce_ms} ms"
+        )
+    }
+}

@@ -1,0 +1,46 @@
+//! What the kernel says of a process.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::time::Duration;
+
+/// `/proc` counts CPU time in ticks of `USER_HZ`: 100 a second on every Linux.
+const TICK: Duration = Duration::from_millis(10);
+
+/// CPU time of all threads so far, user and kernel.
+pub fn cpu(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    // The second field is the name in brackets and may hold anything.
+    let (_, fields) = stat.rsplit_once(')').context("/proc/…/stat has no name")?;
+    let ticks = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(str::parse::<u32>)
+        .sum::<Result<u32, _>>()?;
+    Ok(TICK * ticks)
+}
+
+/// Memory of a process, KiB.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Memory {
+    pub rss_kib: u64,
+    /// The highest that `rss_kib` ever was.
+    pub peak_kib: u64,
+}
+
+pub fn memory(pid: u32) -> Result<Memory> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let value = value.with_context(|| format!("/proc/…/status has no {name}"))?;
+        value.parse::<u64>().map_err(anyhow::Error::from)
+    };
+    Ok(Memory {
+        rss_kib: field("VmRSS:")?,
+        peak_kib: field("VmHWM:")?,
+    })
+}

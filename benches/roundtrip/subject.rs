@@ -1,0 +1,138 @@
+//! The workers under test, each a process of its own.
+
+use crate::options::EchoSetup;
+use crate::replies::Expected;
+use crate::trial::Site;
+use anyhow::{Context, Result, bail};
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+const INFERQ: &str = env!("CARGO_BIN_EXE_inferq");
+/// A worker that has nothing to do must have stopped by then.
+const STOP: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Debug)]
+pub enum Subject {
+    Echo {
+        setup: EchoSetup,
+        reply_bytes: usize,
+    },
+    /// `inferq serve` on the packages of this folder.
+    Inferq { repository: PathBuf },
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Echo { setup, .. } => setup.fmt(f),
+            Subject::Inferq { .. } => f.write_str("inferq"),
+        }
+    }
+}
+
+impl Subject {
+    pub fn expected(&self) -> Expected {
+        match self {
+            Subject::Echo { reply_bytes, .. } => Expected::Bytes(*reply_bytes),
+            Subject::Inferq { .. } => Expected::Amount,
+        }
+    }
+
+    /// Where the worker's words go.
+    fn log(&self, site: &Site) -> PathBuf {
+        site.folder.join(match self {
+            Subject::Echo { .. } => "echo.log",
+            Subject::Inferq { .. } => "inferq.log",
+        })
+    }
+
+    /// Says of a run that it does not count.
+    pub fn void(&self, site: &Site) -> String {
+        let log = self.log(site);
+        format!("this run of {self} is void (its log: {})", log.display())
+    }
+
+    pub fn start(&self, site: &Site, queue: &str) -> Result<Worker> {
+        let url = site.url.as_str();
+        let mut command = match self {
+            Subject::Echo { setup, reply_bytes } => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["echo", "--url", url, "--queue", queue]);
+                command.arg(format!("--reply-bytes={reply_bytes}"));
+                command.args(setup.arguments());
+                command
+            }
+            Subject::Inferq { repository } => {
+                let mut command = Command::new(INFERQ);
+                command.args(["serve", "--broker-url", url, "--admin-addr", "127.0.0.1:0"]);
+                command.arg("--repository").arg(repository);
+                command
+            }
+        };
+        let log = self.log(site);
+        let file = File::create(&log)?;
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{self} does not start"))?;
+        Ok(Worker { process, log })
+    }
+}
+
+/// Has inferq declare what it needs at the broker.
+pub async fn declare_topology(url: &str, repository: &Path) -> Result<()> {
+    let mut command = Command::new(INFERQ);
+    command.args(["topology", "declare", "--broker-url", url, "--repository"]);
+    let output = command.arg(repository).output().await;
+    let output = output.with_context(|| format!("{INFERQ} does not start"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("inferq topology declare: {}: {said}", output.status);
+    }
+    Ok(())
+}
+
+pub struct Worker {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Worker {
+    pub fn pid(&self) -> Result<u32> {
+        self.process.id().context("the worker has ended")
+    }
+
+    /// Resolves when the worker ends, which it should not.
+    pub async fn ended(&mut self) -> anyhow::Error {
+        match self.process.wait().await {
+            Ok(status) => self.died(status),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn died(&self, status: ExitStatus) -> anyhow::Error {
+        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last = said.lines().rev().take(5).collect::<Vec<_>>();
+        let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+        anyhow::anyhow!("the worker ended with {status}; it said last:\n{last}")
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn stop(mut self) -> Result<()> {
+        let pid = self.pid()?.to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().await?;
+        let stopped = tokio::time::timeout(STOP, self.process.wait()).await;
+        let status = stopped.with_context(|| format!("no stop within {STOP:?} of SIGTERM"))??;
+        if !status.success() {
+            return Err(self.died(status));
+        }
+        Ok(())
+    }
+}
