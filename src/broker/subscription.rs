@@ -292,7 +292,12 @@ impl<'a> Consuming<'a> {
             routing_key: message.routing_key.into(),
             queue: Arc::clone(&self.session.queue),
             redelivered,
-            delivery_count: properties.delivery_count(),
+            // a first delivery has none: such a header on it is the producer's own
+            delivery_count: if redelivered {
+                properties.delivery_count()
+            } else {
+                0
+            },
             blemish: self.link.marks.take(self.channel.id(), tag),
             received: now,
             receipt: self.ledger.enter(tag, now),
