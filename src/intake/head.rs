@@ -18,7 +18,6 @@ pub(super) fn head(delivery: &Delivery) -> Head<'_> {
         _ => None,
     };
     Head {
-        queue: &delivery.queue,
         content_type: properties.content_type(),
         content_encoding: properties.content_encoding(),
         reply_to: properties.reply_to(),

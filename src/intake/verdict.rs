@@ -87,11 +87,11 @@ impl Intake {
     ) -> Result<(), PublishFault> {
         let package = package_of(source, delivery);
         match verdict {
-            Verdict::Reply(letter) => self.reply(&package, delivery, letter).await,
+            Verdict::Reply(letter) => self.reply(source, delivery, letter).await,
             Verdict::Retry { reason, stage } => self.retry(&package, delivery, reason, stage).await,
             Verdict::Bury(burial, letter) => {
                 if let Some(letter) = letter {
-                    self.reply(&package, delivery, letter).await?;
+                    self.reply(source, delivery, letter).await?;
                 }
                 self.bury(&package, delivery, burial).await
             }
@@ -100,11 +100,12 @@ impl Intake {
 
     async fn reply(
         &self,
-        package: &Arc<str>,
+        source: &Source,
         delivery: &Delivery,
         letter: Letter,
     ) -> Result<(), PublishFault> {
         let head = head(delivery);
+        let package = &package_of(source, delivery);
         let (routing_key, mandatory) =
             match ReplyTo::of(head.reply_to, self.default_reply_to(package)) {
                 ReplyTo::Queue(queue) => (queue, true),
@@ -115,7 +116,11 @@ impl Intake {
             None => metrics::outcome(package),
             Some((code, stage)) => metrics::rejection(package, code, stage.as_str()),
         }
-        let properties = reply_properties(package, &head, &delivery.body, &letter);
+        let asked = match source {
+            Source::Unknown => &delivery.routing_key,
+            Source::Package(_) | Source::Died => &**package,
+        };
+        let properties = reply_properties(asked, &head, &delivery.body, &letter);
         let body = letter.reply.body;
         let publication = Publication {
             exchange: String::new(),
@@ -201,18 +206,19 @@ fn package_of(source: &Source, delivery: &Delivery) -> Arc<str> {
     }
 }
 
-fn reply_properties(package: &str, head: &Head<'_>, body: &[u8], letter: &Letter) -> Properties {
+/// `asked` is the package's name as the request has it.
+fn reply_properties(asked: &str, head: &Head<'_>, body: &[u8], letter: &Letter) -> Properties {
     let mut properties = Properties::default()
         .persistent()
         .with_kind(letter.reply.kind.as_str())
         .with_content_type(letter.reply.content_type)
-        .with_message_id(&head.identity(body));
+        .with_message_id(&head.identity(asked, body));
     if let Some(id) = head.correlation_id.or(head.message_id) {
         properties = properties.with_correlation_id(id);
     }
     let text = |key, value: Option<&str>| value.map(|value| (key, HeaderValue::from(value)));
     let headers = [
-        text("inferq-package", Some(package)),
+        text("inferq-package", Some(asked)),
         text("inferq-version", letter.version.as_deref()),
         text("server-timing", Some(&letter.timings.to_string())),
         text("traceparent", head.traceparent),

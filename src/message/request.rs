@@ -12,8 +12,6 @@ const RESERVED: [&str; 6] = ["unknown", "dead", "died", "retry", "predict", "con
 /// A request's properties and headers, borrowed from wherever they came.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Head<'a> {
-    /// The queue it was delivered from.
-    pub queue: &'a str,
     /// Property `content_type`.
     pub content_type: Option<&'a str>,
     /// Property `content_encoding`.
@@ -103,10 +101,10 @@ impl Head<'_> {
         }
     }
 
-    /// The identity of the request, 32 hexadecimal digits: the same for every delivery of it, so the same
-    /// on every reply to it.
+    /// The identity of a request to `package`, 32 hexadecimal digits: the same for every delivery of it,
+    /// whichever queue that came from, so the same on every reply to it.
     #[must_use]
-    pub fn identity(&self, body: &[u8]) -> String {
+    pub fn identity(&self, package: &str, body: &[u8]) -> String {
         let version = if let Given::Text(text) = self.version {
             text
         } else {
@@ -114,7 +112,7 @@ impl Head<'_> {
         };
         let mut hash = Sha256::new();
         let parts = [
-            self.queue,
+            package,
             self.message_id.unwrap_or(""),
             self.content_type.unwrap_or(""),
         ];
