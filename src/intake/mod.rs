@@ -28,6 +28,7 @@ use crate::{
         request::{Head, ReplyTo, unix_ms},
         timings::Timings,
     },
+    repository::Live,
     telemetry::metrics,
 };
 
@@ -223,13 +224,18 @@ impl Intake {
 
     /// Decodes and hands to the engine.
     async fn score(&self, package: &str, delivery: &Delivery, head: &Head<'_>) -> Answer {
-        let request = self.read(package, delivery, head);
+        let live = self.resolve(package, delivery, head);
+        let version = live
+            .as_ref()
+            .ok()
+            .map(|live| live.package.version().to_owned());
+        let request = live.and_then(|live| Self::read(live, delivery, head));
         let decode = delivery.received.elapsed();
         let mut answer = match request {
             Ok(request) => self.engine.score(request).await,
             Err(rejection) => Answer {
                 result: Err(rejection.into()),
-                version: None,
+                version,
                 timings: Timings::default(),
             },
         };
@@ -237,12 +243,13 @@ impl Intake {
         answer
     }
 
-    fn read(
+    /// The version that is asked, where the message says so readably.
+    fn resolve(
         &self,
         package: &str,
         delivery: &Delivery,
         head: &Head<'_>,
-    ) -> Result<Request, Rejection> {
+    ) -> Result<&Arc<Live>, Rejection> {
         if let Some(blemish) = delivery.blemish {
             let detail = format!(
                 "{}; send properties and headers as AMQP 0-9-1 and UTF-8 have them",
@@ -254,11 +261,12 @@ impl Intake {
                 detail,
             ));
         }
-        let version = head.version_pin()?.map(str::to_owned);
-        let live = self
-            .engine
-            .repository()
-            .resolve(package, version.as_deref())?;
+        let pin = head.version_pin()?;
+        self.engine.repository().resolve(package, pin)
+    }
+
+    /// A request for exactly that version: another may have gone live meanwhile.
+    fn read(live: &Live, delivery: &Delivery, head: &Head<'_>) -> Result<Request, Rejection> {
         let limits = live.package.limits();
         let now = unix_ms();
         let deadline = head.deadline(now, limits.deadline)?;
@@ -284,8 +292,8 @@ impl Intake {
         let left = Duration::from_millis((deadline - now).min(A_YEAR_MS));
         let deadline = Some(Instant::now() + left);
         Ok(Request {
-            package: package.to_owned(),
-            version,
+            package: live.package.name().to_owned(),
+            version: Some(live.package.version().to_owned()),
             object,
             deadline,
             priority: head.priority,
