@@ -114,10 +114,9 @@ async fn take(
 
 /// A text header of a message.
 fn header(message: &lapin::message::Delivery, key: &str) -> Option<String> {
-    match message.properties.headers().as_ref()?.inner().get(key)? {
-        lapin::types::AMQPValue::LongString(text) => Some(text.to_string()),
-        _ => None,
-    }
+    let headers = message.properties.headers().as_ref()?;
+    let text = headers.inner().get(key)?.as_long_string()?;
+    Some(text.to_string())
 }
 
 /// Reasons of the first `count` dead letters of a package.

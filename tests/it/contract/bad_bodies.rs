@@ -166,7 +166,7 @@ pub(super) fn of_another_kind() -> Vec<Case> {
         "image/png",
     ];
     let long = format!("application/{}", "x".repeat(243));
-    let typed = types.into_iter().chain([&*long]).map(|kind| {
+    let by_type = types.into_iter().chain([&*long]).map(|kind| {
         Case::body(
             &format!("content type {kind}"),
             "fraud",
@@ -178,7 +178,7 @@ pub(super) fn of_another_kind() -> Vec<Case> {
         let name = format!("content encoding {encoding}");
         Case::body(&name, "fraud", payment().to_string()).with("content_encoding", encoding)
     });
-    typed
+    by_type
         .chain(encodings)
         .map(|case| case.gets(UNSUPPORTED))
         .collect()
@@ -199,25 +199,25 @@ pub(super) fn invalid() -> Vec<Case> {
         number("zero where more is asked", json!(0)),
         changed("null", |o| o["sender"]["ip"] = json!(null)).at("/sender/ip"),
         changed("a pattern missed", |o| {
-            o["sender"]["ip"] = json!("300.1.1.1")
+            o["sender"]["ip"] = json!("300.1.1.1");
         })
         .at("/sender/ip"),
         changed("missing", |o| {
-            drop(o.as_object_mut().unwrap().remove("amount"))
+            o.as_object_mut().unwrap().remove("amount");
         })
         .at(""),
         changed("missing below", |o| {
-            drop(o["sender"].as_object_mut().unwrap().remove("ip"))
+            o["sender"].as_object_mut().unwrap().remove("ip");
         })
         .at("/sender"),
         changed("extra", |o| o["extra"] = json!(1)).at(""),
         changed("extra, and 60 KB of it", |o| {
-            o["extra"] = json!("x".repeat(60_000))
+            o["extra"] = json!("x".repeat(60_000));
         })
         .at(""),
         changed("text with a zero", |o| o["currency"] = json!("E\0R")).at("/currency"),
         changed("text of 60 KB", |o| {
-            o["transaction_id"] = json!("x".repeat(60_000))
+            o["transaction_id"] = json!("x".repeat(60_000));
         })
         .at("/transaction_id"),
         whole("null alone", json!(null)),

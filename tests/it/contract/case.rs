@@ -17,7 +17,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    fn new(name: &str, package: &str, key: &str, content: Value) -> Case {
+    fn new(name: &str, package: &str, key: &str, content: &Value) -> Case {
         Case {
             name: name.to_owned(),
             package: package.to_owned(),
@@ -29,8 +29,8 @@ impl Case {
     }
 
     /// A business object, encoded and compressed by the client as its properties say.
-    pub(super) fn object(name: &str, package: &str, object: Value) -> Case {
-        Case::new(name, package, "object", object)
+    pub(super) fn object(name: &str, package: &str, object: impl Into<Value>) -> Case {
+        Case::new(name, package, "object", &object.into())
     }
 
     /// A body, byte for byte.
@@ -39,7 +39,7 @@ impl Case {
             name,
             package,
             "body_base64",
-            BASE64_STANDARD.encode(body).into(),
+            &BASE64_STANDARD.encode(body).into(),
         )
     }
 

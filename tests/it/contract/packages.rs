@@ -28,7 +28,7 @@ pub(super) fn repository() -> TempDir {
         &json!({ "request": { "x": 1.0 }, "outcome": { "y": 0.0 } }),
     );
 
-    let limits = "each = \"/items\"\n[limits]\nmax_rows = 64\nreply_bytes = 512\n[batch]\nmax_size = 64\nmax_delay_ms = 3000.0\nqueue_limit = 64\n";
+    let limits = "each = \"/items\"\n[limits]\nmax_rows = 64\nreply_bytes = 512\n[batch]\nmax_size = 64\nmax_delay_ms = 20000.0\nqueue_limit = 64\n";
     let dir = package(folder.path(), "tally", limits, columns);
     identity(FLOAT, &[N, 1]).write(&dir);
     write(&dir, "request.schema.json", &list("items", &number("x")));

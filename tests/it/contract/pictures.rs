@@ -52,12 +52,12 @@ pub(super) fn animated_webp(webp: &[u8]) -> Vec<u8> {
     chunk(b"RIFF", &[b"WEBP", &chunks.concat()[..]].concat())
 }
 
-fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
     let mut crc = Crc::new();
-    crc.update(kind);
+    crc.update(&kind);
     crc.update(data);
     let size = u32::try_from(data.len()).unwrap().to_be_bytes();
-    [&size[..], kind, data, &crc.sum().to_be_bytes()].concat()
+    [&size[..], &kind, data, &crc.sum().to_be_bytes()].concat()
 }
 
 /// A grey PNG whose header says `width` × `height` at `depth` bits, around any rows (filter byte first).
@@ -70,17 +70,17 @@ pub(super) fn png(width: u32, height: u32, depth: u8, rows: &[u8], more: &[Vec<u
     .concat();
     [
         b"\x89PNG\r\n\x1a\n".to_vec(),
-        chunk(b"IHDR", &header),
+        chunk(*b"IHDR", &header),
         more.concat(),
-        chunk(b"IDAT", &zlib(rows)),
-        chunk(b"IEND", b""),
+        chunk(*b"IDAT", &zlib(rows)),
+        chunk(*b"IEND", b""),
     ]
     .concat()
 }
 
 /// Rows of a picture with something on it.
 pub(super) fn rows(width: usize, height: usize) -> Vec<u8> {
-    let pixel = |at: usize| if at.is_multiple_of(2) { 255 } else { 0 };
+    let pixel = |at: usize| if 2 * at < width { 255 } else { 0 };
     let row = std::iter::once(0).chain((0..width).map(pixel));
     row.collect::<Vec<_>>().repeat(height)
 }
@@ -96,8 +96,8 @@ pub(super) fn animation(side: u32) -> Vec<Vec<u8>> {
     ]
     .concat();
     vec![
-        chunk(b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]),
-        chunk(b"fcTL", &frame),
+        chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]),
+        chunk(*b"fcTL", &frame),
     ]
 }
 

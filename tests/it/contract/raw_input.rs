@@ -71,7 +71,7 @@ fn every_type() -> Vec<(u8, Vec<u8>)> {
         (b'i', vec![0xff; 4]),
         (b'l', vec![0xff; 8]),
         (b'f', 1.5_f32.to_be_bytes().to_vec()),
-        (b'd', f64::NAN.to_be_bytes().to_vec()),
+        (b'd', (-1.5_f64).to_be_bytes().to_vec()),
         (b'D', vec![2, 0, 0, 1, 0]),
         (b'T', vec![0, 0, 0, 1, 0, 0, 0, 0]),
         (b'S', long(b"text")),
@@ -152,7 +152,7 @@ async fn bytes_that_are_not_utf8_and_headers_too_deep_are_answered_at_once_and_n
     let mut raw = RawConnection::open_in(Node::shared().port(), vhost_of(&url)).unwrap();
     let mut send = |key: &[u8], list: &List| {
         raw.publish(b"inferq", key, &list.bytes(), body.as_bytes())
-            .unwrap()
+            .unwrap();
     };
     for (at, (list, _)) in lists.iter().enumerate() {
         send(b"fraud", list);

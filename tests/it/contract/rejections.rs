@@ -12,7 +12,9 @@ use crate::worker::{BOUND, Worker, samples, vhost};
 
 fn tally(name: &str, rows: usize, value: f64) -> Case {
     let items: Value = (0..rows).map(|_| json!({ "x": value })).collect();
-    Case::object(name, "tally", json!({ "items": items })).direct(true)
+    Case::object(name, "tally", json!({ "items": items }))
+        .with("message_id", name)
+        .direct(true)
 }
 
 #[test]
@@ -29,7 +31,9 @@ fn a_result_too_large_a_full_queue_and_a_model_that_gives_nan_have_their_codes()
         logarithm("no logarithm, in MessagePack", -1.0)
             .with("content_type", "application/msgpack")
             .gets("model_fault"),
-        tally("more rows than it takes", 65, 1.0).gets("unrepresentable"),
+        tally("more rows than it takes", 65, 1.0)
+            .gets("request_too_large")
+            .at("/items"),
     ];
     for client in CLIENTS {
         hold(client, &url, &cases);
@@ -48,6 +52,8 @@ fn a_result_too_large_a_full_queue_and_a_model_that_gives_nan_have_their_codes()
             &url,
             &[tally("finds no room", 40, 1.0).gets("overloaded")],
         );
+        // fills the batch, which leaves
+        hold(client, &url, &[tally("fills it", 24, 1.0)]);
         let replies = waiting.replies();
         assert!(
             replies["waits"].faults(&tally("waits", 40, 1.0)).is_empty(),

@@ -11,7 +11,7 @@ use super::{case::Case, packages};
 const CODES: [(&str, &[&str], u64, bool); 14] = [
     ("malformed_message", &["decode"], 400, false),
     ("unsupported_media_type", &["decode"], 415, false),
-    ("request_too_large", &["decode"], 413, false),
+    ("request_too_large", &["decode", "represent"], 413, false),
     ("unknown_package", &["resolve"], 404, false),
     ("unknown_version", &["resolve"], 404, false),
     ("invalid_request", &["validate"], 422, false),
@@ -68,7 +68,9 @@ impl Reply {
 
     fn envelope(&self, case: &Case) -> Vec<String> {
         let (reply, headers) = (&self.0, &self.0["headers"]);
-        let resolved = !["unknown_package", "unknown_version"].contains(&case.expected);
+        let unresolved = ["unknown_package", "unknown_version"].contains(&case.expected);
+        let pin = &case.wire["properties"]["headers"]["inferq-version"];
+        let resolved = !unresolved && (pin.is_null() || pin.is_string());
         let id = case
             .property("correlation_id")
             .or(case.property("message_id"));

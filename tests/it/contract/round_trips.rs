@@ -118,7 +118,8 @@ fn envelopes() -> Vec<Case> {
         Case::object(
             name,
             "diagnosis",
-            serde_json::from_slice(&sample("diagnosis/benign-1.json")).unwrap(),
+            serde_json::from_slice::<serde_json::Value>(&sample("diagnosis/benign-1.json"))
+                .unwrap(),
         )
         .says("diagnosis", "benign")
     };
