@@ -152,8 +152,10 @@ impl Engine {
         let deadline = deadline(live, &request)?;
         let started = Instant::now();
         live.package.validate(&request.object)?;
+        let validated = Instant::now();
+        timings.validate = Some(validated - started);
         let (object, rows) = self.represent(live, request.object).await?;
-        timings.represent = started.elapsed();
+        timings.represent = Some(validated.elapsed());
         let predicted = live
             .batcher
             .submit(rows, request.priority, deadline)
@@ -216,12 +218,12 @@ fn decide(
     predicted: &Predicted,
     timings: &mut Timings,
 ) -> Result<Value, Failure> {
-    timings.queue = predicted.queue_wait;
-    timings.predict = predicted.predict;
-    timings.batch_size = predicted.batch_size;
+    timings.queue = Some(predicted.queue_wait);
+    timings.predict = Some(predicted.predict);
+    timings.batch_rows = Some(predicted.batch_size);
     let started = Instant::now();
     let outcome = live.package.decide(object, &predicted.rows);
-    timings.decide = started.elapsed();
+    timings.decide = Some(started.elapsed());
     outcome
 }
 

@@ -26,7 +26,7 @@ use crate::{
     engine::{Engine, EngineFault},
     intake::{Intake, Source},
     repository::{Live, Repository},
-    telemetry::metrics,
+    telemetry::metrics::{BrokerMetrics, PackageMetrics, install_recorder},
 };
 
 /// How long a boot waits for a broker that is not there yet.
@@ -78,7 +78,7 @@ pub enum WorkerFault {
 pub async fn run(config: Config) -> Result<(), WorkerFault> {
     let mut stop = Stop::new()?;
     let started = Instant::now();
-    let recorder = metrics::install().map_err(|error| WorkerFault::System(error.to_string()))?;
+    let recorder = install_recorder().map_err(|error| WorkerFault::System(error.to_string()))?;
     let addr = config.admin.addr;
     let listener = TcpListener::bind(addr)
         .await
@@ -264,14 +264,17 @@ fn probe(
     Arc::new(move || {
         let health = broker.health();
         for queue in &health.queues {
+            let name = queue.queue.strip_prefix("inferq.").unwrap_or(&queue.queue);
             let oldest = Duration::from_secs_f64(queue.oldest_unsettled_s.unwrap_or_default());
-            metrics::unsettled(
-                &queue.queue,
-                u32::try_from(queue.in_hand).unwrap_or(u32::MAX),
-                oldest,
-            );
+            PackageMetrics::new(name).oldest_unsettled(oldest);
         }
-        metrics::reconnects(health.consuming.reconnects + health.publishing.reconnects);
+        let links = BrokerMetrics::new();
+        links
+            .consuming_reconnects
+            .absolute(health.consuming.reconnects);
+        links
+            .publishing_reconnects
+            .absolute(health.publishing.reconnects);
         let packages: Vec<_> = engine
             .repository()
             .live()

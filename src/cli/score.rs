@@ -16,8 +16,8 @@ use crate::{
     fault::Failure,
     message::{
         codec::{self, Limits},
+        problem::Problem,
         rejection::Rejection,
-        reply::Problem,
     },
     package::Package,
     predict::Library,
@@ -79,7 +79,7 @@ async fn score_one(engine: &Engine, name: &str, sample: input::Sample) -> Value 
     let (kind, body) = match result {
         Ok(outcome) => ("outcome", outcome),
         Err(rejection) => {
-            let problem = Problem::new(&rejection, Some(name), None, None);
+            let problem = Problem::new(&rejection, None, Some(name), None);
             (
                 "rejection",
                 serde_json::to_value(problem).unwrap_or_default(),
@@ -98,8 +98,9 @@ async fn score_with(
     let limits = Limits {
         request_bytes: limits.request_bytes,
         accepts_pictures: package.plan().accepts_pictures(),
+        ..Limits::default()
     };
-    let object = codec::decode(Some(sample.content_type), None, &sample.body, &limits)?;
+    let (object, _) = codec::decode(Some(sample.content_type), None, &sample.body, &limits)?;
     let request = Request {
         object,
         ..Request::new(package.name(), Value::Null)

@@ -12,7 +12,12 @@ use serde_json::{Value, json};
 use super::{Failed, config, input, runtime, score::progress_bar};
 use crate::{
     broker::{Properties, Requester, RequesterFault, Response},
-    message::codec,
+    message::{
+        codec::{self, Limits},
+        deadline::unix_ms,
+        media::ContentType,
+        object::Object,
+    },
 };
 
 #[derive(Debug, clap::Args)]
@@ -153,7 +158,7 @@ async fn send_one(
 fn properties(args: &Args, sample: &input::Sample) -> Properties {
     let mut properties = Properties::default().with_content_type(sample.content_type);
     if let Some(offset) = args.deadline_ms {
-        let deadline = crate::message::request::unix_ms().saturating_add_signed(offset);
+        let deadline = unix_ms().saturating_add_signed(offset);
         properties = properties.with_header(
             "inferq-deadline",
             i64::try_from(deadline).unwrap_or(i64::MAX),
@@ -167,8 +172,18 @@ fn properties(args: &Args, sample: &input::Sample) -> Properties {
 
 /// The reply's kind and its body as JSON, whatever it was written in.
 fn read(response: &Response) -> (String, Value) {
-    let body = codec::read_reply(response.content_type.as_deref(), &response.body);
-    let body = body.unwrap_or_else(|| json!({ "unreadable_bytes": response.body.len() }));
+    // `application/problem+json` is none of a request's types; all that is no MessagePack is JSON.
+    let packed =
+        ContentType::parse(response.content_type.as_deref()) == Ok(ContentType::MessagePack);
+    let content_type = packed.then_some("application/msgpack");
+    let limits = Limits {
+        request_bytes: usize::MAX,
+        ..Limits::default()
+    };
+    let body = match codec::decode(content_type, None, &response.body, &limits) {
+        Ok((Object::Value(body), _)) => body,
+        Ok(_) | Err(_) => json!({ "unreadable_bytes": response.body.len() }),
+    };
     (response.kind.clone().unwrap_or_default(), body)
 }
 

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use super::{Failed, config, runtime};
 use crate::{
-    broker::RETURNS_LOG_TARGET,
     engine::EngineFault,
-    telemetry,
+    telemetry::logs::init_tracing,
     worker::{self, WorkerFault},
 };
 
@@ -32,8 +31,7 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
             ("admin.addr", args.admin_addr),
         ],
     )?;
-    telemetry::init_tracing(&config.telemetry, &[RETURNS_LOG_TARGET])
-        .map_err(|e| Failed::Usage(e.into()))?;
+    init_tracing(&config.telemetry).map_err(|e| Failed::Usage(e.into()))?;
     runtime()?
         .block_on(worker::run(config))
         .map_err(|fault| match fault {

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::{Failed, config, runtime};
 use crate::{
     broker::{self, Broker, PackageQueues, Topology},
-    message::request::is_package_name,
+    message::name::valid_package_name,
     repository,
 };
 
@@ -94,7 +94,9 @@ fn names(dir: &Path) -> anyhow::Result<Vec<String>> {
     let folders = found
         .iter()
         .filter_map(|dir| dir.parent()?.file_name()?.to_str().map(str::to_owned));
-    let mut names: Vec<_> = folders.filter(|name| is_package_name(name)).collect();
+    let mut names: Vec<_> = folders
+        .filter(|name| valid_package_name(name).is_ok())
+        .collect();
     names.dedup();
     Ok(names)
 }

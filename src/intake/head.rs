@@ -2,13 +2,11 @@
 
 use crate::{
     broker::{Delivery, Header},
-    message::request::{Given, Head},
+    message::request::{ACCEPT, DEADLINE, Head, HeaderValue, TRACEPARENT, TRACESTATE, VERSION},
 };
 
 /// How often the request was tried before.
 pub(super) const ATTEMPTS: &str = "inferq-attempts";
-/// The deadline, once inferq has published the request again.
-pub(super) const DEADLINE: &str = "inferq-deadline";
 
 /// What the contract reads of a delivery.
 pub(super) fn head(delivery: &Delivery) -> Head<'_> {
@@ -25,21 +23,21 @@ pub(super) fn head(delivery: &Delivery) -> Head<'_> {
         message_id: properties.message_id(),
         expiration: properties.expiration(),
         timestamp: properties.timestamp(),
-        priority: properties.priority().unwrap_or_default(),
-        deadline: given(properties.header(DEADLINE)),
-        version: given(properties.header("inferq-version")),
-        accept: text("inferq-accept"),
-        traceparent: text("traceparent"),
-        tracestate: text("tracestate"),
+        priority: properties.priority(),
+        deadline: properties.header(DEADLINE).map(value),
+        version: properties.header(VERSION).map(value),
+        accept: text(ACCEPT),
+        traceparent: text(TRACEPARENT),
+        tracestate: text(TRACESTATE),
     }
 }
 
-fn given(header: Option<Header<'_>>) -> Given<'_> {
+fn value(header: Header<'_>) -> HeaderValue<'_> {
     match header {
-        None => Given::Absent,
-        Some(Header::Int(number)) => Given::Int(number),
-        Some(Header::Text(text)) => Given::Text(text),
-        Some(Header::Bytes(_) | Header::Float(_) | Header::Bool(_) | Header::Other) => Given::Other,
+        Header::Int(number) => HeaderValue::Int(number),
+        Header::Text(text) => HeaderValue::Text(text),
+        Header::Float(number) => HeaderValue::Float(number),
+        Header::Bytes(_) | Header::Bool(_) | Header::Other => HeaderValue::Other,
     }
 }
 

@@ -5,40 +5,39 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{
     broker::{Delivery, HeaderValue, Properties, Publication, PublishFault, topology},
     message::{
+        deadline::{Deadline, unix_ms},
         rejection::{Rejection, Stage},
-        reply::{Problem, Reply},
-        request::{Head, ReplyTo, unix_ms},
+        reply::{Answering, Reply},
+        reply_to::reply_to,
+        request::{DEADLINE, Head},
         timings::Timings,
     },
-    telemetry::metrics,
 };
 
 use super::{
-    Intake, Source, encoding,
-    head::{ATTEMPTS, DEADLINE, attempts, head},
+    Desk, Intake, Source,
+    head::{ATTEMPTS, attempts, head},
+    strays::died_of,
 };
 
 /// A delivery's fate.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// Answered: an outcome or a rejection.
-    Reply(Letter),
+    Reply(Written),
     /// Copied to the dead letters for an operator to see; answered as well where somebody can be.
-    Bury(Burial, Option<Letter>),
+    Bury(Burial, Option<Written>),
     /// Tried again later, on whichever worker gets it.
-    Retry {
-        reason: Cow<'static, str>,
-        stage: Stage,
-    },
+    Retry(Burial),
 }
 
-/// Why a copy goes to the dead letters.
+/// Why a copy goes to the dead letters, or to the retry queue.
 #[derive(Clone, Debug)]
 pub(super) struct Burial {
     /// A stable word: `no_reply_to`, `poison`, a rejection's code …
-    pub(super) reason: Cow<'static, str>,
+    reason: Cow<'static, str>,
     /// Where the way ended.
-    pub(super) stage: Stage,
+    stage: Stage,
 }
 
 impl Burial {
@@ -50,90 +49,117 @@ impl Burial {
     }
 }
 
-/// A reply with what goes into its headers.
+/// A reply that is ready to be sent.
 #[derive(Debug)]
-pub(super) struct Letter {
-    pub(super) reply: Reply,
+pub(super) struct Written {
+    reply: Reply,
     /// A rejection's code and stage.
-    pub(super) code: Option<(Cow<'static, str>, Stage)>,
-    pub(super) version: Option<String>,
-    pub(super) timings: Timings,
+    said: Option<(Cow<'static, str>, Stage)>,
 }
 
-impl Letter {
-    pub(super) fn rejection(
-        rejection: &Rejection,
-        package: Option<&str>,
-        version: Option<&str>,
-        head: &Head<'_>,
-    ) -> Letter {
-        let problem = Problem::new(rejection, package, version, head.message_id);
-        Letter {
-            reply: Reply::rejection(&problem, encoding(head)),
-            code: Some((rejection.code.as_str(), rejection.stage)),
-            version: version.map(str::to_owned),
-            timings: Timings::default(),
+impl Written {
+    pub(super) fn outcome(reply: Reply) -> Written {
+        Written { reply, said: None }
+    }
+
+    pub(super) fn rejection(answering: &Answering<'_>, rejection: &Rejection) -> Written {
+        Written {
+            reply: Reply::rejection(answering, rejection),
+            said: Some((rejection.code.as_str(), rejection.stage)),
         }
     }
 }
 
 impl Intake {
+    pub(super) fn default_reply_to(&self, package: &str) -> Option<&str> {
+        let live = self.engine.repository().resolve(package, None).ok()?;
+        live.package.manifest().default_reply_to.as_deref()
+    }
+
+    pub(super) fn answering<'a>(
+        &self,
+        head: &'a Head<'a>,
+        reply_id: &'a str,
+        package: &'a str,
+        version: Option<&'a str>,
+        timings: &'a Timings,
+    ) -> Answering<'a> {
+        let live = self.engine.repository().resolve(package, version);
+        Answering {
+            head,
+            reply_id,
+            package: Some(package),
+            version,
+            timings,
+            reply_bytes: live.map_or(usize::MAX, |live| live.package.limits().reply_bytes),
+        }
+    }
+
+    /// A rejection said before any version was asked.
+    pub(super) fn rejection(
+        &self,
+        delivery: &Delivery,
+        head: &Head<'_>,
+        package: &str,
+        rejection: &Rejection,
+    ) -> Written {
+        let id = head.reply_id(&delivery.routing_key, &delivery.body);
+        let timings = Timings::default();
+        Written::rejection(
+            &self.answering(head, &id, package, None, &timings),
+            rejection,
+        )
+    }
+
     /// Publishes what the verdict asks for and awaits the broker's confirms.
     pub(super) async fn carry_out(
         &self,
-        source: &Source,
+        desk: &Desk,
         delivery: &Delivery,
         verdict: Verdict,
     ) -> Result<(), PublishFault> {
-        let package = package_of(source, delivery);
         match verdict {
-            Verdict::Reply(letter) => self.reply(source, delivery, letter).await,
-            Verdict::Retry { reason, stage } => self.retry(&package, delivery, reason, stage).await,
-            Verdict::Bury(burial, letter) => {
-                if let Some(letter) = letter {
-                    self.reply(source, delivery, letter).await?;
+            Verdict::Reply(written) => self.reply(desk, delivery, written).await,
+            Verdict::Retry(why) => self.retry(desk, delivery, why).await,
+            Verdict::Bury(why, written) => {
+                if let Some(written) = written {
+                    self.reply(desk, delivery, written).await?;
                 }
-                self.bury(&package, delivery, burial).await
+                self.bury(desk, delivery, why).await
             }
         }
     }
 
     async fn reply(
         &self,
-        source: &Source,
+        desk: &Desk,
         delivery: &Delivery,
-        letter: Letter,
+        written: Written,
     ) -> Result<(), PublishFault> {
-        let head = head(delivery);
-        let package = &package_of(source, delivery);
-        let (routing_key, mandatory) =
-            match ReplyTo::of(head.reply_to, self.default_reply_to(package)) {
-                ReplyTo::Queue(queue) => (queue, true),
-                ReplyTo::Direct(queue) => (queue, false),
-                ReplyTo::Nowhere | ReplyTo::Forbidden => return Ok(()),
-            };
-        match &letter.code {
-            None => metrics::outcome(package),
-            Some((code, stage)) => metrics::rejection(package, code, stage.as_str()),
-        }
-        let asked = match source {
-            Source::Unknown => &delivery.routing_key,
-            Source::Package(_) | Source::Died => &**package,
+        let package = package_of(desk, delivery);
+        let Ok(to) = reply_to(
+            delivery.properties.reply_to(),
+            self.default_reply_to(&package),
+        ) else {
+            return Ok(());
         };
-        let properties = reply_properties(asked, &head, &delivery.body, &letter);
-        let body = letter.reply.body;
+        match &written.said {
+            None => desk.metrics.outcomes.increment(1),
+            Some((code, stage)) => desk.metrics.rejected(code, stage.as_str()),
+        }
+        let properties = properties(&written.reply);
         let publication = Publication {
             exchange: String::new(),
-            routing_key,
-            body,
+            routing_key: to.routing_key().to_owned(),
+            body: written.reply.body,
             properties,
-            mandatory,
+            mandatory: to.mandatory(),
         };
         match self.publisher.publish(publication).await {
             Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
-                metrics::undeliverable(package);
-                let burial = Burial::new("reply_undeliverable", Stage::Encode);
-                self.bury(package, delivery, burial).await
+                desk.metrics.replies_unroutable.increment(1);
+                let why = Burial::new("reply_undeliverable", Stage::Encode);
+                self.bury(desk, delivery, why).await
             }
             confirmed => confirmed,
         }
@@ -141,30 +167,21 @@ impl Intake {
 
     async fn retry(
         &self,
-        package: &Arc<str>,
+        desk: &Desk,
         delivery: &Delivery,
-        reason: Cow<'static, str>,
-        stage: Stage,
+        why: Burial,
     ) -> Result<(), PublishFault> {
-        let deadline = self.deadline(package, &head(delivery)).unwrap_or(u64::MAX);
-        let properties = delivery.properties.kept().with_headers([
-            (
-                ATTEMPTS,
-                HeaderValue::Int(i64::from(attempts(delivery)) + 1),
-            ),
-            (
-                DEADLINE,
-                HeaderValue::Int(i64::try_from(deadline).unwrap_or(i64::MAX)),
-            ),
-            ("inferq-reason", reason.into_owned().into()),
-            ("inferq-stage", stage.as_str().into()),
-        ]);
+        let package = package_of(desk, delivery);
+        let deadline = self.deadline(&package, &head(delivery));
+        let deadline = deadline.map_or(u64::MAX, Deadline::unix_ms);
+        let headers = marks(delivery, why).into_iter();
+        let headers = headers.chain([(DEADLINE, number(deadline))]);
         self.publisher
             .publish(Publication {
                 exchange: topology::retry_queue(self.config.retry_delay_ms),
                 routing_key: package.to_string(),
                 body: delivery.body.clone(),
-                properties,
+                properties: delivery.properties.kept().with_headers(headers),
                 mandatory: true,
             })
             .await
@@ -172,57 +189,60 @@ impl Intake {
 
     async fn bury(
         &self,
-        package: &Arc<str>,
+        desk: &Desk,
         delivery: &Delivery,
-        burial: Burial,
+        why: Burial,
     ) -> Result<(), PublishFault> {
-        metrics::dead_letter(package, &burial.reason);
-        tracing::warn!(package = &**package, reason = &*burial.reason, stage = %burial.stage, "a request goes to the dead letters");
-        let properties = delivery.properties.kept().with_headers([
-            (
-                ATTEMPTS,
-                HeaderValue::Int(i64::from(attempts(delivery)) + 1),
-            ),
-            ("inferq-reason", burial.reason.into_owned().into()),
-            ("inferq-stage", burial.stage.as_str().into()),
+        let package = package_of(desk, delivery);
+        desk.metrics.dead_lettered(&why.reason);
+        let (reason, stage) = (&*why.reason, why.stage);
+        tracing::warn!(queue = &*delivery.queue, reason, %stage, "a request goes to the dead letters");
+        let headers = marks(delivery, why).into_iter().chain([
             ("inferq-worker", self.worker.as_str().into()),
-            (
-                "inferq-died-at",
-                HeaderValue::Int(i64::try_from(unix_ms()).unwrap_or(i64::MAX)),
-            ),
+            ("inferq-died-at", number(unix_ms())),
         ]);
+        let properties = delivery.properties.kept().with_headers(headers);
         self.broker
-            .dead_letter(package, delivery.body.clone(), properties)
+            .dead_letter(&package, delivery.body.clone(), properties)
             .await
     }
 }
 
-/// Whose dead letters and metrics a delivery belongs to.
-fn package_of(source: &Source, delivery: &Delivery) -> Arc<str> {
-    match source {
+/// What a copy says of its way so far.
+fn marks(delivery: &Delivery, why: Burial) -> [(&'static str, HeaderValue); 3] {
+    [
+        (
+            ATTEMPTS,
+            HeaderValue::Int(i64::from(attempts(delivery)) + 1),
+        ),
+        ("inferq-reason", why.reason.into_owned().into()),
+        ("inferq-stage", why.stage.as_str().into()),
+    ]
+}
+
+fn number(value: u64) -> HeaderValue {
+    HeaderValue::Int(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// Whose dead letters a delivery belongs to.
+fn package_of(desk: &Desk, delivery: &Delivery) -> Arc<str> {
+    match &desk.source {
         Source::Package(package) => Arc::clone(package),
         Source::Unknown => Arc::from("unknown"),
-        Source::Died => super::died_of(delivery),
+        Source::Died => died_of(delivery),
     }
 }
 
-/// `asked` is the package's name as the request has it.
-fn reply_properties(asked: &str, head: &Head<'_>, body: &[u8], letter: &Letter) -> Properties {
-    let mut properties = Properties::default()
+fn properties(reply: &Reply) -> Properties {
+    let properties = Properties::default()
         .persistent()
-        .with_kind(letter.reply.kind.as_str())
-        .with_content_type(letter.reply.content_type)
-        .with_message_id(&head.identity(asked, body));
-    if let Some(id) = head.correlation_id.or(head.message_id) {
-        properties = properties.with_correlation_id(id);
-    }
-    let text = |key, value: Option<&str>| value.map(|value| (key, HeaderValue::from(value)));
-    let headers = [
-        text("inferq-package", Some(asked)),
-        text("inferq-version", letter.version.as_deref()),
-        text("server-timing", Some(&letter.timings.to_string())),
-        text("traceparent", head.traceparent),
-        text("tracestate", head.tracestate),
-    ];
-    properties.with_headers(headers.into_iter().flatten())
+        .with_kind(reply.kind.as_str())
+        .with_content_type(reply.content_type)
+        .with_message_id(&reply.message_id);
+    let properties = match &reply.correlation_id {
+        Some(id) => properties.with_correlation_id(id),
+        None => properties,
+    };
+    let headers = reply.headers.iter();
+    properties.with_headers(headers.map(|(name, value)| (*name, value.as_str().into())))
 }

@@ -1,10 +1,15 @@
 //! The wire contract, version 1: what a request is, what a reply is. Mirrors `schemas/`.
+//!
+//! Pure: it sees the properties that the contract names as a [`request::Head`], and bodies as bytes.
 
 pub mod codec;
-mod json;
-mod msgpack;
+pub mod deadline;
+pub mod media;
+pub mod name;
 pub mod object;
+pub mod problem;
 pub mod rejection;
 pub mod reply;
+pub mod reply_to;
 pub mod request;
 pub mod timings;

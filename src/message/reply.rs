@@ -1,21 +1,29 @@
-//! Replies: an outcome, or a rejection as RFC 9457 problem details.
+//! The reply: an outcome or a rejection, ready to be published.
 
 use bytes::Bytes;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    codec::Encoding,
-    rejection::{Code, Located, Rejection, Stage},
+use crate::message::{
+    codec,
+    problem::Problem,
+    rejection::{Code, Rejection, Stage},
+    request::{Head, TRACEPARENT, TRACESTATE},
+    timings::Timings,
 };
 
-/// Whether a reply carries a decision or a reason.
+/// Header with the package's name.
+pub const PACKAGE: &str = "inferq-package";
+/// Header with the package's version.
+pub const VERSION: &str = "inferq-version";
+/// Header with the duration of each step.
+pub const SERVER_TIMING: &str = "server-timing";
+
+/// What a reply says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A business decision.
+    /// The package's result.
     Outcome,
-    /// A final no.
+    /// A final "no".
     Rejection,
 }
 
@@ -30,112 +38,217 @@ impl Kind {
     }
 }
 
-/// A reply's body and what it is.
-#[derive(Clone, Debug, PartialEq)]
+/// The request that is being answered, and what is known of it by then.
+#[derive(Clone, Copy, Debug)]
+pub struct Answering<'a> {
+    /// The request's properties.
+    pub head: &'a Head<'a>,
+    /// [`Head::reply_id`].
+    pub reply_id: &'a str,
+    /// The package that was asked, by whatever name.
+    pub package: Option<&'a str>,
+    /// The version that answers, if the request got that far.
+    pub version: Option<&'a str>,
+    /// How long each step took.
+    pub timings: &'a Timings,
+    /// Most bytes of the reply's body.
+    pub reply_bytes: usize,
+}
+
+/// A reply, in the contract's terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Property `type`.
+    /// AMQP `type`.
     pub kind: Kind,
-    /// Property `content_type`.
+    /// AMQP `content_type`.
     pub content_type: &'static str,
     /// The body.
     pub body: Bytes,
+    /// AMQP `message_id`: the same for every reply to the same request.
+    pub message_id: String,
+    /// AMQP `correlation_id`: the request's, else its `message_id`.
+    pub correlation_id: Option<String>,
+    /// Headers, all of them text.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Reply {
-    /// An outcome, written as the requester wants it.
+    /// The package's result.
     ///
     /// # Errors
-    /// `result_too_large` beyond `limit` bytes.
-    pub fn outcome(outcome: &Value, encoding: Encoding, limit: usize) -> Result<Reply, Rejection> {
-        let body = encoding.write(outcome);
-        if body.len() > limit {
-            let detail = format!(
-                "the result has {} bytes, this package may answer with {limit}; ask about less at once",
-                body.len()
-            );
-            return Err(Rejection::new(Code::ResultTooLarge, Stage::Encode, detail));
+    /// `result_too_large`: to be replied with [`Reply::rejection`].
+    pub fn outcome(answering: &Answering<'_>, outcome: &Value) -> Result<Reply, Rejection> {
+        let encoding = answering.head.reply_encoding();
+        let body = codec::encode(outcome, encoding)?;
+        if body.len() > answering.reply_bytes {
+            return Err(Rejection::new(
+                Code::ResultTooLarge,
+                Stage::Encode,
+                format!(
+                    "the result has {} bytes, a reply of this package at most {}; ask for less, or have the package's owner raise limits.reply_bytes",
+                    body.len(),
+                    answering.reply_bytes
+                ),
+            ));
         }
-        let content_type = match encoding {
-            Encoding::Json => "application/json",
-            Encoding::MessagePack => "application/vnd.msgpack",
+        Ok(Reply::new(
+            answering,
+            Kind::Outcome,
+            encoding.of_outcome(),
+            body,
+        ))
+    }
+
+    /// A final "no". Never fails; lists no places at fault where they do not fit into the reply's limit.
+    #[must_use]
+    pub fn rejection(answering: &Answering<'_>, rejection: &Rejection) -> Reply {
+        let encoding = answering.head.reply_encoding();
+        let mut problem = Problem::new(
+            rejection,
+            answering.head.message_id,
+            answering.package,
+            answering.version,
+        );
+        // A struct of texts and numbers always encodes.
+        let mut body = codec::write(&problem, encoding).unwrap_or_default();
+        if body.len() > answering.reply_bytes {
+            problem.errors.clear();
+            body = codec::write(&problem, encoding).unwrap_or_default();
+        }
+        Reply::new(answering, Kind::Rejection, encoding.of_rejection(), body)
+    }
+
+    fn new(
+        answering: &Answering<'_>,
+        kind: Kind,
+        content_type: &'static str,
+        body: Vec<u8>,
+    ) -> Reply {
+        let mut headers = Vec::with_capacity(5);
+        let mut header = |name, value: Option<&str>| {
+            headers.extend(value.map(|value| (name, value.to_owned())));
         };
-        Ok(Reply {
-            kind: Kind::Outcome,
+        header(PACKAGE, answering.package);
+        header(VERSION, answering.version);
+        let timings = answering.timings.to_string();
+        header(
+            SERVER_TIMING,
+            Some(timings.as_str()).filter(|t| !t.is_empty()),
+        );
+        if let Some((parent, state)) = answering.head.trace() {
+            header(TRACEPARENT, Some(parent));
+            header(TRACESTATE, state);
+        }
+        Reply {
+            kind,
             content_type,
             body: body.into(),
+            message_id: answering.reply_id.to_owned(),
+            correlation_id: answering.head.reply_correlation().map(str::to_owned),
+            headers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn with<R>(head: &Head<'_>, reply_bytes: usize, f: impl FnOnce(&Answering<'_>) -> R) -> R {
+        let timings = Timings {
+            decode: Some(Duration::from_millis(1)),
+            ..Timings::default()
+        };
+        f(&Answering {
+            head,
+            reply_id: "0123",
+            package: Some("digits"),
+            version: Some("1.0.0"),
+            timings: &timings,
+            reply_bytes,
         })
     }
 
-    /// A rejection, written as the requester wants it.
-    #[must_use]
-    pub fn rejection(problem: &Problem, encoding: Encoding) -> Reply {
-        // A struct of strings and numbers always serialises.
-        let problem = serde_json::to_value(problem).unwrap_or_default();
-        let content_type = match encoding {
-            Encoding::Json => "application/problem+json",
-            Encoding::MessagePack => "application/vnd.msgpack",
+    #[test]
+    fn an_outcome_is_the_packages_own_result_and_nothing_else() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let head = Head {
+            correlation_id: Some("c"),
+            message_id: Some("m"),
+            traceparent: Some(parent),
+            ..Head::default()
         };
-        Reply {
-            kind: Kind::Rejection,
-            content_type,
-            body: encoding.write(&problem).into(),
-        }
+        let reply = with(&head, 100, |a| Reply::outcome(a, &json!({"digit": 7}))).unwrap();
+        assert_eq!(reply.kind.as_str(), "outcome");
+        assert_eq!(reply.content_type, "application/json");
+        assert_eq!(&reply.body[..], br#"{"digit":7}"#);
+        assert_eq!(reply.message_id, "0123");
+        assert_eq!(reply.correlation_id.as_deref(), Some("c"));
+        assert_eq!(
+            reply.headers,
+            [
+                (PACKAGE, "digits".to_owned()),
+                (VERSION, "1.0.0".to_owned()),
+                (SERVER_TIMING, "decode;dur=1.000".to_owned()),
+                (TRACEPARENT, parent.to_owned()),
+            ]
+        );
     }
-}
 
-/// A rejection as it stands in a reply: RFC 9457 problem details with inferq's members.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Problem {
-    /// `urn:inferq:rejection:<code>`.
-    pub r#type: String,
-    /// The same for every rejection with this code.
-    pub title: String,
-    /// The HTTP status that fits best.
-    pub status: u16,
-    /// What was found, what was expected, how to mend it.
-    pub detail: String,
-    /// The request's message id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
-    /// Stable, for machines.
-    pub code: String,
-    /// The step that said no.
-    pub stage: Stage,
-    /// Whether the same request may be answered otherwise later.
-    pub retryable: bool,
-    /// The package that was asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub package: Option<String>,
-    /// The version that answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// The places at fault, where there are such.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<Located>,
-}
+    #[test]
+    fn a_reply_correlates_by_message_id_where_there_is_no_correlation_id() {
+        let head = Head {
+            message_id: Some("m"),
+            ..Head::default()
+        };
+        let reply = with(&head, 100, |a| Reply::outcome(a, &json!(1))).unwrap();
+        assert_eq!(reply.correlation_id.as_deref(), Some("m"));
+        let reply = with(&Head::default(), 100, |a| Reply::outcome(a, &json!(1))).unwrap();
+        assert_eq!(reply.correlation_id, None);
+    }
 
-impl Problem {
-    /// A rejection with what is known of the request.
-    #[must_use]
-    pub fn new(
-        rejection: &Rejection,
-        package: Option<&str>,
-        version: Option<&str>,
-        instance: Option<&str>,
-    ) -> Problem {
-        let code = &rejection.code;
-        Problem {
-            r#type: format!("urn:inferq:rejection:{code}"),
-            title: code.title().to_owned(),
-            status: code.status(),
-            detail: rejection.detail.clone(),
-            instance: instance.map(str::to_owned),
-            code: code.as_str().into_owned(),
-            stage: rejection.stage,
-            retryable: code.retryable(),
-            package: package.map(str::to_owned),
-            version: version.map(str::to_owned),
-            errors: rejection.errors.clone(),
-        }
+    #[test]
+    fn msgpack_requesters_read_msgpack_whatever_the_answer() {
+        let head = Head {
+            content_type: Some("application/x-msgpack"),
+            message_id: Some("m"),
+            ..Head::default()
+        };
+        let outcome = with(&head, 100, |a| Reply::outcome(a, &json!({"a": 1}))).unwrap();
+        assert_eq!(outcome.content_type, "application/vnd.msgpack");
+        assert_eq!(&outcome.body[..], b"\x81\xa1a\x01");
+        let no = Rejection::new(Code::Overloaded, Stage::Batch, "too much");
+        let reply = with(&head, 1000, |a| Reply::rejection(a, &no));
+        assert_eq!(reply.kind.as_str(), "rejection");
+        assert_eq!(reply.content_type, "application/vnd.msgpack");
+        let problem = Problem::read(Some(reply.content_type), &reply.body).unwrap();
+        assert_eq!(
+            (problem.code.as_str(), problem.instance.as_deref()),
+            ("overloaded", Some("m"))
+        );
+    }
+
+    #[test]
+    fn a_result_over_the_limit_is_too_large() {
+        let value = json!("x".repeat(99));
+        let no = with(&Head::default(), 100, |a| Reply::outcome(a, &value)).unwrap_err();
+        assert_eq!((no.code, no.stage), (Code::ResultTooLarge, Stage::Encode));
+        assert!(no.detail.contains("101") && no.detail.contains("100"));
+        assert!(with(&Head::default(), 101, |a| Reply::outcome(a, &value)).is_ok());
+    }
+
+    #[test]
+    fn a_rejection_over_the_limit_keeps_its_reason_and_drops_its_places() {
+        let no = Rejection::new(Code::InvalidRequest, Stage::Validate, "wrong")
+            .at("/a".repeat(500), "x");
+        let reply = with(&Head::default(), 600, |a| Reply::rejection(a, &no));
+        assert_eq!(reply.content_type, "application/problem+json");
+        let problem = Problem::read(Some(reply.content_type), &reply.body).unwrap();
+        assert_eq!(problem.detail, "wrong");
+        assert!(problem.errors.is_empty());
     }
 }

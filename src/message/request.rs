@@ -1,191 +1,323 @@
-//! What the contract reads from a message besides its body.
+//! A request's head: what the contract reads from AMQP properties and headers.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use super::rejection::{Code, Rejection, Stage};
+use crate::message::{
+    media::{ContentType, Encoding},
+    rejection::{Code, Rejection, Stage},
+};
 
-/// Names that a package cannot have: they stand for queues of inferq's own.
-const RESERVED: [&str; 6] = ["unknown", "dead", "died", "retry", "predict", "control"];
+/// Header with the deadline, Unix time in ms.
+pub const DEADLINE: &str = "inferq-deadline";
+/// Header that pins a version of the package.
+pub const VERSION: &str = "inferq-version";
+/// Header that asks for another content type of the reply.
+pub const ACCEPT: &str = "inferq-accept";
+/// W3C trace context.
+pub const TRACEPARENT: &str = "traceparent";
+/// W3C trace context.
+pub const TRACESTATE: &str = "tracestate";
 
-/// A request's properties and headers, borrowed from wherever they came.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Head<'a> {
-    /// Property `content_type`.
-    pub content_type: Option<&'a str>,
-    /// Property `content_encoding`.
-    pub content_encoding: Option<&'a str>,
-    /// Property `reply_to`.
-    pub reply_to: Option<&'a str>,
-    /// Property `correlation_id`.
-    pub correlation_id: Option<&'a str>,
-    /// Property `message_id`.
-    pub message_id: Option<&'a str>,
-    /// Property `expiration`: milliseconds, as text.
-    pub expiration: Option<&'a str>,
-    /// Property `timestamp`: seconds since 1970.
-    pub timestamp: Option<u64>,
-    /// Property `priority`.
-    pub priority: u8,
-    /// Header `inferq-deadline`.
-    pub deadline: Given<'a>,
-    /// Header `inferq-version`.
-    pub version: Given<'a>,
-    /// Header `inferq-accept`.
-    pub accept: Option<&'a str>,
-    /// Header `traceparent`.
-    pub traceparent: Option<&'a str>,
-    /// Header `tracestate`.
-    pub tracestate: Option<&'a str>,
-}
-
-/// A header that a producer may write as a number or as text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Given<'a> {
-    /// There is none.
-    #[default]
-    Absent,
-    /// An integer.
-    Int(i64),
-    /// Text.
+/// A header's value, as far as the contract has a use for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HeaderValue<'a> {
+    /// Text (UTF-8).
     Text(&'a str),
-    /// Something else.
+    /// An integer of any width.
+    Int(i64),
+    /// A floating-point number of any width.
+    Float(f64),
+    /// Any other type.
     Other,
 }
 
-impl Head<'_> {
-    /// The moment after which nobody wants the answer, in Unix milliseconds: `inferq-deadline`; else
-    /// `timestamp` + `expiration`; else arrival + `expiration`; else arrival + the package's default.
-    ///
-    /// # Errors
-    /// `malformed_message` for a header or property that is no time.
-    pub fn deadline(&self, arrived: u64, default: Duration) -> Result<u64, Rejection> {
-        let given = match self.deadline {
-            Given::Absent => None,
-            Given::Int(ms) => Some(u64::try_from(ms).ok()),
-            Given::Text(text) => Some(text.trim().parse().ok()),
-            Given::Other => Some(None),
-        };
-        if let Some(ms) = given {
-            return ms.ok_or_else(|| {
-                malformed(
-                    "header inferq-deadline is not a time; give Unix milliseconds as an integer",
-                )
-            });
-        }
-        let Some(expiration) = self.expiration else {
-            let default = u64::try_from(default.as_millis()).unwrap_or(u64::MAX);
-            return Ok(arrived.saturating_add(default));
-        };
-        let expiration: u64 = expiration.trim().parse().map_err(|_| {
-            malformed("property expiration is not a duration; give milliseconds as digits")
-        })?;
-        let from = self
-            .timestamp
-            .map_or(arrived, |seconds| seconds.saturating_mul(1000));
-        Ok(from.saturating_add(expiration))
-    }
+/// The properties and headers that the contract names. The default is a message without any.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[allow(missing_docs, reason = "named as AMQP and the contract name them")]
+pub struct Head<'a> {
+    pub content_type: Option<&'a str>,
+    pub content_encoding: Option<&'a str>,
+    pub reply_to: Option<&'a str>,
+    pub correlation_id: Option<&'a str>,
+    pub message_id: Option<&'a str>,
+    /// Milliseconds, as text.
+    pub expiration: Option<&'a str>,
+    /// Unix time in seconds.
+    pub timestamp: Option<u64>,
+    pub priority: Option<u8>,
+    /// Header [`DEADLINE`].
+    pub deadline: Option<HeaderValue<'a>>,
+    /// Header [`VERSION`].
+    pub version: Option<HeaderValue<'a>>,
+    /// Header [`ACCEPT`].
+    pub accept: Option<&'a str>,
+    /// Header [`TRACEPARENT`].
+    pub traceparent: Option<&'a str>,
+    /// Header [`TRACESTATE`].
+    pub tracestate: Option<&'a str>,
+}
 
-    /// The version that the request pins.
+impl<'a> Head<'a> {
+    /// The version that the requester insists on. A whole number counts as its digits.
     ///
     /// # Errors
-    /// `malformed_message` for a header that is no text.
-    pub fn version_pin(&self) -> Result<Option<&str>, Rejection> {
+    /// `malformed_message` where the header is neither text nor a whole number.
+    pub fn version_pin(&self) -> Result<Option<Cow<'a, str>>, Rejection> {
         match self.version {
-            Given::Absent => Ok(None),
-            Given::Text(text) => Ok(Some(text)),
-            Given::Int(_) | Given::Other => Err(malformed(
-                "header inferq-version is not text; give the version as a string",
+            None => Ok(None),
+            Some(HeaderValue::Text(version)) => Ok(Some(Cow::Borrowed(version))),
+            Some(HeaderValue::Int(version)) => Ok(Some(Cow::Owned(version.to_string()))),
+            Some(HeaderValue::Float(_) | HeaderValue::Other) => Err(Rejection::new(
+                Code::MalformedMessage,
+                Stage::Decode,
+                format!("the header {VERSION} is not text; expected a version such as \"1.0.0\""),
             )),
         }
     }
 
-    /// The identity of a request to `package`, 32 hexadecimal digits: the same for every delivery of it,
-    /// whichever queue that came from, so the same on every reply to it.
+    /// How the reply is written: as [`ACCEPT`] asks, else as the request is, else JSON.
     #[must_use]
-    pub fn identity(&self, package: &str, body: &[u8]) -> String {
-        let version = if let Given::Text(text) = self.version {
-            text
-        } else {
-            ""
+    pub fn reply_encoding(&self) -> Encoding {
+        let accepted = self.accept.and_then(Encoding::accepted);
+        accepted.unwrap_or_else(|| {
+            ContentType::parse(self.content_type)
+                .map_or(Encoding::Json, ContentType::reply_encoding)
+        })
+    }
+
+    /// What the reply's `correlation_id` is: the request's, else its `message_id`.
+    #[must_use]
+    pub fn reply_correlation(&self) -> Option<&'a str> {
+        self.correlation_id.or(self.message_id)
+    }
+
+    /// `traceparent` and `tracestate` as they may be passed on: nothing where the first is not well-formed,
+    /// as W3C Trace Context §3.3 says.
+    #[must_use]
+    pub fn trace(&self) -> Option<(&'a str, Option<&'a str>)> {
+        let parent = self.traceparent.filter(|parent| is_traceparent(parent))?;
+        let printable = |state: &&str| {
+            !state.is_empty()
+                && state.len() <= 512
+                && state.bytes().all(|b| (b' '..=b'~').contains(&b))
         };
-        let mut hash = Sha256::new();
-        let parts = [
-            package,
-            self.message_id.unwrap_or(""),
-            self.content_type.unwrap_or(""),
-        ];
-        let more = [
-            self.reply_to.unwrap_or(""),
-            self.correlation_id.unwrap_or(""),
-            version,
-        ];
-        for part in parts
-            .into_iter()
-            .chain(more)
-            .map(str::as_bytes)
-            .chain([body])
-        {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        hash.finalize()
-            .iter()
-            .take(16)
-            .fold(String::with_capacity(32), |mut hex, byte| {
-                for digit in [byte >> 4, byte & 15] {
-                    hex.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-                }
-                hex
-            })
+        Some((parent, self.tracestate.filter(printable)))
     }
-}
 
-/// Where a reply goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReplyTo {
-    /// A queue.
-    Queue(String),
-    /// Direct reply-to: published without `mandatory`, which brokers answer wrongly for it.
-    Direct(String),
-    /// Neither the request nor the package says.
-    Nowhere,
-    /// A queue of inferq's own: it must not write for producers where they may not.
-    Forbidden,
-}
-
-impl ReplyTo {
-    /// Reads the property, or the package's default.
+    /// The `message_id` of every reply to this request: 128 bits of SHA-256, in hex.
+    ///
+    /// Made from what survives the retry and dead-letter hops: `routing_key` is the key that the producer
+    /// published with (queues differ from hop to hop). A request is told from another by its ids, its
+    /// body, and what changes the answer or where it goes; two that agree in all of that are duplicates.
     #[must_use]
-    pub fn of(reply_to: Option<&str>, default: Option<&str>) -> ReplyTo {
-        match reply_to.filter(|name| !name.is_empty()).or(default) {
-            None => ReplyTo::Nowhere,
-            Some(name) if name == "inferq" || name.starts_with("inferq.") => ReplyTo::Forbidden,
-            Some(name) if name.starts_with("amq.rabbitmq.reply-to") => {
-                ReplyTo::Direct(name.to_owned())
-            }
-            Some(name) => ReplyTo::Queue(name.to_owned()),
+    pub fn reply_id(&self, routing_key: &str, body: &[u8]) -> String {
+        let version = self.version_pin().ok().flatten();
+        let mut hash = Sha256::new();
+        for part in [
+            Some(routing_key),
+            self.message_id,
+            self.correlation_id,
+            self.content_type,
+            self.content_encoding,
+            self.reply_to,
+            self.accept,
+            version.as_deref(),
+        ] {
+            // A length before each part: else ("ab", "c") and ("a", "bc") would be the same request.
+            hash.update(
+                part.map_or(u64::MAX, |part| part.len() as u64)
+                    .to_le_bytes(),
+            );
+            hash.update(part.unwrap_or_default());
         }
+        hash.update(body);
+        let digest = hash.finalize();
+        let half = digest.first_chunk().copied().unwrap_or_default();
+        format!("{:032x}", u128::from_be_bytes(half))
     }
 }
 
-/// Whether a package may be called this.
-#[must_use]
-pub fn is_package_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-    (1..=64).contains(&name.len()) && name.chars().all(allowed) && !RESERVED.contains(&name)
+/// W3C Trace Context §3.2: `00-<32 hex>-<16 hex>-<2 hex>`, ids not all zero, versions above 00 may be longer.
+fn is_traceparent(text: &str) -> bool {
+    let hex = |part: &str, len: usize| {
+        part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let zero = |part: &str| part.bytes().all(|b| b == b'0');
+    let mut parts = text.splitn(5, '-');
+    let (Some(version), Some(trace), Some(span), Some(flags), rest) = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) else {
+        return false;
+    };
+    hex(version, 2)
+        && version != "ff"
+        && (rest.is_none() || version != "00")
+        && rest.is_none_or(|rest| rest.len() <= 200 && rest.bytes().all(|b| b.is_ascii_graphic()))
+        && hex(trace, 32)
+        && !zero(trace)
+        && hex(span, 16)
+        && !zero(span)
+        && hex(flags, 2)
 }
 
-/// Now, in Unix milliseconds.
-#[must_use]
-pub fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn malformed(detail: &str) -> Rejection {
-    Rejection::new(Code::MalformedMessage, Stage::Decode, detail)
+    #[test]
+    fn a_version_is_pinned_by_text_or_a_whole_number() {
+        let pin = |version| {
+            Head {
+                version,
+                ..Head::default()
+            }
+            .version_pin()
+        };
+        assert_eq!(pin(None), Ok(None));
+        assert_eq!(pin(Some(HeaderValue::Text("1.0"))), Ok(Some("1.0".into())));
+        assert_eq!(pin(Some(HeaderValue::Int(2))), Ok(Some("2".into())));
+        for garbage in [HeaderValue::Float(1.0), HeaderValue::Other] {
+            let rejection = pin(Some(garbage)).unwrap_err();
+            assert_eq!(rejection.code, Code::MalformedMessage);
+            assert!(rejection.detail.contains(VERSION));
+        }
+    }
+
+    #[test]
+    fn replies_are_written_as_accepted_else_as_the_request_is() {
+        for (content_type, accept, expected) in [
+            (None, None, Encoding::Json),
+            (Some("application/msgpack"), None, Encoding::MessagePack),
+            (Some("image/png"), None, Encoding::Json),
+            (
+                Some("image/png"),
+                Some("application/vnd.msgpack"),
+                Encoding::MessagePack,
+            ),
+            (
+                Some("application/msgpack"),
+                Some("application/json"),
+                Encoding::Json,
+            ),
+            (
+                Some("application/msgpack"),
+                Some("text/html"),
+                Encoding::MessagePack,
+            ),
+            (Some("text/plain"), None, Encoding::Json),
+        ] {
+            let head = Head {
+                content_type,
+                accept,
+                ..Head::default()
+            };
+            assert_eq!(
+                head.reply_encoding(),
+                expected,
+                "{content_type:?} {accept:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_well_formed_trace_is_passed_on() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let trace = |traceparent, tracestate| {
+            Head {
+                traceparent,
+                tracestate,
+                ..Head::default()
+            }
+            .trace()
+        };
+        assert_eq!(trace(Some(good), None), Some((good, None)));
+        assert_eq!(trace(Some(good), Some("a=b")), Some((good, Some("a=b"))));
+        assert_eq!(trace(Some(good), Some("a=\u{7f}")), Some((good, None)));
+        assert_eq!(trace(None, Some("a=b")), None);
+        let newer = format!("01{}-x", &good[2..]);
+        assert!(trace(Some(&newer), None).is_some());
+        for bad in [
+            "",
+            "00",
+            "garbage",
+            &good.to_uppercase(),
+            &format!("{good}-x"),
+            &format!("ff{}", &good[2..]),
+            &good.replace("b7ad6b7169203331", "0000000000000000"),
+            &good[..54],
+        ] {
+            assert_eq!(trace(Some(bad), None), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_replys_id_is_the_same_for_the_same_request_and_no_other() {
+        let head = Head {
+            message_id: Some("m"),
+            correlation_id: Some("c"),
+            ..Head::default()
+        };
+        let id = head.reply_id("digits", b"{}");
+        assert_eq!(id.len(), 32);
+        assert_eq!(id, head.reply_id("digits", b"{}"));
+        // What a retry or a dead-letter hop changes is no part of it.
+        let hopped = Head {
+            expiration: Some("5"),
+            timestamp: Some(1),
+            priority: Some(3),
+            deadline: Some(HeaderValue::Int(9)),
+            ..head
+        };
+        assert_eq!(id, hopped.reply_id("digits", b"{}"));
+        let others = [
+            head.reply_id("fraud", b"{}"),
+            head.reply_id("digits", b"[]"),
+            Head {
+                message_id: Some("n"),
+                ..head
+            }
+            .reply_id("digits", b"{}"),
+            Head {
+                message_id: Some("mc"),
+                correlation_id: None,
+                ..head
+            }
+            .reply_id("digits", b"{}"),
+            Head {
+                message_id: None,
+                correlation_id: Some("mc"),
+                ..head
+            }
+            .reply_id("digits", b"{}"),
+            Head {
+                message_id: Some("mc"),
+                correlation_id: Some(""),
+                ..head
+            }
+            .reply_id("digits", b"{}"),
+            Head {
+                reply_to: Some("q"),
+                ..head
+            }
+            .reply_id("digits", b"{}"),
+            Head {
+                version: Some(HeaderValue::Text("1")),
+                ..head
+            }
+            .reply_id("digits", b"{}"),
+            Head {
+                content_type: Some("image/png"),
+                ..head
+            }
+            .reply_id("digits", b"{}"),
+        ];
+        let distinct: std::collections::HashSet<_> = others.iter().chain([&id]).collect();
+        assert_eq!(distinct.len(), others.len() + 1);
+    }
 }

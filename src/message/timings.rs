@@ -1,38 +1,54 @@
-//! Where a request's time went: the reply's `server-timing` header.
+//! How long each step took, as the reply's `server-timing` header tells it.
 
 use std::{fmt, time::Duration};
 
-/// Time spent in each stage; zero where a stage was not reached.
+/// Durations of the steps that a request got to. Steps it never reached stay out of the header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named after the steps")]
 pub struct Timings {
-    /// Bytes → business object.
-    pub decode: Duration,
-    /// Business object → rows, validation included.
-    pub represent: Duration,
+    pub decode: Option<Duration>,
+    pub validate: Option<Duration>,
+    pub represent: Option<Duration>,
     /// Waiting for a batch.
-    pub queue: Duration,
-    /// The run of the batch.
-    pub predict: Duration,
-    /// Rows in that batch.
-    pub batch_size: usize,
-    /// Outputs → outcome.
-    pub decide: Duration,
+    pub queue: Option<Duration>,
+    pub predict: Option<Duration>,
+    /// Rows of the batch that the request ran in.
+    pub batch_rows: Option<usize>,
+    pub decide: Option<Duration>,
 }
 
+impl Timings {
+    /// The steps that the request got to, in its order.
+    pub fn stages(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let all = [
+            ("decode", self.decode),
+            ("validate", self.validate),
+            ("represent", self.represent),
+            ("queue", self.queue),
+            ("predict", self.predict),
+            ("decide", self.decide),
+        ];
+        all.into_iter()
+            .filter_map(|(name, spent)| Some((name, spent?)))
+    }
+}
+
+/// W3C Server Timing: `decode;dur=0.012, predict;dur=3.100;desc="b=32"`, in ms.
 impl fmt::Display for Timings {
-    /// As W3C Server Timing, in milliseconds: `decode;dur=0.012, …, predict;dur=3.100;desc="b=32"`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-        write!(f, "decode;dur={:.3}", ms(self.decode))?;
-        write!(f, ", represent;dur={:.3}", ms(self.represent))?;
-        write!(f, ", queue;dur={:.3}", ms(self.queue))?;
-        write!(
-            f,
-            ", predict;dur={:.3};desc=\"b={}\"",
-            ms(self.predict),
-            self.batch_size
-        )?;
-        write!(f, ", decide;dur={:.3}", ms(self.decide))
+        let mut separator = "";
+        for (name, duration) in self.stages() {
+            write!(
+                f,
+                "{separator}{name};dur={:.3}",
+                duration.as_secs_f64() * 1e3
+            )?;
+            if let ("predict", Some(rows)) = (name, self.batch_rows) {
+                write!(f, ";desc=\"b={rows}\"")?;
+            }
+            separator = ", ";
+        }
+        Ok(())
     }
 }
 
@@ -41,16 +57,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_reads_as_server_timing() {
+    fn only_steps_that_were_reached_are_told() {
+        assert_eq!(Timings::default().to_string(), "");
         let timings = Timings {
-            predict: Duration::from_micros(3100),
-            batch_size: 32,
+            decode: Some(Duration::from_micros(100)),
+            predict: Some(Duration::from_micros(3100)),
+            batch_rows: Some(32),
+            decide: Some(Duration::from_nanos(1400)),
             ..Timings::default()
         };
-        let text = timings.to_string();
-        assert!(
-            text.contains("predict;dur=3.100;desc=\"b=32\", decide;dur=0.000"),
-            "{text}"
+        assert_eq!(
+            timings.to_string(),
+            "decode;dur=0.100, predict;dur=3.100;desc=\"b=32\", decide;dur=0.001"
         );
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     fault::Fault,
     package::{Package, PackageFault},
     predict::{Library, SessionSpec, SessionThread, inspect},
-    telemetry::metrics,
+    telemetry::metrics::PackageMetrics,
 };
 
 use super::Live;
@@ -54,8 +54,9 @@ pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFa
             warnings.push(sensitive.to_string());
         }
     }
-    let name = package.name().to_owned();
-    let observer = move |observed: BatchObservation| metrics::batch(&name, observed.rows);
+    let metrics = PackageMetrics::new(package.name());
+    metrics.model_loaded(package.version(), &package.digest().to_string(), true);
+    let observer = move |observed: BatchObservation| metrics.ran(observed.rows);
     let batcher = Batcher::start(policy, sessions, observer);
     Ok(Live {
         package,

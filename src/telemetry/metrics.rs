@@ -1,207 +1,332 @@
-//! Every metric: its name, unit and meaning, and the functions that record it.
-//!
-//! Handles are looked up once a package, not once a request.
+//! The recorder, and handles on the metrics: looked up once for a package, not once for a request.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock, PoisonError, RwLock},
+    sync::{Mutex, PoisonError, RwLock},
+    thread,
     time::Duration,
 };
 
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
-};
+use metrics::{Counter, Gauge, Histogram, Label};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// Requests taken from a queue, redeliveries included.
-pub const REQUESTS: &str = "inferq_requests_total";
-/// Outcomes sent.
-pub const OUTCOMES: &str = "inferq_outcomes_total";
-/// Rejections sent, by code and stage.
-pub const REJECTIONS: &str = "inferq_rejections_total";
-/// Faults met, by kind and stage; retried ones count each time.
-pub const FAULTS: &str = "inferq_faults_total";
-/// Copies sent to the dead letters, by reason.
-pub const DEAD_LETTERS: &str = "inferq_dead_letters_total";
-/// Replies that could not be routed or were refused for good.
-pub const UNDELIVERABLE: &str = "inferq_replies_undeliverable_total";
-/// Rows in a batch.
-pub const BATCH_ROWS: &str = "inferq_batch_rows";
-/// Seconds in a stage.
-pub const STAGE_SECONDS: &str = "inferq_stage_seconds";
-/// Seconds a request's rows waited for their batch.
-pub const QUEUE_WAIT_SECONDS: &str = "inferq_queue_wait_seconds";
-/// Deliveries in hand, by queue.
-pub const IN_FLIGHT: &str = "inferq_in_flight";
-/// Age in seconds of the oldest delivery in hand, by queue.
-pub const OLDEST_UNSETTLED_SECONDS: &str = "inferq_oldest_unsettled_seconds";
-/// Times a connection to the broker was made again.
-pub const RECONNECTS: &str = "inferq_reconnects_total";
+use crate::telemetry::names::{self, Kind, Metric, STAGES};
 
-/// Seconds: from a tiny model's run to a default deadline.
-const SECONDS: [f64; 16] = [
-    1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0,
-];
-/// Rows: powers of two.
-const ROWS: [f64; 13] = [
-    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0,
-];
+/// Samples of histograms are kept raw until they are folded into buckets: some 80 000 of them at 10 000 requests/s.
+const UPKEEP: Duration = Duration::from_secs(1);
 
-/// Starts recording; the handle renders what was recorded for Prometheus.
+/// Why there are no metrics.
+#[derive(Debug, thiserror::Error)]
+pub enum RecorderFault {
+    /// The program that embeds inferq has its own recorder; inferq's metrics are there then.
+    #[error("cannot install the metrics recorder")]
+    Recorder(#[from] BuildError),
+    /// The thread that folds histograms could not be started.
+    #[error("cannot start the thread that keeps the metrics")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Installs the Prometheus recorder for this process; called again, gives the same one.
+///
+/// Handles made before it stay without effect: install it before anything else starts.
 ///
 /// # Errors
-/// None that a user can cause: a second recorder in one process.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
-        .set_buckets_for_metric(Matcher::Full(BATCH_ROWS.to_owned()), &ROWS)?
-        .install_recorder()?;
-    describe_counter!(
-        REQUESTS,
-        "requests taken from a queue, redeliveries included"
-    );
-    describe_counter!(OUTCOMES, "outcomes sent");
-    describe_counter!(REJECTIONS, "rejections sent, by code and stage");
-    describe_counter!(FAULTS, "faults met, by kind and stage");
-    describe_counter!(DEAD_LETTERS, "copies sent to the dead letters, by reason");
-    describe_counter!(
-        UNDELIVERABLE,
-        "replies that could not be routed or were refused for good"
-    );
-    describe_histogram!(BATCH_ROWS, Unit::Count, "rows in a batch");
-    describe_histogram!(STAGE_SECONDS, Unit::Seconds, "time in a stage");
-    describe_histogram!(
-        QUEUE_WAIT_SECONDS,
-        Unit::Seconds,
-        "time a request's rows waited for their batch"
-    );
-    describe_gauge!(IN_FLIGHT, "deliveries in hand, by queue");
-    describe_gauge!(
-        OLDEST_UNSETTLED_SECONDS,
-        Unit::Seconds,
-        "age of the oldest delivery in hand, by queue"
-    );
-    describe_counter!(
-        RECONNECTS,
-        "times a connection to the broker was made again"
-    );
+/// The process has another recorder, or no thread can be started.
+pub fn install_recorder() -> Result<PrometheusHandle, RecorderFault> {
+    static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*installed {
+        return Ok(handle.clone());
+    }
+    let handle = builder()?.install_recorder()?;
+    *installed = Some(handle.clone());
+    names::ALL.iter().for_each(describe);
+    let upkeep = handle.clone();
+    thread::Builder::new()
+        .name("metrics".to_owned())
+        .spawn(move || {
+            loop {
+                thread::sleep(UPKEEP);
+                upkeep.run_upkeep();
+            }
+        })
+        .map_err(RecorderFault::Thread)?;
     Ok(handle)
 }
 
-/// The handles of one package.
-struct Package {
-    requests: Counter,
-    outcomes: Counter,
-    queue_wait: Histogram,
-    stages: [(&'static str, Histogram); 4],
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for metric in names::ALL {
+        if let Kind::Histogram(buckets) = metric.kind {
+            let name = Matcher::Full(metric.name.to_owned());
+            builder = builder.set_buckets_for_metric(name, buckets)?;
+        }
+    }
+    Ok(builder)
+}
+
+fn describe(metric: &Metric) {
+    let (name, unit, help) = (metric.name, metric.unit, metric.help);
+    match metric.kind {
+        Kind::Counter => metrics::describe_counter!(name, unit, help),
+        Kind::Gauge => metrics::describe_gauge!(name, unit, help),
+        Kind::Histogram(_) => metrics::describe_histogram!(name, unit, help),
+    }
+}
+
+/// A metric's labels with these values, in the order of [`Metric::labels`].
+fn labels(metric: &Metric, values: &[&str]) -> Vec<Label> {
+    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
+    let pairs = metric.labels.iter().zip(values);
+    pairs
+        .map(|(name, value)| Label::new(*name, (*value).to_owned()))
+        .collect()
+}
+
+fn counter(metric: &Metric, values: &[&str]) -> Counter {
+    metrics::counter!(metric.name, labels(metric, values))
+}
+
+fn gauge(metric: &Metric, values: &[&str]) -> Gauge {
+    metrics::gauge!(metric.name, labels(metric, values))
+}
+
+fn histogram(metric: &Metric, values: &[&str]) -> Histogram {
+    metrics::histogram!(metric.name, labels(metric, values))
+}
+
+/// The metrics of one package. Cheap to use, not to make: share one for as long as the package is served.
+pub struct PackageMetrics {
+    package: String,
+    /// Requests received.
+    pub requests: Counter,
+    /// Requests answered with an outcome.
+    pub outcomes: Counter,
+    /// Deliveries that the broker had delivered before.
+    pub redelivered: Counter,
+    /// Replies whose `reply_to` names no queue.
+    pub replies_unroutable: Counter,
+    in_flight: Gauge,
+    oldest_unsettled: Gauge,
     batch_rows: Histogram,
+    queue_wait: Histogram,
+    stages: [Histogram; STAGES.len()],
+    rejections: Family,
+    faults: Family,
+    dead_letters: Family,
 }
 
-impl Package {
-    fn new(name: &str) -> Package {
-        let package = || name.to_owned();
-        let stage = |stage| {
-            (
-                stage,
-                histogram!(STAGE_SECONDS, "package" => package(), "stage" => stage),
-            )
-        };
-        Package {
-            requests: counter!(REQUESTS, "package" => package()),
-            outcomes: counter!(OUTCOMES, "package" => package()),
-            queue_wait: histogram!(QUEUE_WAIT_SECONDS, "package" => package()),
-            stages: ["decode", "represent", "predict", "decide"].map(stage),
-            batch_rows: histogram!(BATCH_ROWS, "package" => package()),
+impl PackageMetrics {
+    /// Looks up the metrics of `package`, so that they stand at zero before the first request.
+    #[must_use]
+    pub fn new(package: &str) -> Self {
+        let own = &[package];
+        PackageMetrics {
+            package: package.to_owned(),
+            requests: counter(&names::REQUESTS, own),
+            outcomes: counter(&names::OUTCOMES, own),
+            redelivered: counter(&names::REDELIVERED, own),
+            replies_unroutable: counter(&names::REPLIES_UNROUTABLE, own),
+            in_flight: gauge(&names::IN_FLIGHT, own),
+            oldest_unsettled: gauge(&names::OLDEST_UNSETTLED_SECONDS, own),
+            batch_rows: histogram(&names::BATCH_ROWS, own),
+            queue_wait: histogram(&names::QUEUE_WAIT_SECONDS, own),
+            stages: STAGES.map(|stage| histogram(&names::STAGE_SECONDS, &[package, stage])),
+            rejections: Family::default(),
+            faults: Family::default(),
+            dead_letters: Family::default(),
+        }
+    }
+
+    /// A rejection with this code, said by this stage.
+    pub fn rejected(&self, code: &str, stage: &str) {
+        self.rejections.increment(code, stage, || {
+            counter(&names::REJECTIONS, &[&self.package, code, stage])
+        });
+    }
+
+    /// A fault of this kind at this stage.
+    pub fn faulted(&self, kind: &str, stage: &str) {
+        self.faults.increment(kind, stage, || {
+            counter(&names::FAULTS, &[&self.package, kind, stage])
+        });
+    }
+
+    /// A copy to the dead letters.
+    pub fn dead_lettered(&self, reason: &str) {
+        self.dead_letters.increment(reason, "", || {
+            counter(&names::DEAD_LETTERS, &[&self.package, reason])
+        });
+    }
+
+    /// A request spent this long in one of [`STAGES`]; other names are not measured.
+    pub fn stage(&self, stage: &str, spent: Duration) {
+        let named = STAGES.iter().zip(&self.stages);
+        if let Some((_, histogram)) = named.into_iter().find(|(name, _)| **name == stage) {
+            histogram.record(spent);
+        }
+    }
+
+    /// A request's rows waited this long for their batch.
+    pub fn waited(&self, waited: Duration) {
+        self.queue_wait.record(waited);
+    }
+
+    /// A batch of so many rows ran.
+    pub fn ran(&self, batch_rows: usize) {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "batches are far smaller than 2^52"
+        )]
+        self.batch_rows.record(batch_rows as f64);
+    }
+
+    /// A request is in hand until the guard is dropped.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.increment(1.0);
+        InFlight(self.in_flight.clone())
+    }
+
+    /// The age of the oldest unsettled delivery; zero where there is none.
+    pub fn oldest_unsettled(&self, age: Duration) {
+        self.oldest_unsettled.set(age);
+    }
+
+    /// Whether this version of the package, with this digest, is live.
+    pub fn model_loaded(&self, version: &str, digest: &str, live: bool) {
+        gauge(&names::MODEL_LOADED, &[&self.package, version, digest]).set(if live {
+            1.0
+        } else {
+            0.0
+        });
+    }
+}
+
+/// Counts one request as in flight for as long as it lives.
+#[must_use = "the request counts as settled once this is dropped"]
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// The metrics of the connections to the broker.
+pub struct BrokerMetrics {
+    /// Messages published and confirmed.
+    pub published: Counter,
+    /// Times the consuming connection was made anew.
+    pub consuming_reconnects: Counter,
+    /// Times the publishing connection was made anew.
+    pub publishing_reconnects: Counter,
+}
+
+impl BrokerMetrics {
+    /// Looks them up.
+    #[must_use]
+    pub fn new() -> Self {
+        BrokerMetrics {
+            published: counter(&names::PUBLISHED, &[]),
+            consuming_reconnects: counter(&names::RECONNECTS, &["consuming"]),
+            publishing_reconnects: counter(&names::RECONNECTS, &["publishing"]),
         }
     }
 }
 
-static PACKAGES: LazyLock<RwLock<HashMap<String, Arc<Package>>>> = LazyLock::new(RwLock::default);
-
-fn of(package: &str) -> Arc<Package> {
-    if let Some(found) = PACKAGES
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(package)
-    {
-        return Arc::clone(found);
+impl Default for BrokerMetrics {
+    fn default() -> Self {
+        BrokerMetrics::new()
     }
-    let mut packages = PACKAGES.write().unwrap_or_else(PoisonError::into_inner);
-    let new = || Arc::new(Package::new(package));
-    Arc::clone(packages.entry(package.to_owned()).or_insert_with(new))
 }
 
-/// A request was taken from `package`'s queue.
-pub fn request(package: &str) {
-    of(package).requests.increment(1);
-}
+/// Counters of one metric by two labels whose values appear as they occur: a handful.
+#[derive(Default)]
+struct Family(RwLock<HashMap<String, HashMap<String, Counter>>>);
 
-/// An outcome is sent.
-pub fn outcome(package: &str) {
-    of(package).outcomes.increment(1);
-}
-
-/// A rejection is sent.
-pub fn rejection(package: &str, code: &str, stage: &'static str) {
-    let labels = [
-        ("package", package.to_owned()),
-        ("code", code.to_owned()),
-        ("stage", stage.to_owned()),
-    ];
-    counter!(REJECTIONS, &labels).increment(1);
-}
-
-/// A fault was met.
-pub fn fault(package: &str, kind: &'static str, stage: &'static str) {
-    let labels = [
-        ("package", package.to_owned()),
-        ("kind", kind.to_owned()),
-        ("stage", stage.to_owned()),
-    ];
-    counter!(FAULTS, &labels).increment(1);
-}
-
-/// A copy goes to the dead letters.
-pub fn dead_letter(package: &str, reason: &str) {
-    counter!(DEAD_LETTERS, "package" => package.to_owned(), "reason" => reason.to_owned())
-        .increment(1);
-}
-
-/// A reply could not be delivered.
-pub fn undeliverable(package: &str) {
-    counter!(UNDELIVERABLE, "package" => package.to_owned()).increment(1);
-}
-
-/// A request's time in each stage it reached: decode, represent, predict, decide; and its wait for a batch.
-pub fn stages(package: &str, times: [Duration; 4], queue_wait: Duration) {
-    let package = of(package);
-    for ((_, histogram), time) in package.stages.iter().zip(times) {
-        if !time.is_zero() {
-            histogram.record(time);
+impl Family {
+    fn increment(&self, first: &str, second: &str, make: impl FnOnce() -> Counter) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = known.get(first).and_then(|inner| inner.get(second)) {
+            return counter.increment(1);
         }
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let inner = known.entry(first.to_owned()).or_default();
+        inner
+            .entry(second.to_owned())
+            .or_insert_with(make)
+            .increment(1);
     }
-    if !queue_wait.is_zero() {
-        package.queue_wait.record(queue_wait);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(run: impl FnOnce()) -> String {
+        let recorder = builder().unwrap().build_recorder();
+        metrics::with_local_recorder(&recorder, run);
+        recorder.handle().render()
     }
-}
 
-/// A batch was run.
-pub fn batch(package: &str, rows: usize) {
-    // Batches are far below 2^52 rows.
-    of(package)
-        .batch_rows
-        .record(f64::from(u32::try_from(rows).unwrap_or(u32::MAX)));
-}
+    #[test]
+    fn every_series_of_a_package_stands_at_zero_before_the_first_request() {
+        let text = rendered(|| drop(PackageMetrics::new("digits")));
+        assert!(text.contains("inferq_requests_total{package=\"digits\"} 0"));
+        assert!(text.contains("inferq_in_flight{package=\"digits\"} 0"));
+        assert!(text.contains(
+            "inferq_stage_seconds_bucket{package=\"digits\",stage=\"decode\",le=\"0.00001\"} 0"
+        ));
+    }
 
-/// Deliveries in hand of a queue, and the age of the oldest.
-pub fn unsettled(queue: &str, in_flight: u32, oldest: Duration) {
-    let gauge = |name: &'static str| -> Gauge { gauge!(name, "queue" => queue.to_owned()) };
-    gauge(IN_FLIGHT).set(in_flight);
-    gauge(OLDEST_UNSETTLED_SECONDS).set(oldest.as_secs_f64());
-}
+    #[test]
+    fn what_happens_is_counted_under_its_labels() {
+        let text = rendered(|| {
+            let package = PackageMetrics::new("digits");
+            package.rejected("package:blank_image", "represent");
+            package.rejected("package:blank_image", "represent");
+            package.rejected("invalid_request", "validate");
+            package.faulted("model", "predict");
+            package.dead_lettered("poison");
+            package.stage("decode", Duration::from_micros(20));
+            package.stage("no such stage", Duration::ZERO);
+            package.waited(Duration::from_millis(2));
+            package.ran(32);
+            package.model_loaded("1.0.0", "abc", true);
+            package.oldest_unsettled(Duration::from_millis(1500));
+            let first = package.in_flight();
+            let second = package.in_flight();
+            drop(first);
+            std::mem::forget(second);
+            BrokerMetrics::new().consuming_reconnects.increment(1);
+        });
+        for line in [
+            "inferq_rejections_total{package=\"digits\",code=\"package:blank_image\",stage=\"represent\"} 2",
+            "inferq_rejections_total{package=\"digits\",code=\"invalid_request\",stage=\"validate\"} 1",
+            "inferq_faults_total{package=\"digits\",kind=\"model\",stage=\"predict\"} 1",
+            "inferq_dead_letters_total{package=\"digits\",reason=\"poison\"} 1",
+            "inferq_stage_seconds_bucket{package=\"digits\",stage=\"decode\",le=\"0.00005\"} 1",
+            "inferq_batch_rows_bucket{package=\"digits\",le=\"16\"} 0",
+            "inferq_batch_rows_bucket{package=\"digits\",le=\"32\"} 1",
+            "inferq_queue_wait_seconds_count{package=\"digits\"} 1",
+            "inferq_model_loaded{package=\"digits\",version=\"1.0.0\",digest=\"abc\"} 1",
+            "inferq_oldest_unsettled_seconds{package=\"digits\"} 1.5",
+            "inferq_in_flight{package=\"digits\"} 1",
+            "inferq_reconnects_total{connection=\"consuming\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        assert!(!text.contains("no such stage"));
+    }
 
-/// Reconnects so far.
-pub fn reconnects(total: u64) {
-    counter!(RECONNECTS).absolute(total);
+    #[test]
+    fn the_recorder_is_installed_once_and_describes_every_metric() {
+        let handle = install_recorder().unwrap();
+        drop(PackageMetrics::new("described"));
+        drop(BrokerMetrics::new());
+        let text = install_recorder().unwrap().render();
+        assert!(text.contains("# HELP inferq_requests_total"), "{text}");
+        assert!(handle.render().contains("package=\"described\""));
+    }
 }

@@ -102,7 +102,8 @@ fn names_after<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
     let mut names = Vec::new();
     for (at, _) in code.match_indices(prefix) {
         let before = code[..at].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+        // A longer name, or a string: log targets are named after crates.
+        if before.is_some_and(|c| c.is_alphanumeric() || "_$\"".contains(c)) {
             continue;
         }
         let rest = &code[at + prefix.len()..];

@@ -103,7 +103,6 @@ pub(super) fn unreadable() -> Vec<Case> {
         ),
         json_body("a lone surrogate", br#"{"currency":"\ud800"}"#),
         json_body("UTF-16", utf16),
-        json_body("byte order mark", ["\u{feff}", &text].concat()),
         msgpack_body("invalid UTF-8 in MessagePack", packed(&[0xa2, 0xff, 0xfe])),
         json_body("a key twice", br#"{"amount":1,"amount":2}"#),
         json_body("something after the end", [&text, "x"].concat()),
@@ -161,7 +160,6 @@ pub(super) fn of_another_kind() -> Vec<Case> {
         "*/*",
         "json",
         "application/json; charset=latin1",
-        ";",
         "ä",
         "image/png",
     ];

@@ -27,6 +27,9 @@ pub(super) fn unknown() -> Vec<Case> {
         package("inferq.fraud"),
         package("ä"),
         package(&"k".repeat(255)),
+        case("version that is a number")
+            .header("inferq-version", 1)
+            .gets("unknown_version"),
         version("9.9.9"),
         version("1.0"),
         version(""),
@@ -58,7 +61,6 @@ pub(super) fn malformed() -> Vec<Case> {
         case("deadline beyond 64 bits").header("inferq-deadline", "99999999999999999999"),
         case("deadline in a table").header("inferq-deadline", json!({ "at": 1 })),
         case("deadline that is true").header("inferq-deadline", true),
-        case("version that is a number").header("inferq-version", 1),
         case("version in a list").header("inferq-version", json!(["1.0.0"])),
         case("version that is true").header("inferq-version", true),
     ];
@@ -82,6 +84,8 @@ pub(super) fn harmless() -> Vec<Case> {
         case("app id and type of 255 bytes").with("app_id", &*long).with("type", &*long),
         case("deadline at the end of time").header("inferq-deadline", i64::MAX),
         case("timestamp at the end of time").with("timestamp", 253_402_300_799_i64).with("expiration", "60000"),
+        case("content type of parameters alone").with("content_type", ";"),
+        Case::body("byte order mark", "fraud", format!("\u{feff}{}", payment())),
         case("accept that is a number").header("inferq-accept", 1),
         case("a header of every kind").header("kinds", json!({
             "text": "ä", "bytes": { "$bytes": "AP8=" }, "int": 1_u64 << 40, "small": -1, "flag": false, "nothing": null,

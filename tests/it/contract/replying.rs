@@ -70,7 +70,7 @@ async fn requests_that_cannot_be_answered_are_dead_lettered_with_the_reason_and_
     found.sort_unstable();
     assert_eq!(found, expected);
     assert_eq!(dead_letters(&url, "unknown", 1).await, ["no_reply_to"]);
-    let undeliverable = worker.metric("inferq_replies_undeliverable_total{package=\"fraud\"}");
+    let undeliverable = worker.metric("inferq_replies_unroutable_total{package=\"fraud\"}");
     assert!((7.5..8.5).contains(&undeliverable), "{undeliverable}");
     assert_at_rest(&worker, &url);
     hold(

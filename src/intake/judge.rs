@@ -1,0 +1,195 @@
+//! A request for a package: scored, and what follows from that.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use futures::FutureExt;
+
+use crate::{
+    broker::Delivery,
+    engine::{Answer, Engine, Request},
+    fault::{Failure, Fault},
+    message::{
+        codec::{self, Limits},
+        deadline::{Deadline, resolve_deadline, unix_ms},
+        rejection::{Code, Rejection, Stage},
+        reply::Reply,
+        reply_to::reply_to,
+        request::Head,
+        timings::Timings,
+    },
+    repository::Live,
+};
+
+use super::{
+    Desk, Intake,
+    head::{attempts, head},
+    verdict::{Burial, Verdict, Written},
+};
+
+impl Intake {
+    /// Answered, buried or tried again.
+    pub(super) async fn judge(
+        &self,
+        package: &Arc<str>,
+        desk: &Desk,
+        delivery: &Delivery,
+    ) -> Verdict {
+        let head = head(delivery);
+        if let Err(nobody) = reply_to(head.reply_to, self.default_reply_to(package)) {
+            return Verdict::Bury(Burial::new(nobody.reason(), Stage::Decode), None);
+        }
+        if delivery.delivery_count >= self.config.poison_deliveries {
+            let detail = "workers died while they had this request; it is not run again";
+            let rejection = Rejection::new(Code::ModelFault, Stage::Predict, detail);
+            let reply = self.rejection(delivery, &head, package, &rejection);
+            return Verdict::Bury(Burial::new("poison", Stage::Predict), Some(reply));
+        }
+        let scoring = AssertUnwindSafe(self.score(package, delivery, &head));
+        let answer = scoring.catch_unwind().await.unwrap_or_else(|_| {
+            let fault = Fault::internal(Stage::Decide, "a panic on the request's way");
+            refused(fault)
+        });
+        for (stage, spent) in answer.timings.stages() {
+            desk.metrics.stage(stage, spent);
+        }
+        if let Some(waited) = answer.timings.queue {
+            desk.metrics.waited(waited);
+        }
+        self.conclude(package, desk, delivery, &head, answer)
+    }
+
+    fn conclude(
+        &self,
+        package: &Arc<str>,
+        desk: &Desk,
+        delivery: &Delivery,
+        head: &Head<'_>,
+        answer: Answer,
+    ) -> Verdict {
+        let Answer {
+            result,
+            version,
+            timings,
+        } = answer;
+        let id = head.reply_id(&delivery.routing_key, &delivery.body);
+        let answering = self.answering(head, &id, package, version.as_deref(), &timings);
+        let written = result.and_then(|outcome| Ok(Reply::outcome(&answering, &outcome)?));
+        match written {
+            Ok(reply) => Verdict::Reply(Written::outcome(reply)),
+            Err(Failure::Rejected(rejection)) => {
+                // Another worker may be ahead of this one in a rollout.
+                let ahead = rejection.code == Code::UnknownVersion;
+                if ahead && self.may_retry(package, delivery, head) {
+                    return Verdict::Retry(Burial::new("unknown_version", Stage::Resolve));
+                }
+                Verdict::Reply(Written::rejection(&answering, &rejection))
+            }
+            Err(Failure::Faulted(fault)) => {
+                desk.metrics
+                    .faulted(fault.kind.as_str(), fault.stage.as_str());
+                tracing::warn!(package = &**package, %fault, "a request met a fault");
+                let rejection = fault.rejection();
+                let burial = Burial::new(rejection.code.as_str(), fault.stage);
+                if fault.is_transient() && self.may_retry(package, delivery, head) {
+                    return Verdict::Retry(burial);
+                }
+                Verdict::Bury(burial, Some(Written::rejection(&answering, &rejection)))
+            }
+        }
+    }
+
+    /// Decodes and hands to the engine.
+    async fn score(&self, package: &str, delivery: &Delivery, head: &Head<'_>) -> Answer {
+        let started = Instant::now();
+        let asked = resolve(&self.engine, package, delivery, head);
+        let version = asked
+            .as_ref()
+            .ok()
+            .map(|live| live.package.version().to_owned());
+        let request = asked.and_then(|live| read(live, delivery, head));
+        let decode = started.elapsed();
+        let mut answer = match request {
+            Ok(request) => self.engine.score(request).await,
+            Err(rejection) => Answer {
+                version,
+                ..refused(rejection)
+            },
+        };
+        answer.timings.decode = Some(decode);
+        answer
+    }
+
+    /// Whether another try is left, and would come before the deadline.
+    fn may_retry(&self, package: &str, delivery: &Delivery, head: &Head<'_>) -> bool {
+        let again = unix_ms() + self.config.retry_delay_ms;
+        let deadline = self.deadline(package, head);
+        let in_time = deadline.is_some_and(|deadline| !deadline.passed(again));
+        in_time && attempts(delivery) + 1 < self.config.attempts
+    }
+
+    /// When nobody wants the answer to a request any more; `None` where it says something that is no time.
+    pub(super) fn deadline(&self, package: &str, head: &Head<'_>) -> Option<Deadline> {
+        let live = self.engine.repository().resolve(package, None).ok()?;
+        let default = u64::try_from(live.package.limits().deadline.as_millis()).ok()?;
+        resolve_deadline(head, unix_ms(), default).ok()
+    }
+}
+
+fn refused(failure: impl Into<Failure>) -> Answer {
+    Answer {
+        result: Err(failure.into()),
+        version: None,
+        timings: Timings::default(),
+    }
+}
+
+/// The version that is asked, where the message says so readably.
+fn resolve<'e>(
+    engine: &'e Engine,
+    package: &str,
+    delivery: &Delivery,
+    head: &Head<'_>,
+) -> Result<&'e Arc<Live>, Rejection> {
+    if let Some(blemish) = delivery.blemish {
+        let detail = format!(
+            "{}; send them as AMQP 0-9-1 and UTF-8 have them",
+            blemish.as_str()
+        );
+        return Err(Rejection::new(
+            Code::MalformedMessage,
+            Stage::Decode,
+            detail,
+        ));
+    }
+    let pin = head.version_pin()?;
+    engine.repository().resolve(package, pin.as_deref())
+}
+
+/// The request as the engine wants it, for exactly the version whose limits it was held to.
+fn read(live: &Live, delivery: &Delivery, head: &Head<'_>) -> Result<Request, Rejection> {
+    let limits = live.package.limits();
+    let now = unix_ms();
+    let default = u64::try_from(limits.deadline.as_millis()).unwrap_or(u64::MAX);
+    let deadline = resolve_deadline(head, now, default)?;
+    if deadline.passed(now) {
+        return Err(deadline.exceeded(Stage::Decode, now));
+    }
+    let takes = Limits {
+        request_bytes: limits.request_bytes,
+        accepts_pictures: live.package.plan().accepts_pictures(),
+        ..Limits::default()
+    };
+    let (object, _) = codec::decode(
+        head.content_type,
+        head.content_encoding,
+        &delivery.body,
+        &takes,
+    )?;
+    Ok(Request {
+        package: live.package.name().to_owned(),
+        version: Some(live.package.version().to_owned()),
+        object,
+        deadline: Some(deadline.instant(Instant::now(), now)),
+        priority: head.priority.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,245 @@
+//! Every metric: its name (Prometheus conventions, the unit in the name), kind, unit and meaning.
+
+use metrics::Unit;
+
+/// How a metric is counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only ever grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts samples by size, in these buckets.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Metric {
+    /// As Prometheus has it.
+    pub name: &'static str,
+    /// How it is counted.
+    pub kind: Kind,
+    /// What is counted.
+    pub unit: Unit,
+    /// What it means, with its unit.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help,
+        labels,
+    }
+}
+
+const fn gauge(
+    name: &'static str,
+    unit: Unit,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Gauge,
+        unit,
+        help,
+        labels,
+    }
+}
+
+const fn seconds(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Histogram(SECONDS),
+        unit: Unit::Seconds,
+        help,
+        labels,
+    }
+}
+
+/// From a decode of a small JSON body (10 µs) to the longest deadline that is usual (30 s).
+pub const SECONDS: &[f64] = &[
+    0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
+    0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// Batch sizes.
+pub const ROWS: &[f64] = &[
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+];
+
+/// Requests received.
+pub const REQUESTS: Metric = counter(
+    "inferq_requests_total",
+    &["package"],
+    "requests received, redeliveries and retries included",
+);
+/// Outcomes.
+pub const OUTCOMES: Metric = counter(
+    "inferq_outcomes_total",
+    &["package"],
+    "requests answered with an outcome",
+);
+/// Rejections.
+pub const REJECTIONS: Metric = counter(
+    "inferq_rejections_total",
+    &["package", "code", "stage"],
+    "requests answered with a rejection, by its code and the stage that said no",
+);
+/// Faults.
+pub const FAULTS: Metric = counter(
+    "inferq_faults_total",
+    &["package", "kind", "stage"],
+    "faults of inferq, a model or a dependency, tries that were repeated included",
+);
+/// Rows of each batch.
+pub const BATCH_ROWS: Metric = Metric {
+    name: "inferq_batch_rows",
+    kind: Kind::Histogram(ROWS),
+    unit: Unit::Count,
+    help: "rows of the batch that a request ran in",
+    labels: &["package"],
+};
+/// Duration of each stage.
+pub const STAGE_SECONDS: Metric = seconds(
+    "inferq_stage_seconds",
+    &["package", "stage"],
+    "seconds that a request spent in a stage",
+);
+/// Waiting for a batch.
+pub const QUEUE_WAIT_SECONDS: Metric = seconds(
+    "inferq_queue_wait_seconds",
+    &["package"],
+    "seconds that a request's rows waited for their batch",
+);
+/// Requests in hand.
+pub const IN_FLIGHT: Metric = gauge(
+    "inferq_in_flight",
+    Unit::Count,
+    &["package"],
+    "requests received and not yet settled",
+);
+/// Age of the oldest unsettled delivery.
+pub const OLDEST_UNSETTLED_SECONDS: Metric = gauge(
+    "inferq_oldest_unsettled_seconds",
+    Unit::Seconds,
+    &["package"],
+    "seconds since the oldest delivery that is not yet settled was received; 0 without one",
+);
+/// A package version that is live.
+pub const MODEL_LOADED: Metric = gauge(
+    "inferq_model_loaded",
+    Unit::Count,
+    &["package", "version", "digest"],
+    "1 while this version of the package is live, else 0",
+);
+/// Redeliveries.
+pub const REDELIVERED: Metric = counter(
+    "inferq_redelivered_total",
+    &["package"],
+    "deliveries that the broker had delivered before",
+);
+/// Dead letters.
+pub const DEAD_LETTERS: Metric = counter(
+    "inferq_dead_letters_total",
+    &["package", "reason"],
+    "requests copied to the dead letters, by reason",
+);
+/// Replies that no queue took.
+pub const REPLIES_UNROUTABLE: Metric = counter(
+    "inferq_replies_unroutable_total",
+    &["package"],
+    "replies whose reply_to names no queue",
+);
+/// Confirmed publishes.
+pub const PUBLISHED: Metric = counter(
+    "inferq_published_total",
+    &[],
+    "messages published and confirmed by the broker",
+);
+/// Reconnects.
+pub const RECONNECTS: Metric = counter(
+    "inferq_reconnects_total",
+    &["connection"],
+    "connections to the broker that were made anew after a loss",
+);
+
+/// All of them.
+pub const ALL: &[Metric] = &[
+    REQUESTS,
+    OUTCOMES,
+    REJECTIONS,
+    FAULTS,
+    BATCH_ROWS,
+    STAGE_SECONDS,
+    QUEUE_WAIT_SECONDS,
+    IN_FLIGHT,
+    OLDEST_UNSETTLED_SECONDS,
+    MODEL_LOADED,
+    REDELIVERED,
+    DEAD_LETTERS,
+    REPLIES_UNROUTABLE,
+    PUBLISHED,
+    RECONNECTS,
+];
+
+/// The stages whose durations are measured, in the order of a request's way.
+pub const STAGES: [&str; 9] = [
+    "decode",
+    "resolve",
+    "validate",
+    "adapt",
+    "represent",
+    "predict",
+    "decide",
+    "encode",
+    "publish",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len(), "each name once");
+        for metric in ALL {
+            let name = metric.name;
+            assert!(name.starts_with("inferq_"), "{name}");
+            assert_eq!(
+                name.ends_with("_total"),
+                metric.kind == Kind::Counter,
+                "{name}"
+            );
+            assert_eq!(
+                name.ends_with("_seconds"),
+                metric.unit == Unit::Seconds,
+                "{name}"
+            );
+            assert!(
+                metric.unit != Unit::Seconds || metric.help.contains("seconds"),
+                "{name}"
+            );
+            if let Kind::Histogram(buckets) = metric.kind {
+                assert!(buckets.is_sorted(), "{name}");
+            }
+        }
+    }
+}
