@@ -4,7 +4,7 @@
 PYTHON := target/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run build demo demo-stop test test-clients bench lint
+.PHONY: help setup setup-run build demo demo-stop test test-clients bench schemas lint
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-clients: setup
 bench: setup-run ## throughput and memory, as ratios to limits measured in the same run
 	cargo bench --bench roundtrip -- --at-least 0.7
 	cargo bench --bench roundtrip -- --rss
+
+schemas: ## write schemas/ anew from the Rust types
+	UPDATE_SCHEMAS=1 cargo test --test it schemas::
 
 lint: ## formatting, clippy, docs: no warnings
 	cargo fmt --check

@@ -3,14 +3,16 @@
 //! [`Engine::score`] is the product, read top to bottom. It serves a queue (through `intake`) and any
 //! Rust program alike:
 //!
-//! ```no_run
+//! ```
 //! use inferq::engine::{Engine, Request};
-//! use serde_json::json;
+//! use serde_json::Value;
 //!
-//! # async fn example() -> anyhow::Result<()> {
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::open("compose/packages".as_ref(), None)?;
-//! let answer = engine.score(Request::new("fraud", json!({"amount": 12.5}))).await;
-//! println!("{:?}", answer.result?);
+//! let payment: Value = serde_json::from_str(&std::fs::read_to_string("compose/samples/fraud/not-fraud-1.json")?)?;
+//! let answer = engine.score(Request::new("fraud", payment)).await;
+//! assert_eq!(answer.result?["verdict"], "not_fraud");
 //! # Ok(())
 //! # }
 //! ```

@@ -31,9 +31,9 @@ pub struct Status {
     pub onnx_runtime: String,
     /// Seconds since start.
     pub uptime_s: f64,
-    /// Why no requests are taken; absent while they are.
+    /// Why no requests are taken; null while they are.
     pub not_ready: Option<String>,
-    /// Why the process should be replaced; absent while it should not.
+    /// Why the process should be replaced; null while it should not.
     pub not_live: Option<String>,
     /// Connections and queues.
     pub broker: Health,

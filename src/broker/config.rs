@@ -26,19 +26,23 @@ pub struct Config {
     #[schemars(with = "String")]
     pub url: SecretString,
     /// The most unsettled deliveries per queue (the credit grows up to it), 1 to 2000.
+    #[schemars(range(min = 1, max = 2000))]
     pub prefetch: u16,
     /// Channels that publish, each by one task with a barrier per window, 1 to 64.
+    #[schemars(range(min = 1, max = 64))]
     pub publisher_channels: usize,
     /// The most publications in flight per channel, 1 to 4096.
+    #[schemars(range(min = 1, max = 4096))]
     pub window: usize,
-    /// Seconds; a dead broker is noticed within about twice this.
+    /// Seconds between heartbeats, 1 to 600; a dead broker is noticed within about twice this.
+    #[schemars(range(min = 1, max = 600))]
     pub heartbeat_s: u16,
-    /// Milliseconds for the TCP connection, and again for the AMQP handshake.
+    /// Milliseconds for the TCP connection, and again for the AMQP handshake, 100 to 600000.
+    #[schemars(range(min = 100, max = 600_000))]
     pub connect_timeout_ms: u64,
-    /// `declare` or `passive`.
+    /// Who makes exchanges and queues: `declare`, the worker itself, or `passive`, somebody with more rights
+    /// (`inferq topology declare`, or what `inferq topology export` prints).
     pub topology: TopologyMode,
-    /// Milliseconds between two tries of a request whose fault may pass.
-    pub retry_delay_ms: u64,
 }
 
 impl Default for Config {
@@ -51,7 +55,6 @@ impl Default for Config {
             heartbeat_s: 5,
             connect_timeout_ms: 5_000,
             topology: TopologyMode::Declare,
-            retry_delay_ms: 1_000,
         }
     }
 }
@@ -82,7 +85,6 @@ impl Config {
         within("window", self.window as u64, 1, 4_096)?;
         within("heartbeat_s", self.heartbeat_s.into(), 1, 600)?;
         within("connect_timeout_ms", self.connect_timeout_ms, 100, 600_000)?;
-        within("retry_delay_ms", self.retry_delay_ms, 1, 86_400_000)?;
         Endpoint::of(self).map(drop).map_err(|fault| ConfigFault {
             key: "url",
             found: fault.to_string(),

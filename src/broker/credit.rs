@@ -8,10 +8,16 @@
 //!    only after `open` deliveries were settled since it last changed, none of them a suspect.
 //! 2. A suspect is handed out only while nothing else is in hand and `open` is at most 1, and nothing else
 //!    is handed out until it is settled.
-//! 3. Every delivery is handed out exactly once; what is held back is handed out in the order it came.
+//! 3. Every delivery is handed out exactly once. What is held back is counted as well when a suspect takes
+//!    the worker with it, so whoever is least likely to do that comes first: the less suspected before the
+//!    more, and of equals at every other count the latest before the earliest. The first crash among equals
+//!    leaves its culprit as the earliest of those that come back; the next worker has it last, alone.
 //! 4. After a quiesce nothing is consumed until all that was held back is settled.
 
 use std::collections::VecDeque;
+
+/// A delivery that was given back or lost so often is a suspect: it runs alone.
+const SUSPECT: u64 = 2;
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +51,8 @@ pub(super) struct Credit<T> {
     in_hand: usize,
     /// Settled since `open` last changed or a suspect was last seen.
     settled: usize,
-    held: VecDeque<T>,
+    /// With how often each was given back or lost, in the order in which they came.
+    held: VecDeque<(u64, T)>,
     /// The one in hand is a suspect.
     alone: bool,
     phase: Phase,
@@ -83,10 +90,10 @@ impl<T> Credit<T> {
         self.phase == Phase::Closed
     }
 
-    /// A delivery arrived; returned if it may be handed out now.
+    /// A delivery arrived that was given back or lost `count` times; returned if it may be handed out now.
     #[must_use]
-    pub(super) fn delivered(&mut self, delivery: T, suspect: bool) -> Option<T> {
-        if suspect {
+    pub(super) fn delivered(&mut self, delivery: T, count: u64) -> Option<T> {
+        if count >= SUSPECT {
             self.settled = 0;
             if self.phase == Phase::Open && self.open > 1 {
                 self.phase = Phase::Quiescing;
@@ -95,7 +102,7 @@ impl<T> Credit<T> {
             self.in_hand += 1;
             return Some(delivery);
         }
-        self.held.push_back(delivery);
+        self.held.push_back((count, delivery));
         None
     }
 
@@ -141,8 +148,21 @@ impl<T> Credit<T> {
     }
 
     /// What is held back, given up.
-    pub(super) fn abandon(&mut self) -> VecDeque<T> {
-        std::mem::take(&mut self.held)
+    pub(super) fn abandon(&mut self) -> impl Iterator<Item = T> + use<T> {
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().map(|(_, delivery)| delivery)
+    }
+
+    /// Whose turn it is of those held back.
+    fn pick(&mut self) -> Option<T> {
+        let least = self.held.iter().map(|(count, _)| *count).min()?;
+        let mut equals = self.held.iter().map(|(count, _)| *count == least);
+        let place = if least % 2 == 0 {
+            equals.position(|equal| equal)
+        } else {
+            equals.rposition(|equal| equal)
+        };
+        self.held.remove(place?).map(|(_, delivery)| delivery)
     }
 
     pub(super) fn next(&mut self) -> Step<T> {
@@ -154,7 +174,7 @@ impl<T> Credit<T> {
             return self.grow();
         }
         if self.open <= 1
-            && let Some(delivery) = self.held.pop_front()
+            && let Some(delivery) = self.pick()
         {
             self.in_hand = 1;
             self.alone = true;

@@ -22,7 +22,7 @@ pub use config::{Config, ConfigFault, TopologyMode};
 pub use connection::ConnectFault;
 pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth};
 pub use properties::{Death, Header, HeaderValue, Properties};
-pub use publisher::{Publication, PublishFault, Publisher, RETURNS_LOG_TARGET};
+pub use publisher::{Publication, PublishFault, Publisher};
 pub use receipt::Receipt;
 pub use requester::{Requester, RequesterFault, Response};
 pub use screen::{Blemish, MAX_DEPTH};
@@ -163,6 +163,15 @@ impl Broker {
                     .await
             }
         }
+    }
+
+    /// Declares the whole topology, whatever the mode: what workers in passive mode will look for.
+    ///
+    /// # Errors
+    /// What differs or is refused, and how to mend it.
+    pub async fn declare(&self, topology: &Topology) -> Result<(), TopologyFault> {
+        let plan = topology.whole_plan();
+        self.walk(&plan, TopologyMode::Declare).await
     }
 
     async fn walk(&self, plan: &Plan, mode: TopologyMode) -> Result<(), TopologyFault> {

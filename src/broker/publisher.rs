@@ -14,9 +14,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-/// lapin logs every returned message with its content to this target at `warn`: it must be filtered.
-pub const RETURNS_LOG_TARGET: &str = "lapin::returned_messages";
-
 /// How long a publication that the broker nacks is tried again.
 const NACK_PATIENCE: Duration = Duration::from_secs(10);
 const NACK_PAUSE: Duration = Duration::from_millis(200);

@@ -85,7 +85,7 @@ impl Requester {
     pub async fn connect(config: &Config) -> Result<Requester, RequesterFault> {
         let link = Endpoint::of(config)?.connect("inferq send").await?;
         let channel = link.channel().await.map_err(RequesterFault::Closed)?;
-        let consumer = listen(&channel).await.map_err(closed)?;
+        let consumer = listen(&channel).await.map_err(|error| closed(&error))?;
         let (asks, inbox) = mpsc::channel(1);
         let task = tokio::spawn(serve(link, channel, consumer, inbox));
         Ok(Requester { asks, task })
@@ -139,7 +139,7 @@ async fn listen(channel: &Channel) -> lapin::Result<Consumer> {
         .await
 }
 
-fn closed(error: lapin::Error) -> RequesterFault {
+fn closed(error: &lapin::Error) -> RequesterFault {
     RequesterFault::Closed(error.to_string())
 }
 
@@ -162,17 +162,17 @@ async fn serve(
                 waiting.insert(id.clone(), ask.answer);
                 match publish(&channel, &id, ask.package, &ask.body, ask.properties).await {
                     Ok(confirm) => confirms.push(confirm.map(move |confirmed| (id, confirmed))),
-                    Err(error) => break Some(closed(error)),
+                    Err(error) => break Some(closed(&error)),
                 }
             }
             Some((id, confirmed)) = confirms.next() => match confirmed {
                 Ok(Confirmation::Nack(_)) => answer(&mut waiting, &id, Err(RequesterFault::Refused)),
                 Ok(_) => {}
-                Err(error) => break Some(closed(error)),
+                Err(error) => break Some(closed(&error)),
             },
             delivery = consumer.next() => match delivery {
                 Some(Ok(delivery)) => reply(&mut waiting, delivery),
-                Some(Err(error)) => break Some(closed(error)),
+                Some(Err(error)) => break Some(closed(&error)),
                 None => break Some(RequesterFault::Closed("the reply consumer was cancelled".into())),
             },
         }

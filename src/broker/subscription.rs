@@ -15,8 +15,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// A delivery that was given back or lost so often is a suspect: it runs alone.
-const SUSPECT: u64 = 2;
 /// The most deliveries taken before anything else is looked at.
 const CHUNK: usize = 256;
 /// While quiescing: after so long without a delivery none is under way. 25 ms is known to be too short.
@@ -303,10 +301,10 @@ impl<'a> Consuming<'a> {
             receipt: self.ledger.enter(tag, now),
             properties,
         };
-        let suspect = delivery.delivery_count >= SUSPECT;
+        let count = delivery.delivery_count;
         // What was acknowledged before this came must be counted before it.
         self.credit.settled(self.ledger.take_settled());
-        if let Some(delivery) = self.credit.delivered(delivery, suspect) {
+        if let Some(delivery) = self.credit.delivered(delivery, count) {
             self.hand(delivery);
         }
     }

@@ -27,6 +27,9 @@ pub const DIED: &str = "inferq.died";
 /// Exchange of the dead letters.
 pub const DEAD: &str = "inferq.dead";
 
+/// Whose dead letters belong to no package.
+const NOBODYS: [&str; 2] = ["unknown", "died"];
+
 /// Deliveries before the broker itself gives a request up: a backstop behind our own count.
 const DELIVERY_LIMIT: i64 = 20;
 /// Brokers since 4.0 limit deliveries to 20 where nothing is set, and then drop the message.
@@ -223,11 +226,8 @@ impl Topology {
     /// Everything, dead letters' queues too: where the worker may declare nothing.
     pub(super) fn whole_plan(&self) -> Plan {
         let mut plan = self.plan();
-        let dead = self
-            .packages
-            .iter()
-            .map(|package| dead_queue(&package.name));
-        plan.queues.extend(dead);
+        let dead = self.packages.iter().map(|package| package.name.as_str());
+        plan.queues.extend(dead.chain(NOBODYS).map(dead_queue));
         plan
     }
 

@@ -4,10 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
-use super::{Failed, config};
+use super::{Failed, config, output};
 use crate::{predict::Library, repository::load_package};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Reads the manifest, the schemas and the golden examples, opens the model, and runs every golden example alone,
+at full batch and among other rows. Faults go to standard output, one a line; then the exit code is 65.
+
+Example:
+  inferq check packages/fraud/1.0.0")]
 pub(super) struct Args {
     /// The package's directory: <repository>/<name>/<version>.
     #[arg(value_name = "PACKAGE_DIR")]
@@ -21,21 +27,25 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     match load_package(&library, &args.dir) {
         Ok(live) => {
             for warning in &live.warnings {
-                eprintln!("warning: {warning}");
+                output::note(format_args!("warning: {warning}"));
             }
             let package = &live.package;
-            println!(
-                "{}@{} is fit to go live: {} golden examples pass alone, at full batch and among other rows\ndigest sha256:{}",
+            let how = if live.warnings.is_empty() {
+                "alone, at full batch and among other rows"
+            } else {
+                "alone"
+            };
+            output::line(format_args!(
+                "{}@{} is fit to go live: {} golden examples pass {how}\ndigest sha256:{}",
                 package.name(),
                 package.version(),
                 package.goldens().len(),
                 package.digest(),
-            );
-            Ok(())
+            ))
         }
         Err(faults) => {
             for fault in &faults {
-                println!("{fault}");
+                output::line(fault)?;
             }
             let plural = if faults.len() == 1 { "fault" } else { "faults" };
             Err(Failed::Data(anyhow!(

@@ -2,10 +2,13 @@
 
 mod check;
 mod input;
+mod output;
 mod print;
+mod schema;
 mod score;
 mod send;
 mod serve;
+mod summary;
 mod topology;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -14,26 +17,36 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigFault};
 
+pub use schema::{Name as SchemaName, schema};
+
 /// The inference worker for RabbitMQ: business objects in, business decisions out.
 #[derive(Debug, Parser)]
-#[command(
-    name = "inferq",
-    version,
-    after_help = "Configuration: flags beat INFERQ__SECTION__KEY environment variables, which beat the configuration \
-file (config/inferq.toml where it exists, or --config).\n\
-Exit codes: 0 done, 64 bad usage or configuration, 65 bad data, 69 broker or dependency unavailable, 70 internal."
-)]
+#[command(name = "inferq", version, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Configuration file, TOML.
+    /// Configuration file, TOML [default: config/inferq.toml where it exists].
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
+const AFTER_HELP: &str = "\
+Configuration:
+  Flags beat environment variables (INFERQ__SECTION__KEY, as in INFERQ__BROKER__URL), which beat the
+  file. A secret may stand in a file of its own: broker.url_file, INFERQ__BROKER__URL_FILE.
+  `inferq config print` shows what takes effect.
+
+Exit codes:
+  0 done, 64 bad usage or configuration, 65 bad data, 69 broker or dependency unavailable, 70 internal
+
+Example:
+  inferq check packages/fraud/1.0.0
+  inferq serve --repository packages
+  inferq send fraud payment.json";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer requests from RabbitMQ until told to stop (SIGTERM drains; a second one stops at once).
+    /// Answer requests from RabbitMQ until told to stop.
     Serve(serve::Args),
     /// Explain every fault in a package: file, key, found, expected, how to mend it.
     Check(check::Args),
@@ -45,9 +58,11 @@ enum Command {
     Topology(topology::Args),
     /// Show the configuration as it takes effect.
     Config(print::Args),
+    /// Print the JSON Schema of what inferq reads or writes.
+    Schema(schema::Args),
 }
 
-/// Why a command did not do what it was asked, by exit code (the BSD `sysexits` that scripts know).
+/// Why a command did not do all that it was asked, by exit code (the BSD `sysexits` that scripts know).
 #[derive(Debug)]
 enum Failed {
     /// 64: bad usage or configuration.
@@ -58,6 +73,8 @@ enum Failed {
     Unavailable(anyhow::Error),
     /// 70: internal.
     Internal(anyhow::Error),
+    /// 0: whoever reads the output has read enough.
+    Enough,
 }
 
 impl From<ConfigFault> for Failed {
@@ -72,26 +89,20 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let asked = !error.use_stderr();
-            if error.print().is_err() || !asked {
-                return ExitCode::from(64);
-            }
-            return ExitCode::SUCCESS;
+            // Help that nobody reads to its end has helped.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
         }
     };
-    match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            let (code, error) = match failed {
-                Failed::Usage(error) => (64, error),
-                Failed::Data(error) => (65, error),
-                Failed::Unavailable(error) => (69, error),
-                Failed::Internal(error) => (70, error),
-            };
-            eprintln!("inferq: {error:#}");
-            ExitCode::from(code)
-        }
-    }
+    let (code, error) = match run(cli) {
+        Ok(()) | Err(Failed::Enough) => return ExitCode::SUCCESS,
+        Err(Failed::Usage(error)) => (64, error),
+        Err(Failed::Data(error)) => (65, error),
+        Err(Failed::Unavailable(error)) => (69, error),
+        Err(Failed::Internal(error)) => (70, error),
+    };
+    output::note(format_args!("inferq: {error:#}"));
+    ExitCode::from(code)
 }
 
 fn run(cli: Cli) -> Result<(), Failed> {
@@ -99,10 +110,11 @@ fn run(cli: Cli) -> Result<(), Failed> {
     match cli.command {
         Command::Serve(args) => serve::run(args, file),
         Command::Check(args) => check::run(&args, file),
-        Command::Score(args) => score::run(args, file),
-        Command::Send(args) => send::run(args, file),
+        Command::Score(args) => score::run(&args, file),
+        Command::Send(args) => send::run(&args, file),
         Command::Topology(args) => topology::run(args, file),
-        Command::Config(args) => print::run(args, file),
+        Command::Config(args) => print::run(&args, file),
+        Command::Schema(args) => schema::run(&args),
     }
 }
 
@@ -111,12 +123,17 @@ fn config(
     file: Option<&std::path::Path>,
     flags: &[(&str, Option<String>)],
 ) -> Result<Config, Failed> {
-    Ok(Config::load(file, std::env::vars(), flags)?)
+    Ok(Config::load(file, std::env::vars_os(), flags)?)
 }
 
-/// The event loop that a command runs on.
-fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
-    tokio::runtime::Runtime::new().map_err(|error| {
+/// Runs `work` on an event loop of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
         Failed::Internal(anyhow::Error::new(error).context("cannot start the event loop"))
-    })
+    })?;
+    let done = runtime.block_on(work);
+    // The process ends now, and the loop with it. To end it sooner would take the clock from lapin's I/O thread,
+    // which outlives a connection that failed and panics without one.
+    std::mem::forget(runtime);
+    Ok(done)
 }

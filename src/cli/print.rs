@@ -4,10 +4,12 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::{Failed, config};
-use crate::config::Config;
+use super::{Failed, config, output};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  INFERQ__INTAKE__ATTEMPTS=3 inferq config print")]
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
@@ -17,18 +19,12 @@ pub(super) struct Args {
 enum What {
     /// Print the effective configuration as TOML, secrets hidden.
     Print,
-    /// Print the JSON Schema of the configuration file.
-    Schema,
 }
 
-pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
-    let text = match args.what {
-        What::Print => config(file, &[])?
-            .print()
-            .map_err(|e| Failed::Internal(e.into()))?,
-        What::Schema => serde_json::to_string_pretty(&schemars::schema_for!(Config))
-            .map_err(|e| Failed::Internal(e.into()))?,
-    };
-    println!("{}", text.trim_end());
-    Ok(())
+pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
+    let What::Print = args.what;
+    let text = config(file, &[])?
+        .print()
+        .map_err(|error| Failed::Internal(error.into()))?;
+    output::line(text.trim_end())
 }

@@ -1,16 +1,18 @@
 //! `inferq score`: a package on files or standard input, in this process, without a broker.
 
 use std::{
-    io::{IsTerminal, Write},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use futures::StreamExt;
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use super::{Failed, config, input, runtime};
+use super::{
+    Failed, block_on, config, input,
+    output::{self, Progress},
+};
 use crate::{
     engine::{Engine, Request},
     fault::Failure,
@@ -27,63 +29,72 @@ use crate::{
 /// Requests in flight: enough for full batches.
 const CONCURRENCY: usize = 1024;
 
+/// Nobody waits for an answer to a file.
+const PATIENCE: Duration = Duration::from_secs(7 * 86_400);
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A .ndjson or .jsonl file holds one request a line, a .msgpack file one after another; standard input is told by
+its first bytes. Prints one JSON object a request, in the order given, with \"file\", \"status\" (outcome or
+rejection) and \"body\". A rejection is an answer, not a failure: the exit code is 0.
+
+Examples:
+  inferq score packages/fraud/1.0.0 payments.ndjson > verdicts.ndjson
+  inferq score packages/digits/1.0.0 *.png
+  echo '{\"amount\": 12.5}' | inferq score packages/fraud/1.0.0 -")]
 pub(super) struct Args {
     /// The package's directory.
     #[arg(value_name = "PACKAGE_DIR")]
     dir: PathBuf,
-    /// Requests: .json (one), .ndjson or .jsonl (one a line), .msgpack, .png, .jpg, .webp; `-` or nothing
-    /// reads standard input.
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", help = input::HELP)]
     files: Vec<PathBuf>,
 }
 
-pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
+pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     let config = config(file, &[])?;
     let samples = input::read(&args.files).map_err(Failed::Data)?;
     let library = Library::open(config.runtime.library.as_deref())
         .map_err(|fault| Failed::Unavailable(fault.into()))?;
     let live = load_package(&library, &args.dir).map_err(|faults| {
         let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        Failed::Data(anyhow!("{}", lines.join("\n")))
+        Failed::Data(anyhow!("{}: {}", args.dir.display(), lines.join("\n")))
     })?;
+    let package = live.package.clone();
     let mut repository = Repository::new(library);
-    let name = live.package.name().to_owned();
     repository.add(live);
     let engine = Engine::new(repository);
-    runtime()?
-        .block_on(score_all(&engine, &name, samples))
-        .map_err(Failed::Internal)
+    block_on(score_all(&engine, &package, samples))?
 }
 
 /// One line a request, in the order given.
-async fn score_all(engine: &Engine, name: &str, samples: Vec<input::Sample>) -> anyhow::Result<()> {
-    let progress = progress_bar(samples.len());
+async fn score_all(
+    engine: &Engine,
+    package: &Package,
+    samples: Vec<input::Sample>,
+) -> Result<(), Failed> {
+    // Never so many that the package's own queue refuses some.
+    let room = package.batch().queue_limit / package.limits().max_rows.max(1);
+    let progress = Progress::of(samples.len());
     let mut lines = futures::stream::iter(samples)
-        .map(|sample| score_one(engine, name, sample))
-        .buffered(CONCURRENCY);
-    let mut out = std::io::stdout().lock();
+        .map(|sample| score_one(engine, package, sample))
+        .buffered(room.clamp(1, CONCURRENCY));
     while let Some(line) = lines.next().await {
-        writeln!(out, "{line}").context("standard output is closed")?;
-        progress.inc(1);
+        progress.line(line)?;
+        progress.step();
     }
-    progress.finish_and_clear();
+    progress.finish();
     Ok(())
 }
 
-async fn score_one(engine: &Engine, name: &str, sample: input::Sample) -> Value {
-    let result = match engine.repository().resolve(name, None) {
-        Ok(live) => score_with(engine, &live.package, &sample).await,
-        Err(rejection) => Err(rejection),
-    };
-    let (kind, body) = match result {
+async fn score_one(engine: &Engine, package: &Package, sample: input::Sample) -> Value {
+    let (kind, body) = match score_with(engine, package, &sample).await {
         Ok(outcome) => ("outcome", outcome),
         Err(rejection) => {
-            let problem = Problem::new(&rejection, None, Some(name), None);
-            (
-                "rejection",
-                serde_json::to_value(problem).unwrap_or_default(),
-            )
+            let (name, version) = (package.name(), package.version());
+            let problem = Problem::new(&rejection, None, Some(name), Some(version));
+            // A struct of strings and numbers always serialises.
+            let body = serde_json::to_value(problem).unwrap_or_default();
+            ("rejection", body)
         }
     };
     json!({ "file": sample.source, "status": kind, "body": body })
@@ -94,15 +105,15 @@ async fn score_with(
     package: &Package,
     sample: &input::Sample,
 ) -> Result<Value, Rejection> {
-    let limits = package.limits();
-    let limits = Limits {
-        request_bytes: limits.request_bytes,
+    let takes = Limits {
+        request_bytes: package.limits().request_bytes,
         accepts_pictures: package.plan().accepts_pictures(),
         ..Limits::default()
     };
-    let (object, _) = codec::decode(Some(sample.content_type), None, &sample.body, &limits)?;
+    let (object, _) = codec::decode(Some(sample.content_type), None, &sample.body, &takes)?;
     let request = Request {
         object,
+        deadline: Some(Instant::now() + PATIENCE),
         ..Request::new(package.name(), Value::Null)
     };
     engine
@@ -112,17 +123,8 @@ async fn score_with(
         .map_err(|failure| match failure {
             Failure::Rejected(rejection) => rejection,
             Failure::Faulted(fault) => {
-                eprintln!("inferq: {}: {fault}", sample.source);
+                output::note(format_args!("inferq: {}: {fault}", sample.source));
                 fault.rejection()
             }
         })
-}
-
-/// Shown only where somebody watches and there is something to wait for.
-pub(super) fn progress_bar(length: usize) -> ProgressBar {
-    if length > 1 && std::io::stderr().is_terminal() {
-        ProgressBar::new(length as u64)
-    } else {
-        ProgressBar::hidden()
-    }
 }

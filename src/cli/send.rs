@@ -1,15 +1,19 @@
 //! `inferq send`: publish requests, await the replies, print them or a summary.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use anyhow::anyhow;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::{Failed, config, input, runtime, score::progress_bar};
+use super::{
+    Failed, block_on, config, input,
+    output::{self, Progress},
+    summary::Summary,
+};
 use crate::{
     broker::{Properties, Requester, RequesterFault, Response},
     message::{
@@ -21,13 +25,21 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Prints one JSON object a reply, as replies come: {\"file\", \"status\", \"body\", \"latency_ms\"}. With --count it
+prints a summary instead: outcomes, rejections by code, replies a second, latency percentiles. With --rate
+latency counts from when a request was due, so that a slow worker cannot hide behind a slow sender.
+A rejection is an answer; a request without a reply makes the exit code 69.
+
+Examples:
+  inferq send fraud payment.json
+  inferq send digits 3.png --deadline-ms 500
+  inferq send fraud payments.ndjson --count 50000 --rate 2000 --concurrency 512")]
 pub(super) struct Args {
     /// The package that is asked.
-    #[arg(value_name = "PACKAGE")]
+    #[arg(value_name = "PACKAGE", value_parser = name)]
     package: String,
-    /// Requests: .json (one), .ndjson or .jsonl (one a line), .msgpack, .png, .jpg, .webp; `-` or nothing
-    /// reads standard input.
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", help = input::HELP)]
     files: Vec<PathBuf>,
     /// The broker, as amqp://user:password@host:port/vhost.
     #[arg(long, value_name = "URL")]
@@ -36,13 +48,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     count: Option<usize>,
     /// Requests a second; as fast as the replies allow when absent.
-    #[arg(long, value_name = "R", value_parser = rate)]
+    #[arg(long, value_name = "R", value_parser = positive)]
     rate: Option<f64>,
     /// Requests that may await their reply at once.
     #[arg(long, value_name = "C", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     concurrency: u32,
     /// Give up on a reply after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = positive)]
     timeout: f64,
     /// Set the header inferq-deadline this many milliseconds from now; negative is already past.
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
@@ -52,40 +64,59 @@ pub(super) struct Args {
     version_pin: Option<String>,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text
-        .parse()
-        .map_err(|_| "expected a number of requests a second".to_owned())?;
-    (rate > 0.0 && rate.is_finite())
-        .then_some(rate)
-        .ok_or_else(|| "expected a rate above 0".to_owned())
+/// A routing key of AMQP holds 255 bytes.
+fn name(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=255 => Ok(text.to_owned()),
+        found => Err(format!(
+            "found a name of {found} bytes, expected 1 to 255: AMQP carries no longer one"
+        )),
+    }
 }
 
-/// One request's reply and how long it took, in seconds from the scheduled send.
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    let sound = (1e-6..=1e9).contains(&number);
+    sound
+        .then_some(number)
+        .ok_or_else(|| "expected a number above 0, up to 1000000000".to_owned())
+}
+
+/// What became of one request.
 struct Reply {
     source: String,
+    /// `outcome`, `rejection`, `timeout`, `refused`.
     kind: String,
+    /// `Null` where there is no reply.
     body: Value,
     latency: Duration,
 }
 
-pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
+impl Reply {
+    fn unanswered(&self) -> bool {
+        matches!(self.kind.as_str(), "timeout" | "refused")
+    }
+}
+
+pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     let config = config(file, &[("broker.url", args.broker_url.clone())])?;
     let samples = input::read(&args.files).map_err(Failed::Data)?;
-    runtime()?.block_on(async {
+    block_on(async {
         let requester = Requester::connect(&config.broker)
             .await
             .map_err(unavailable)?;
-        let done = send_all(&args, &requester, &samples).await;
+        let done = send_all(args, &requester, &samples).await;
         requester.close().await;
         done
-    })
+    })?
 }
 
 fn unavailable(fault: RequesterFault) -> Failed {
     match fault {
         RequesterFault::TooLong { .. } => Failed::Usage(fault.into()),
-        _ => Failed::Unavailable(fault.into()),
+        RequesterFault::Connect(_) | RequesterFault::Refused | RequesterFault::Closed(_) => {
+            Failed::Unavailable(fault.into())
+        }
     }
 }
 
@@ -96,55 +127,82 @@ async fn send_all(
     samples: &[input::Sample],
 ) -> Result<(), Failed> {
     let count = args.count.unwrap_or(samples.len());
-    let progress = progress_bar(count);
+    let progress = Progress::of(count);
     let started = Instant::now();
-    let requests = samples.iter().cycle().take(count).enumerate();
+    let requests = (0_u32..).zip(samples.iter().cycle().take(count));
     let mut replies = futures::stream::iter(requests)
         .map(|(at, sample)| async move {
-            let scheduled = args
-                .rate
-                .map(|rate| started + Duration::from_secs_f64(at as f64 / rate));
-            send_one(args, requester, sample, scheduled).await
+            let due = args.rate.and_then(|rate| {
+                let wait = Duration::try_from_secs_f64(f64::from(at) / rate).ok()?;
+                started.checked_add(wait)
+            });
+            send_one(args, requester, sample, due).await
         })
         .buffer_unordered(args.concurrency as usize);
-    let mut summary = Summary::default();
+    let (mut summary, mut unanswered, mut ended) = (Summary::default(), 0_usize, Ok(()));
     while let Some(reply) = replies.next().await {
-        let reply = reply?;
-        progress.inc(1);
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(fault) => {
+                ended = Err(unavailable(fault));
+                break;
+            }
+        };
+        progress.step();
+        unanswered += usize::from(reply.unanswered());
         if args.count.is_some() {
-            summary.add(&reply);
+            add(&mut summary, &reply);
         } else {
-            println!(
-                "{}",
-                json!({
-                    "file": reply.source, "status": reply.kind, "body": reply.body,
-                    "latency_ms": (reply.latency.as_secs_f64() * 1e5).round() / 1e2,
-                })
-            );
+            progress.line(shown(&reply))?;
         }
     }
-    progress.finish_and_clear();
+    progress.finish();
     if args.count.is_some() {
-        summary.print(started.elapsed());
+        summary.finish(started.elapsed());
+        output::line(summary)?;
     }
-    Ok(())
+    ended?;
+    match unanswered {
+        0 => Ok(()),
+        n => Err(Failed::Unavailable(anyhow!(
+            "{n} of {count} requests got no reply; is a worker on the queue inferq.{}, and does --timeout give it time?",
+            args.package
+        ))),
+    }
+}
+
+fn add(summary: &mut Summary, reply: &Reply) {
+    let code = reply.body.get("code").and_then(Value::as_str);
+    let kind = match (reply.kind.as_str(), code) {
+        ("rejection", Some(code)) => format!("rejection {code}"),
+        (kind, _) => kind.to_owned(),
+    };
+    summary.add(kind, (!reply.unanswered()).then_some(reply.latency));
+}
+
+fn shown(reply: &Reply) -> Value {
+    json!({
+        "file": reply.source, "status": reply.kind, "body": reply.body,
+        "latency_ms": (reply.latency.as_secs_f64() * 1e5).round() / 1e2,
+    })
 }
 
 async fn send_one(
     args: &Args,
     requester: &Requester,
     sample: &input::Sample,
-    scheduled: Option<Instant>,
-) -> Result<Reply, Failed> {
-    if let Some(at) = scheduled {
+    due: Option<Instant>,
+) -> Result<Reply, RequesterFault> {
+    if let Some(at) = due {
         tokio::time::sleep_until(at.into()).await;
     }
-    let from = scheduled.unwrap_or_else(Instant::now);
-    let wait = Duration::from_secs_f64(args.timeout.max(0.0));
+    let from = due.unwrap_or_else(Instant::now);
+    let wait = Duration::from_secs_f64(args.timeout);
     let sent = requester.request(&args.package, sample.body.clone(), properties(args, sample));
     let (kind, body) = match tokio::time::timeout(wait, sent).await {
         Ok(Ok(response)) => read(&response),
-        Ok(Err(fault)) => return Err(unavailable(fault)),
+        Ok(Err(RequesterFault::Refused)) => ("refused".to_owned(), Value::Null),
+        Ok(Err(fault)) => return Err(fault),
         Err(_) => ("timeout".to_owned(), Value::Null),
     };
     Ok(Reply {
@@ -185,42 +243,4 @@ fn read(response: &Response) -> (String, Value) {
         Ok(_) | Err(_) => json!({ "unreadable_bytes": response.body.len() }),
     };
     (response.kind.clone().unwrap_or_default(), body)
-}
-
-/// What came of many requests.
-#[derive(Default)]
-struct Summary {
-    kinds: BTreeMap<String, usize>,
-    latencies: Vec<Duration>,
-}
-
-impl Summary {
-    fn add(&mut self, reply: &Reply) {
-        let code = reply.body.get("code").and_then(Value::as_str);
-        let kind = match (reply.kind.as_str(), code) {
-            ("rejection", Some(code)) => format!("rejection {code}"),
-            (kind, _) => kind.to_owned(),
-        };
-        *self.kinds.entry(kind).or_default() += 1;
-        self.latencies.push(reply.latency);
-    }
-
-    fn print(mut self, took: Duration) {
-        for (kind, count) in &self.kinds {
-            println!("{count:>10}  {kind}");
-        }
-        self.latencies.sort_unstable();
-        let n = self.latencies.len();
-        println!(
-            "{:>10.0}  replies/s over {:.2} s",
-            n as f64 / took.as_secs_f64(),
-            took.as_secs_f64()
-        );
-        for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
-            let at = ((n as f64 * share).ceil() as usize).clamp(1, n.max(1)) - 1;
-            if let Some(latency) = self.latencies.get(at) {
-                println!("{:>10.2}  ms {name}", latency.as_secs_f64() * 1e3);
-            }
-        }
-    }
 }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use super::{Failed, config, runtime};
+use super::{Failed, block_on, config, output};
 use crate::{
     broker::{self, Broker, PackageQueues, Topology},
     message::name::valid_package_name,
@@ -13,11 +13,20 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A worker declares what it needs itself. Where it must not, somebody with more rights does it once, and workers
+run with INFERQ__BROKER__TOPOLOGY=passive. Both ways make the same: exchanges, the packages' queues, the retry
+queue, and the queues of what is unknown, died or dead.
+
+Examples:
+  inferq topology declare --repository packages --broker-url amqp://admin:secret@127.0.0.1:5672/%2f
+  inferq topology export --package fraud --package digits > definitions.json
+  rabbitmqctl import_definitions definitions.json")]
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
     /// Packages that get a queue; the repository's when none is named.
-    #[arg(long = "package", value_name = "NAME", global = true)]
+    #[arg(long = "package", value_name = "NAME", value_parser = name, global = true)]
     packages: Vec<String>,
     /// The broker, as amqp://user:password@host:port/vhost.
     #[arg(long, value_name = "URL", global = true)]
@@ -25,9 +34,6 @@ pub(super) struct Args {
     /// The folder that holds <name>/<version>/package.toml.
     #[arg(long, value_name = "DIR", global = true)]
     repository: Option<String>,
-    /// The virtual host that `export` writes for.
-    #[arg(long, value_name = "VHOST", default_value = "/", global = true)]
-    vhost: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -35,7 +41,11 @@ enum What {
     /// Declare everything on the broker. Needs configure permission; safe to repeat.
     Declare,
     /// Print a definitions file for `rabbitmqctl import_definitions`.
-    Export,
+    Export {
+        /// The virtual host to write for; the one of the broker's URL when absent.
+        #[arg(long, value_name = "VHOST")]
+        vhost: Option<String>,
+    },
 }
 
 pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
@@ -57,30 +67,32 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
         retry_ms: vec![config.intake.retry_delay_ms],
     };
     match args.what {
-        What::Export => {
-            let definitions = topology.export(&args.vhost);
-            let text = serde_json::to_string_pretty(&definitions);
-            println!("{}", text.map_err(|error| Failed::Internal(error.into()))?);
-            Ok(())
+        What::Export { vhost } => {
+            let vhost = vhost.map_or_else(|| config.broker.vhost(), Ok);
+            let vhost = vhost.map_err(|fault| Failed::Usage(fault.into()))?;
+            let text = serde_json::to_string_pretty(&topology.export(&vhost));
+            output::line(text.map_err(|error| Failed::Internal(error.into()))?)
         }
-        What::Declare => runtime()?.block_on(declare(&config.broker, &topology)),
+        What::Declare => block_on(declare(&config.broker, &topology))?,
     }
 }
 
 async fn declare(config: &broker::Config, topology: &Topology) -> Result<(), Failed> {
-    let unavailable = |fault: anyhow::Error| Failed::Unavailable(fault);
     Broker::connect_once(config)
         .await
-        .map_err(|fault| unavailable(fault.into()))?;
+        .map_err(|fault| Failed::Unavailable(fault.into()))?;
     let broker = Broker::start(config.clone());
-    let established = broker.establish(topology).await;
+    let declared = broker.declare(topology).await;
     broker.close().await;
-    established.map_err(|fault| unavailable(fault.into()))?;
-    println!(
-        "declared the queues of {} packages",
-        topology.packages.len()
-    );
-    Ok(())
+    declared.map_err(|fault| Failed::Unavailable(fault.into()))?;
+    let names: Vec<&str> = topology.packages.iter().map(|p| p.name.as_str()).collect();
+    output::line(format_args!("declared the queues of {}", names.join(", ")))
+}
+
+fn name(text: &str) -> Result<String, String> {
+    valid_package_name(text)
+        .map(|()| text.to_owned())
+        .map_err(|fault| fault.to_string())
 }
 
 /// The names of the packages in a repository, by its folders: topology needs no model.
@@ -98,5 +110,11 @@ fn names(dir: &Path) -> anyhow::Result<Vec<String>> {
         .filter(|name| valid_package_name(name).is_ok())
         .collect();
     names.dedup();
+    if names.is_empty() {
+        bail!(
+            "repository {}: no package found; expected <name>/<version>/package.toml below it, or name packages with --package",
+            dir.display()
+        );
+    }
     Ok(names)
 }

@@ -3,6 +3,7 @@
 //! Every path ends in one of two ways: something the broker confirmed (a reply, a retry, a dead letter)
 //! and then an ack; or, when nothing could be confirmed, no ack, and the broker delivers again.
 
+mod config;
 mod head;
 mod judge;
 mod strays;
@@ -10,8 +11,6 @@ mod verdict;
 
 use std::{sync::Arc, time::Duration};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -20,30 +19,7 @@ use crate::{
     telemetry::metrics::PackageMetrics,
 };
 
-/// How deliveries are settled.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Tries of a request whose fault may pass, the first included.
-    pub attempts: u32,
-    /// Milliseconds between two tries.
-    pub retry_delay_ms: u64,
-    /// A message delivered this often has killed workers: it is answered `model_fault` without being run.
-    pub poison_deliveries: u64,
-    /// Seconds that a drain may take before what is left is given back.
-    pub drain_timeout_s: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            attempts: 2,
-            retry_delay_ms: 1_000,
-            poison_deliveries: 4,
-            drain_timeout_s: 25,
-        }
-    }
-}
+pub use config::{Config, ConfigFault};
 
 /// Which of inferq's queues a delivery came from.
 #[derive(Clone, Debug)]

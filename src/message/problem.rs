@@ -11,11 +11,17 @@ use crate::message::{
 /// Most places at fault that one reply lists: a wrong array has thousands.
 const MAX_ERRORS: usize = 32;
 
+/// Every code of the contract, as a pattern.
+const CODES: &str = "^(malformed_message|unsupported_media_type|request_too_large|unknown_package|unknown_version|\
+    invalid_request|unrepresentable|package:.+|deadline_exceeded|overloaded|result_too_large|dependency_fault|\
+    model_fault|internal_fault)$";
+
 /// A final "no" to a requester (RFC 9457). The same map in JSON and in MessagePack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(title = "inferq rejection")]
 pub struct Problem {
     /// `urn:inferq:rejection:<code>`.
+    #[schemars(regex(pattern = r"^urn:inferq:rejection:"))]
     pub r#type: String,
     /// A sentence for the code: the same for every rejection with it.
     pub title: String,
@@ -26,8 +32,10 @@ pub struct Problem {
     pub detail: String,
     /// The request's `message_id`, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub instance: Option<String>,
     /// For machines: one of the contract's codes, or `package:<code>` for the package's own.
+    #[schemars(regex(pattern = CODES))]
     pub code: String,
     /// The step that said no.
     pub stage: Stage,
@@ -35,9 +43,11 @@ pub struct Problem {
     pub retryable: bool,
     /// The package that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub package: Option<String>,
     /// The version of the package, where the request got that far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub version: Option<String>,
     /// The places in the request that are at fault, where there are such; the first 32 of them.
     #[serde(default)]

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// The step of a request's way that said no. DESIGN's flow order.
+/// The step of a request's way that said no, in the order in which they come.
 #[derive(
     Clone,
     Copy,

@@ -38,11 +38,10 @@ impl fmt::Display for Timings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for (name, duration) in self.stages() {
-            write!(
-                f,
-                "{separator}{name};dur={:.3}",
-                duration.as_secs_f64() * 1e3
-            )?;
+            // Whole microseconds: formatting floats would cost more than the shortest stages.
+            let us = duration.as_micros();
+            let (ms, us) = (us / 1000, us % 1000);
+            write!(f, "{separator}{name};dur={ms}.{us:03}")?;
             if let ("predict", Some(rows)) = (name, self.batch_rows) {
                 write!(f, ";desc=\"b={rows}\"")?;
             }

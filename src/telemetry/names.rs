@@ -111,7 +111,7 @@ pub const BATCH_ROWS: Metric = Metric {
     name: "inferq_batch_rows",
     kind: Kind::Histogram(ROWS),
     unit: Unit::Count,
-    help: "rows of the batch that a request ran in",
+    help: "rows of a batch",
     labels: &["package"],
 };
 /// Duration of each stage.

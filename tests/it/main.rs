@@ -7,11 +7,16 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod admin;
 mod broker;
+mod cli;
 mod contract;
 mod engine;
+mod faults;
 mod layering;
+mod logs;
 mod node;
 mod onnx;
 mod raw;
+mod schemas;
 mod worker;

@@ -99,6 +99,12 @@ impl Graph {
         self.node_with(op, input, &[output], &attrs)
     }
 
+    /// A node that runs another graph.
+    fn node_graph(self, op: &str, inputs: &[&str], outputs: &[&str], body: &Graph) -> Self {
+        let attr = [text(1, "body"), bytes(6, &body.0), int(20, 5)].concat();
+        self.node_with(op, inputs, outputs, &bytes(5, &attr))
+    }
+
     pub(crate) fn weights(mut self, name: &str, dims: &[i64], values: &[f32]) -> Self {
         let mut tensor: Vec<u8> = dims.iter().flat_map(|dim| int(1, *dim)).collect();
         let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -178,6 +184,24 @@ pub(crate) fn lookup() -> Graph {
         .output("y", FLOAT, &[N, 1])
         .weights("table", &[3], &[10.0, 20.0, 30.0])
         .node("Gather", &["table", "x"], &["y"])
+}
+
+/// `y = x[N, 1]`, after as many turns of a loop as the largest of `work[N, 1]` says.
+pub(crate) fn labour() -> Graph {
+    let turn = Graph::new()
+        .input("turn", INT64, &[])
+        .input("go", BOOL, &[])
+        .input("before", FLOAT, &[N, 1])
+        .output("go_on", BOOL, &[])
+        .output("after", FLOAT, &[N, 1])
+        .node("Identity", &["go"], &["go_on"])
+        .node("Identity", &["before"], &["after"]);
+    Graph::new()
+        .input("x", FLOAT, &[N, 1])
+        .input("work", INT64, &[N, 1])
+        .output("y", FLOAT, &[N, 1])
+        .node_ints("ReduceMax", &["work"], "turns", &[("keepdims", 0)])
+        .node_graph("Loop", &["turns", "", "x"], &["y"], &turn)
 }
 
 /// `y = x` as each of the types that a package may meet, `x[N, 2]`.

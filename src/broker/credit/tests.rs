@@ -52,7 +52,10 @@ impl World {
             if suspect {
                 self.clean = 0;
             }
-            if let Some(delivery) = self.credit.delivered(delivery, suspect) {
+            if let Some(delivery) = self
+                .credit
+                .delivered(delivery, if suspect { SUSPECT } else { 0 })
+            {
                 self.hand(delivery);
             }
         }
@@ -171,4 +174,37 @@ fn consumers_that_the_broker_cancelled_are_replaced_from_one() {
         world.credit.lost(prefetch);
     }
     assert_eq!(world.credit.next(), Step::Subscribe(1));
+}
+
+/// Hands out what came back, with how often it did, until it is the poison's turn; what is left then.
+fn until_poisoned(messages: &[usize], count: u64, poison: usize) -> Vec<usize> {
+    let mut credit = Credit::new(64);
+    credit.subscribed(64);
+    let mut left = messages.to_vec();
+    for message in messages {
+        assert_eq!(credit.delivered(*message, count), None);
+    }
+    loop {
+        match credit.next() {
+            Step::Quiesce => credit.closed(),
+            Step::Hand(message) if message == poison => return left,
+            Step::Hand(message) => {
+                left.retain(|other| *other != message);
+                credit.settled(1);
+            }
+            Step::Wait | Step::Subscribe(_) => panic!("the poison is not handed out"),
+        }
+    }
+}
+
+#[test]
+fn a_poison_that_goes_from_trusted_worker_to_trusted_worker_takes_nobody_along_to_its_end() {
+    for poison in 0..20 {
+        // Two crashes have made all of them suspects, and each worker gets all that came back.
+        let all: Vec<usize> = (0..20).collect();
+        let third = until_poisoned(&all, 2, poison);
+        assert_eq!(third, (poison..20).collect::<Vec<_>>());
+        let fourth = until_poisoned(&third, 3, poison);
+        assert_eq!(fourth, [poison], "only it is delivered a fifth time");
+    }
 }

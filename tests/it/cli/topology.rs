@@ -1,0 +1,134 @@
+//! `inferq topology`, and workers that declare nothing themselves.
+
+use super::*;
+use crate::{
+    node::Node,
+    worker::{Worker, vhost},
+};
+
+const PASSIVE: [(&str, &str); 1] = [("INFERQ__BROKER__TOPOLOGY", "passive")];
+
+/// The virtual host that a URL ends in.
+fn name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap()
+}
+
+/// A passive worker answers, and buries what has no reply address, of an unknown package too.
+fn serves(url: &str, packages: &Packages) {
+    let worker = Worker::spawn(url, Path::new(packages.path()), &PASSIVE);
+    worker.await_ready();
+    let payment = sample("fraud/not-fraud-1.json");
+    let lines = run(&["send", "fraud", &payment, "--broker-url", url]).lines();
+    assert_eq!(lines[0]["status"], "outcome");
+    publish_without_reply_to(url, &["fraud", "nobody"]);
+    for queue in ["inferq.dead.fraud", "inferq.dead.unknown"] {
+        worker.await_that(&format!("burying in {queue}"), |_| {
+            let list = Node::shared().ctl(&["list_queues", "-p", name(url), "name", "messages"]);
+            list.lines().any(|line| line == format!("{queue}\t1"))
+        });
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn publish_without_reply_to(url: &str, keys: &[&str]) {
+    let properties = lapin::ConnectionProperties::default();
+    let connection = lapin::Connection::connect(url, properties).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    for key in keys {
+        let options = lapin::options::BasicPublishOptions::default();
+        let properties = lapin::BasicProperties::default();
+        let published =
+            channel.basic_publish("inferq".into(), (*key).into(), options, b"{}", properties);
+        published.await.unwrap();
+    }
+    channel.close(200, "bye".into()).await.unwrap();
+}
+
+#[test]
+fn a_passive_worker_without_its_queues_is_69_and_says_who_makes_them() {
+    let packages = Packages::of(&["fraud"]);
+    let url = vhost();
+    let mut command = inferq(&["serve", "--admin-addr", "127.0.0.1:0", "--broker-url", &url]);
+    command
+        .args(["--repository", packages.path()])
+        .envs(PASSIVE);
+    let done = Done::of(&command.output().unwrap());
+    done.failed(
+        69,
+        &["inferq", "inferq topology export", "import_definitions"],
+    );
+}
+
+#[test]
+fn what_topology_declare_makes_is_all_that_a_passive_worker_needs() {
+    let packages = Packages::of(&["fraud"]);
+    let url = vhost();
+    let args = [
+        "topology",
+        "declare",
+        "--repository",
+        packages.path(),
+        "--broker-url",
+        &url,
+    ];
+    let mut command = inferq(&args);
+    // It declares, whatever the workers do.
+    let done = Done::of(&command.envs(PASSIVE).output().unwrap());
+    assert_eq!(
+        (done.code, done.out.as_str()),
+        (0, "declared the queues of fraud\n"),
+        "{}",
+        done.err
+    );
+    serves(&url, &packages);
+}
+
+#[test]
+fn what_topology_export_prints_is_all_that_a_passive_worker_needs() {
+    let packages = Packages::of(&["fraud"]);
+    let url = vhost();
+    let done = run(&[
+        "topology",
+        "export",
+        "--repository",
+        packages.path(),
+        "--broker-url",
+        &url,
+    ]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let file = packages.0.path().join("definitions.json");
+    fs::write(&file, &done.out).unwrap();
+    Node::shared().ctl(&["import_definitions", file.to_str().unwrap()]);
+    serves(&url, &packages);
+}
+
+#[test]
+fn an_export_needs_no_broker_and_names_its_virtual_host() {
+    let vhost_of = |args: &[&str]| {
+        let args = [
+            &["topology", "export", "--package", "a", "--package", "b"],
+            args,
+        ]
+        .concat();
+        let definitions: Value = serde_json::from_str(&run(&args).out).unwrap();
+        let names: Vec<_> = definitions["queues"].as_array().unwrap().iter().collect();
+        assert!(names.iter().any(|queue| queue["name"] == "inferq.b"));
+        definitions["queues"][0]["vhost"].clone()
+    };
+    assert_eq!(vhost_of(&[]), "/");
+    assert_eq!(
+        vhost_of(&["--broker-url", "amqp://h/of-the-url"]),
+        "of-the-url"
+    );
+    assert_eq!(vhost_of(&["--vhost", "named"]), "named");
+    run(&["topology", "export", "--repository", "/nowhere"]).failed(64, &["/nowhere", "--package"]);
+    run(&[
+        "topology",
+        "declare",
+        "--package",
+        "a",
+        "--broker-url",
+        "amqp://127.0.0.1:1",
+    ])
+    .failed(69, &["no broker at 127.0.0.1:1"]);
+}

@@ -1,0 +1,300 @@
+//! What must hold whatever breaks: broker, worker, connection, queue, model.
+//!
+//! Workers are processes of their own; the clients are plain lapin.
+
+mod answers;
+mod consuming;
+mod draining;
+mod mates;
+mod outage;
+mod packages;
+mod poison;
+mod retrying;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties, Consumer,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
+        ConfirmSelectOptions, QueueDeclareOptions,
+    },
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use serde_json::{Value, json};
+
+use packages::{Packages, labour};
+
+/// No test waits longer for anything.
+const BOUND: Duration = Duration::from_secs(90);
+
+const REPLIES: &str = "replies";
+
+/// A requester: a confirm channel, and a durable quorum queue for the replies.
+struct Client {
+    connection: Connection,
+    channel: Channel,
+    replies: Consumer,
+    /// Every reply so far, by correlation id.
+    answers: BTreeMap<String, Vec<Answer>>,
+}
+
+/// A reply as it came.
+#[derive(Clone, Debug, PartialEq)]
+struct Answer {
+    kind: String,
+    message_id: String,
+    version: Option<String>,
+    timing: String,
+    body: Value,
+}
+
+impl Answer {
+    fn of(delivery: &Delivery) -> Answer {
+        let properties = &delivery.properties;
+        let text = |part: &Option<ShortString>| part.as_ref().map(ToString::to_string);
+        Answer {
+            kind: text(properties.kind()).unwrap(),
+            message_id: text(properties.message_id()).unwrap(),
+            version: header_text(properties, "inferq-version"),
+            timing: header_text(properties, "server-timing").unwrap_or_default(),
+            body: serde_json::from_slice(&delivery.data).unwrap(),
+        }
+    }
+
+    /// A rejection's code; of an outcome, `outcome`.
+    fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or(&self.kind)
+    }
+}
+
+fn header<'a>(properties: &'a BasicProperties, key: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(key)
+}
+
+fn header_text(properties: &BasicProperties, key: &str) -> Option<String> {
+    match header(properties, key)? {
+        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        other => panic!("header {key} is no text: {other:?}"),
+    }
+}
+
+fn header_number(properties: &BasicProperties, key: &str) -> Option<i64> {
+    header(properties, key).map(|value| match value {
+        AMQPValue::LongLongInt(number) => *number,
+        AMQPValue::LongInt(number) => i64::from(*number),
+        other => panic!("header {key} is no number: {other:?}"),
+    })
+}
+
+/// How often the broker has counted a delivery of it.
+fn delivery_count(delivery: &Delivery) -> i64 {
+    header_number(&delivery.properties, "x-delivery-count").unwrap_or(0)
+}
+
+/// What every request says.
+fn properties(id: &str) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_content_type("application/json".into())
+        .with_reply_to(REPLIES.into())
+        .with_correlation_id(id.into())
+        .with_message_id(id.into())
+}
+
+fn with_header(properties: BasicProperties, key: &str, value: AMQPValue) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(key.into(), value);
+    properties.with_headers(headers)
+}
+
+/// A request of the package `labour`: it is answered with `x`.
+fn request(x: usize, work: u64) -> Value {
+    json!({"x": x, "work": work})
+}
+
+impl Client {
+    async fn connect(url: &str) -> Client {
+        let connection = Connection::connect(url, ConnectionProperties::default())
+            .await
+            .unwrap();
+        let channel = confirming(&connection).await;
+        let consuming = connection.create_channel().await.unwrap();
+        declare_replies(&consuming).await.unwrap();
+        let (tag, options) = ("replies".into(), BasicConsumeOptions::default());
+        let replies = consuming
+            .basic_consume(REPLIES.into(), tag, options, FieldTable::default())
+            .await
+            .unwrap();
+        Client {
+            connection,
+            channel,
+            replies,
+            answers: BTreeMap::new(),
+        }
+    }
+
+    /// Publishes one request; the broker has it when this returns.
+    async fn send(&self, package: &str, properties: BasicProperties, body: &Value) {
+        self.send_all(package, vec![(properties, body.to_string())])
+            .await;
+    }
+
+    /// Publishes all; the broker has them when this returns.
+    async fn send_all(&self, package: &str, requests: Vec<(BasicProperties, String)>) {
+        publish(&self.channel, package, requests).await;
+    }
+
+    /// Takes the next reply.
+    async fn next(&mut self) -> (String, Answer) {
+        let next = tokio::time::timeout(BOUND, self.replies.next()).await;
+        let missing = || format!("no reply in time after {} answered", self.answers.len());
+        let delivery = next.unwrap_or_else(|_| panic!("{}", missing()));
+        let delivery = delivery.expect("a consumer").unwrap();
+        delivery.ack(BasicAckOptions::default()).await.unwrap();
+        let id = delivery.properties.correlation_id().as_ref();
+        let id = id.expect("a correlation id").to_string();
+        let answer = Answer::of(&delivery);
+        self.answers
+            .entry(id.clone())
+            .or_default()
+            .push(answer.clone());
+        (id, answer)
+    }
+
+    /// Takes replies until so many requests are answered.
+    async fn until_answered(&mut self, count: usize) {
+        while self.answers.len() < count {
+            self.next().await;
+        }
+    }
+
+    /// Takes what has arrived, and what arrives while the queue is not empty.
+    async fn take_rest(&mut self) {
+        let pause = Duration::from_millis(300);
+        while let Ok(Some(delivery)) = tokio::time::timeout(pause, self.replies.next()).await {
+            let delivery = delivery.unwrap();
+            delivery.ack(BasicAckOptions::default()).await.unwrap();
+            let id = delivery.properties.correlation_id().clone().unwrap();
+            let answers = self.answers.entry(id.to_string()).or_default();
+            answers.push(Answer::of(&delivery));
+        }
+    }
+
+    /// The first reply to a request.
+    fn answer(&self, id: &str) -> &Answer {
+        let answers = self.answers.get(id);
+        &answers.unwrap_or_else(|| panic!("{id} is not answered"))[0]
+    }
+
+    /// Replies beyond the first of each request.
+    fn duplicates(&self) -> usize {
+        let more = self.answers.values().map(|answers| answers.len() - 1);
+        more.sum()
+    }
+
+    /// The numbered requests `ids` of the package `labour` have their outcome: their own number.
+    fn assert_outcomes(&self, ids: impl IntoIterator<Item = usize>) {
+        for id in ids {
+            for answer in &self.answers[&id.to_string()] {
+                assert_eq!((answer.code(), &answer.body["y"]), ("outcome", &json!(id)));
+            }
+        }
+    }
+
+    /// Takes one message off a queue, unsettled.
+    async fn get(&self, queue: &str) -> Option<Delivery> {
+        let options = BasicGetOptions::default();
+        let message = self.channel.basic_get(queue.into(), options).await.unwrap();
+        message.map(|message| message.delivery)
+    }
+
+    /// Takes everything off a queue, once something is there.
+    async fn drain(&self, queue: &str) -> Vec<Delivery> {
+        let mut all = Vec::new();
+        while let Some(message) = self.get(queue).await {
+            message.ack(BasicAckOptions::default()).await.unwrap();
+            all.push(message);
+        }
+        all
+    }
+
+    /// Messages ready in a queue; none in one that is not there.
+    async fn ready(&self, queue: &str) -> u32 {
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let channel = self.connection.create_channel().await.unwrap();
+        let declaring = channel.queue_declare(queue.into(), options, FieldTable::default());
+        let Ok(queue) = declaring.await else { return 0 };
+        channel.close(200, "bye".into()).await.unwrap();
+        queue.message_count()
+    }
+
+    /// Waits until a queue has so many messages ready.
+    async fn until_ready(&self, queue: &str, count: u32) {
+        let start = Instant::now();
+        loop {
+            let ready = self.ready(queue).await;
+            if ready == count {
+                return;
+            }
+            assert!(
+                start.elapsed() < BOUND,
+                "{queue} has {ready}, expected {count}"
+            );
+            tick().await;
+        }
+    }
+}
+
+async fn confirming(connection: &Connection) -> Channel {
+    let channel = connection.create_channel().await.unwrap();
+    let options = ConfirmSelectOptions::default();
+    channel.confirm_select(options).await.unwrap();
+    channel
+}
+
+/// Publishes all, then awaits every confirm.
+async fn publish(channel: &Channel, package: &str, requests: Vec<(BasicProperties, String)>) {
+    let mut confirms = Vec::new();
+    for (properties, body) in requests {
+        let (exchange, key, body) = ("inferq".into(), package.into(), body.as_bytes());
+        let options = BasicPublishOptions::default();
+        let publishing = channel.basic_publish(exchange, key, options, body, properties);
+        confirms.push(publishing.await.unwrap());
+    }
+    for confirm in confirms {
+        assert!(confirm.await.unwrap().is_ack());
+    }
+}
+
+/// Between two looks at a condition.
+async fn tick() {
+    tokio::time::sleep(Duration::from_millis(25)).await;
+}
+
+async fn declare_replies(channel: &Channel) -> lapin::Result<()> {
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let mut arguments = FieldTable::default();
+    let quorum = AMQPValue::LongString("quorum".into());
+    arguments.insert("x-queue-type".into(), quorum);
+    channel
+        .queue_declare(REPLIES.into(), options, arguments)
+        .await
+        .map(drop)
+}
+
+fn numbered(ids: std::ops::Range<usize>, work: u64) -> Vec<(BasicProperties, String)> {
+    let each = ids.map(|id| (properties(&id.to_string()), request(id, work).to_string()));
+    each.collect()
+}

@@ -1,0 +1,95 @@
+//! A worker goes on consuming, whatever operators do to its queues, connections and broker.
+
+use std::time::Instant;
+
+use lapin::options::QueueDeleteOptions;
+
+use super::{BOUND, Client, labour, numbered};
+use crate::{
+    node::Node,
+    worker::{Worker, vhost},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_deleted_under_a_worker_is_declared_and_consumed_again() {
+    let (url, packages) = (vhost(), labour());
+    let worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    client.send_all("labour", numbered(0..200, 1)).await;
+    client.until_answered(200).await;
+    for queue in ["inferq.labour", "inferq.died", "inferq.unknown"] {
+        let deleting = client
+            .channel
+            .queue_delete(queue.into(), QueueDeleteOptions::default());
+        deleting.await.unwrap();
+    }
+    // Until the queue is back, requests for it are answered as unknown, or lost with `inferq.unknown`.
+    let (start, mut id) = (Instant::now(), 200);
+    loop {
+        assert!(start.elapsed() < BOUND, "{}", worker.log());
+        client.send_all("labour", numbered(id..id + 1, 1)).await;
+        id += 1;
+        let next = tokio::time::timeout(std::time::Duration::from_millis(300), client.next());
+        if next
+            .await
+            .is_ok_and(|(_, answer)| answer.code() == "outcome")
+        {
+            break;
+        }
+    }
+    eprintln!("consumed again {:?} after the deletion", start.elapsed());
+    worker.await_ready();
+    client.send_all("labour", numbered(1_000..1_200, 1)).await;
+    let nobody = super::properties("nobody");
+    client.send("nobody", nobody, &super::request(1, 1)).await;
+    while (1_000..1_200).any(|id| !client.answers.contains_key(&id.to_string()))
+        || !client.answers.contains_key("nobody")
+    {
+        client.next().await;
+    }
+    client.assert_outcomes(1_000..1_200);
+    assert_eq!(client.answer("nobody").code(), "unknown_package");
+    let (code, _) = worker.get("/livez").unwrap();
+    assert_eq!(code, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_closed_by_the_operator_and_a_memory_alarm_delay_answers_and_lose_none() {
+    let node = Node::start();
+    let packages = labour();
+    let worker = Worker::start(&node.url(), packages.path());
+    let mut client = Client::connect(&node.url()).await;
+    client.send_all("labour", numbered(0..500, 500)).await;
+    client.until_answered(100).await;
+
+    node.ctl(&["close_all_connections", "maintenance"]);
+    let answers = client.answers;
+    client = Client::connect(&node.url()).await;
+    client.answers = answers;
+    client.until_answered(500).await;
+    worker.await_ready();
+    assert!(worker.metric("inferq_reconnects_total") >= 2.0);
+    eprintln!(
+        "closed amid 500 requests: duplicated {}",
+        client.duplicates()
+    );
+    client.assert_outcomes(0..500);
+
+    // Requests that are in the queue already are scored meanwhile; their replies wait for the alarm's end.
+    worker.signal("STOP");
+    client.send_all("labour", numbered(500..700, 1)).await;
+    node.ctl(&["set_vm_memory_high_watermark", "0"]);
+    worker.signal("CONT");
+    worker.await_that("blocked", |worker| {
+        worker.get("/readyz").is_some_and(|(code, text)| {
+            code == 503
+                && text.contains("the broker takes no publications")
+                && text.contains("memory")
+        })
+    });
+    assert_eq!(worker.get("/livez").unwrap().0, 200);
+    node.ctl(&["set_vm_memory_high_watermark", "0.4"]);
+    client.until_answered(700).await;
+    worker.await_ready();
+    client.assert_outcomes(500..700);
+}

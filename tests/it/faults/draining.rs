@@ -1,0 +1,118 @@
+//! Workers leave amid the load.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use lapin::{Connection, ConnectionProperties};
+
+use super::{BOUND, Client, confirming, delivery_count, labour, numbered, publish};
+use crate::worker::{Worker, vhost};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_told_to_stop_under_load_finishes_what_it_has_and_leaves_the_rest_uncounted() {
+    const COUNT: usize = 4_000;
+    let (url, packages) = (vhost(), labour());
+    let mut worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    worker.signal("STOP");
+    client.send_all("labour", numbered(0..COUNT, 2_000)).await;
+    worker.signal("CONT");
+    client.until_answered(COUNT / 5).await;
+    let start = Instant::now();
+    worker.signal("TERM");
+    let status = worker.wait();
+    let took = start.elapsed();
+    assert_eq!(status.code(), Some(0), "{}", worker.log());
+    client.take_rest().await;
+    let left = client.drain("inferq.labour").await;
+    eprintln!(
+        "answered {}, left {}, duplicated {}, drained in {took:?}",
+        client.answers.len(),
+        left.len(),
+        client.duplicates()
+    );
+    assert!(!left.is_empty(), "the load ended before the worker did");
+    for message in &left {
+        assert_eq!(delivery_count(message), 0);
+    }
+    assert_eq!(client.answers.len() + left.len(), COUNT);
+    assert_eq!(client.duplicates(), 0);
+    let answered: Vec<usize> = client
+        .answers
+        .keys()
+        .map(|id| id.parse().unwrap())
+        .collect();
+    client.assert_outcomes(answered);
+    assert!(took < Duration::from_secs(25), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once_and_the_broker_keeps_what_was_in_hand() {
+    let (url, packages) = (vhost(), labour());
+    let mut worker = Worker::start(&url, packages.path());
+    let client = Client::connect(&url).await;
+    client.send_all("labour", numbered(0..1, 1 << 50)).await;
+    worker.await_that("busy", |worker| {
+        worker.status()["packages"][0]["running_batches"] == 1
+    });
+    worker.signal("TERM");
+    worker.await_that("draining", |worker| {
+        worker
+            .get("/readyz")
+            .is_some_and(|(code, text)| code == 503 && text.contains("draining"))
+    });
+    let start = Instant::now();
+    worker.signal("TERM");
+    let status = worker.wait();
+    eprintln!("{status}, {:?} after the second signal", start.elapsed());
+    assert_eq!(status.code(), Some(70), "{}", worker.log());
+    assert!(start.elapsed() < Duration::from_secs(5));
+    client.until_ready("inferq.labour", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_of_two_workers_under_load_loses_nothing_and_answers_nothing_twice() {
+    let (url, packages) = (vhost(), labour());
+    let mut first = Worker::start(&url, packages.path());
+    let mut second = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let (to, until) = (url.clone(), Arc::clone(&over));
+    let producing = tokio::spawn(async move {
+        let properties = ConnectionProperties::default();
+        let connection = Connection::connect(&to, properties).await.unwrap();
+        let channel = confirming(&connection).await;
+        let mut count = 0;
+        while !until.load(Ordering::Relaxed) {
+            publish(&channel, "labour", numbered(count..count + 10, 20)).await;
+            count += 10;
+            super::tick().await;
+        }
+        count
+    });
+    let mut answered = 0;
+    for worker in [&mut first, &mut second] {
+        answered += 200;
+        client.until_answered(answered).await;
+        worker.signal("TERM");
+        assert_eq!(worker.wait().code(), Some(0), "{}", worker.log());
+        *worker = Worker::start(&url, packages.path());
+        answered = client.answers.len();
+    }
+    client.until_answered(answered + 200).await;
+    over.store(true, Ordering::Relaxed);
+    let count = tokio::time::timeout(BOUND, producing)
+        .await
+        .unwrap()
+        .unwrap();
+    client.until_answered(count).await;
+    client.take_rest().await;
+    eprintln!("{count} requests, duplicated {}", client.duplicates());
+    assert_eq!((client.answers.len(), client.duplicates()), (count, 0));
+    client.assert_outcomes(0..count);
+}

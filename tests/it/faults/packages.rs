@@ -1,0 +1,73 @@
+//! Packages with tiny models, made in a folder of their own.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::onnx::{self, Graph};
+
+const LABOUR: &str = r#"
+[input.x]
+dtype = "float32"
+columns = [{ pointer = "/x" }]
+[input.work]
+dtype = "int64"
+columns = [{ pointer = "/work" }]
+[outcome.y.number]
+output = "y"
+round = 0
+"#;
+
+/// A model repository, gone when dropped.
+pub(super) struct Packages(tempfile::TempDir);
+
+impl Packages {
+    pub(super) fn new() -> Packages {
+        Packages(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Adds a package; `golden` is a request and its outcome.
+    pub(super) fn with(
+        self,
+        (name, version): (&str, &str),
+        batch: &str,
+        ports: &str,
+        model: &Graph,
+        (request, outcome): (Value, Value),
+    ) -> Packages {
+        let folder = self.path().join(name).join(version);
+        fs::create_dir_all(folder.join("golden")).unwrap();
+        let write = |file: &str, text: String| fs::write(folder.join(file), text).unwrap();
+        let object =
+            json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"});
+        write("request.schema.json", object.to_string());
+        write("response.schema.json", object.to_string());
+        let golden = json!({"request": request, "outcome": outcome});
+        write("golden/one.json", golden.to_string());
+        write(
+            "package.toml",
+            format!(
+                "format = 1\nname = \"{name}\"\nversion = \"{version}\"\ndescription = \"For tests.\"\n\
+                 owner = \"tests\"\n[limits]\ndeadline_ms = 120000\n[batch]\n{batch}\n{ports}"
+            ),
+        );
+        model.write(&folder);
+        self
+    }
+
+    /// Adds a version of `labour`: `{x, work}` is answered `{y: x}` after `work` turns of a loop.
+    pub(super) fn with_labour(self, version: &str) -> Packages {
+        let golden = (json!({"x": 7, "work": 3}), json!({"y": 7}));
+        let batch = "max_size = 32\nmax_delay_ms = 1.0";
+        self.with(("labour", version), batch, LABOUR, &onnx::labour(), golden)
+    }
+}
+
+/// Only `labour@1.0.0`.
+pub(super) fn labour() -> Packages {
+    Packages::new().with_labour("1.0.0")
+}

@@ -1,0 +1,129 @@
+//! A request that no worker survives.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{BOUND, Client, Packages, header_text, labour, numbered, properties, request};
+use crate::worker::{Worker, vhost};
+
+/// Turns of the model's loop that no worker lives to see the end of.
+const FOREVER: u64 = 1 << 50;
+/// A watchdog kills a worker whose oldest delivery is older than this.
+const HUNG: f64 = 3.0;
+
+fn queue(status: &Value) -> &Value {
+    let queues = status["broker"]["queues"].as_array().unwrap();
+    queues
+        .iter()
+        .find(|queue| queue["queue"] == "inferq.labour")
+        .unwrap()
+}
+
+/// Kills workers with -9 that hang, as a process manager with a liveness probe does, and starts them again
+/// if told to.
+struct Watchdog {
+    url: String,
+    packages: Packages,
+    workers: Vec<Worker>,
+    restarts: bool,
+    /// What was in hand at each kill.
+    kills: Vec<u64>,
+}
+
+impl Watchdog {
+    fn start(workers: usize, restarts: bool) -> Watchdog {
+        let (url, packages) = (vhost(), labour());
+        let spawn = |_| Worker::spawn(&url, packages.path(), &[]);
+        let workers: Vec<Worker> = (0..workers).map(spawn).collect();
+        workers.iter().for_each(Worker::await_ready);
+        Watchdog {
+            url,
+            packages,
+            workers,
+            restarts,
+            kills: Vec::new(),
+        }
+    }
+
+    fn credits(&self) -> Vec<u64> {
+        let credit = |worker: &Worker| queue(&worker.status())["credit"].as_u64().unwrap();
+        self.workers.iter().map(credit).collect()
+    }
+
+    fn look(&mut self) {
+        let hung = self.workers.iter().position(|worker| {
+            let status = worker.status();
+            queue(&status)["oldest_unsettled_s"].as_f64() > Some(HUNG)
+        });
+        let Some(hung) = hung else { return };
+        let mut worker = self.workers.remove(hung);
+        let status = worker.status();
+        self.kills.push(queue(&status)["in_hand"].as_u64().unwrap());
+        worker.signal("KILL");
+        worker.wait();
+        if self.restarts {
+            self.workers
+                .push(Worker::start(&self.url, self.packages.path()));
+        }
+    }
+}
+
+/// One poison among so many, with credit to have them all in hand at once.
+async fn one_poison(mut watchdog: Watchdog, neighbours: usize) {
+    let workers = watchdog.workers.len();
+    let mut client = Client::connect(&watchdog.url).await;
+    let trained = 1_500 * workers;
+    client.send_all("labour", numbered(0..trained, 1)).await;
+    client.until_answered(trained).await;
+    let credits = watchdog.credits();
+    assert!(credits.iter().all(|credit| *credit >= 100), "{credits:?}");
+
+    let all = trained + neighbours;
+    let mut requests = numbered(trained..all, 50);
+    let poison = request(0, FOREVER).to_string();
+    requests.insert(neighbours / 3, (properties("poison"), poison.clone()));
+    client.send_all("labour", requests).await;
+    let start = Instant::now();
+    while client.answers.len() < all + 1 {
+        assert!(
+            start.elapsed() < BOUND,
+            "in hand at kills: {:?}",
+            watchdog.kills
+        );
+        let next = tokio::time::timeout(Duration::from_millis(200), client.next());
+        if next.await.is_err() {
+            watchdog.look();
+        }
+    }
+    client.take_rest().await;
+    eprintln!(
+        "{workers} workers, credits {credits:?}; in hand at each kill -9: {:?}; duplicated {}; {:.1} s",
+        watchdog.kills,
+        client.duplicates(),
+        start.elapsed().as_secs_f64()
+    );
+    client.assert_outcomes(0..all);
+    assert_eq!(client.answer("poison").code(), "model_fault");
+    assert_eq!(
+        watchdog.kills.len(),
+        4,
+        "delivered four times, and not run again"
+    );
+    client.until_ready("inferq.dead.labour", 1).await;
+    let letters = client.drain("inferq.dead.labour").await;
+    let letter = &letters[0];
+    assert_eq!(letter.data, poison.into_bytes());
+    let reason = header_text(&letter.properties, "inferq-reason");
+    assert_eq!(reason.as_deref(), Some("poison"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_that_kills_its_worker_again_and_again_costs_no_neighbour_its_outcome() {
+    one_poison(Watchdog::start(1, true), 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_that_kills_one_trusted_worker_after_another_costs_no_neighbour_its_outcome() {
+    one_poison(Watchdog::start(5, false), 300).await;
+}

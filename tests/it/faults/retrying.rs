@@ -1,0 +1,235 @@
+//! Faults that pass, faults that do not, and what is kept of a request meanwhile.
+
+use std::sync::Arc;
+
+use inferq::{
+    broker::{Broker, ConsumeOptions, PackageQueues, Topology},
+    engine::Engine,
+    intake::{Config, Intake, Source},
+};
+use lapin::{
+    BasicProperties,
+    message::Delivery,
+    options::{QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldArray, FieldTable},
+};
+
+use super::{
+    Client, Packages, delivery_count, header, header_number, header_text, labour, properties,
+    request, with_header,
+};
+use crate::worker::{Worker, vhost};
+
+/// Time enough to exchange a worker.
+const RETRY: (&str, &str) = ("INFERQ__INTAKE__RETRY_DELAY_MS", "3000");
+
+/// Everything that a producer may say, and some of it that must not be repeated.
+fn ornate(id: &str) -> BasicProperties {
+    let mut properties = properties(id)
+        .with_priority(3)
+        .with_app_id("till".into())
+        .with_timestamp(1_700_000_000)
+        .with_user_id("guest".into())
+        .with_expiration("600000".into());
+    let cc = FieldArray::from(vec![AMQPValue::LongString("elsewhere".into())]);
+    for (key, value) in [
+        (
+            "traceparent",
+            AMQPValue::LongString("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        ),
+        ("inferq-deadline", AMQPValue::LongLongInt(4_000_000_000_000)),
+        ("x-delivery-count", AMQPValue::LongLongInt(17)),
+        ("x-mine", AMQPValue::Boolean(true)),
+        ("mine", AMQPValue::Boolean(true)),
+        ("CC", AMQPValue::FieldArray(cc)),
+    ] {
+        properties = with_header(properties, key, value);
+    }
+    properties
+}
+
+/// What a copy keeps, what it must not, and what it says of the tries.
+fn assert_copy(copy: &Delivery, id: &str, body: &str, attempts: i64, reason: &str) {
+    assert_eq!(copy.data, body.as_bytes());
+    let p = &copy.properties;
+    let text = |part: &Option<lapin::types::ShortString>| part.as_ref().map(ToString::to_string);
+    assert_eq!(text(p.correlation_id()).as_deref(), Some(id));
+    assert_eq!(text(p.message_id()).as_deref(), Some(id));
+    assert_eq!(text(p.reply_to()).as_deref(), Some("replies"));
+    assert_eq!(text(p.content_type()).as_deref(), Some("application/json"));
+    assert_eq!(text(p.app_id()).as_deref(), Some("till"));
+    assert_eq!(
+        (*p.priority(), *p.timestamp()),
+        (Some(3), Some(1_700_000_000))
+    );
+    assert_eq!(*p.delivery_mode(), Some(2));
+    assert_eq!((p.user_id(), p.expiration()), (&None, &None));
+    assert_eq!(header(p, "mine"), Some(&AMQPValue::Boolean(true)));
+    assert!(header_text(p, "traceparent").is_some());
+    assert_eq!(header_text(p, "inferq-user-id").as_deref(), Some("guest"));
+    assert_eq!(header_number(p, "inferq-deadline"), Some(4_000_000_000_000));
+    for key in ["CC", "x-mine", "x-death"] {
+        assert_eq!(header(p, key), None, "{key}");
+    }
+    assert_eq!(delivery_count(copy), 0);
+    assert_eq!(header_number(p, "inferq-attempts"), Some(attempts));
+    assert_eq!(header_text(p, "inferq-reason").as_deref(), Some(reason));
+}
+
+/// A copy of everything that goes into the retry queue.
+async fn watch_retries(client: &Client, ms: u64) -> &'static str {
+    let options = QueueDeclareOptions::default();
+    let declaring = client
+        .channel
+        .queue_declare("watch".into(), options, FieldTable::default());
+    declaring.await.unwrap();
+    let exchange = format!("inferq.retry.{ms}");
+    let options = QueueBindOptions::default();
+    let binding = client.channel.queue_bind(
+        "watch".into(),
+        exchange.as_str().into(),
+        "".into(),
+        options,
+        FieldTable::default(),
+    );
+    binding.await.unwrap();
+    "watch"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_only_another_worker_has_is_answered_on_the_second_try() {
+    let (url, old) = (vhost(), labour());
+    let new = labour().with_labour("2.0.0");
+    let mut behind = Worker::spawn(&url, old.path(), &[RETRY]);
+    behind.await_ready();
+    let mut client = Client::connect(&url).await;
+    let watch = watch_retries(&client, 3_000).await;
+    let pinned = with_header(
+        ornate("pinned"),
+        "inferq-version",
+        AMQPValue::LongString("2.0.0".into()),
+    );
+    client.send("labour", pinned, &request(5, 1)).await;
+    client.until_ready(watch, 1).await;
+    behind.signal("TERM");
+    assert!(behind.wait().success());
+    let ahead = Worker::spawn(&url, new.path(), &[RETRY]);
+    ahead.await_ready();
+    client.until_answered(1).await;
+    let answer = client.answer("pinned");
+    assert_eq!(
+        (answer.code(), answer.version.as_deref()),
+        ("outcome", Some("2.0.0"))
+    );
+    let copies = client.drain(watch).await;
+    assert_eq!(copies.len(), 1);
+    assert_copy(
+        &copies[0],
+        "pinned",
+        &request(5, 1).to_string(),
+        1,
+        "unknown_version",
+    );
+
+    // A version that nobody has is said to be unknown, after as many tries.
+    let missing = with_header(
+        properties("missing"),
+        "inferq-version",
+        AMQPValue::LongString("3.0.0".into()),
+    );
+    client.send("labour", missing, &request(5, 1)).await;
+    client.until_answered(2).await;
+    assert_eq!(client.answer("missing").code(), "unknown_version");
+    assert_eq!(client.drain(watch).await.len(), 1);
+    assert_eq!(client.duplicates(), 0);
+}
+
+/// A worker in this process whose sessions have ended: every request meets an internal fault.
+async fn broken_worker(
+    url: &str,
+    packages: &Packages,
+) -> (Arc<Broker>, inferq::broker::ConsumerHandle) {
+    let engine = Engine::open(packages.path(), None).unwrap();
+    let config = inferq::broker::Config {
+        url: url.to_owned().into(),
+        ..Default::default()
+    };
+    let broker = Arc::new(Broker::start(config));
+    let package = PackageQueues {
+        name: "labour".into(),
+        high: false,
+    };
+    let topology = Topology {
+        packages: vec![package],
+        retry_ms: vec![3_000],
+    };
+    broker.establish(&topology).await.unwrap();
+    let settings = Config {
+        retry_delay_ms: 3_000,
+        ..Config::default()
+    };
+    let intake = Intake::new(
+        engine.clone(),
+        Arc::clone(&broker),
+        settings,
+        "broken".into(),
+    );
+    engine.close().await;
+    let handler = intake.handler(Source::Package("labour".into()));
+    let handle = broker.consume(
+        "inferq.labour",
+        ConsumeOptions { prefetch_max: 16 },
+        handler,
+    );
+    (broker, handle)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_that_passes_is_answered_on_the_second_try_and_one_that_does_not_is_a_dead_letter()
+{
+    let (url, packages) = (vhost(), labour());
+    let (broker, handle) = broken_worker(&url, &packages).await;
+    let mut client = Client::connect(&url).await;
+    let watch = watch_retries(&client, 3_000).await;
+
+    // Both tries meet the fault.
+    client.send("labour", ornate("spent"), &request(6, 1)).await;
+    client.until_answered(1).await;
+    let answer = client.answer("spent");
+    assert_eq!(answer.code(), "internal_fault");
+    assert_eq!(answer.body["retryable"], true);
+    client.until_ready("inferq.dead.labour", 1).await;
+    let (copies, letters) = (
+        client.drain(watch).await,
+        client.drain("inferq.dead.labour").await,
+    );
+    assert_eq!((copies.len(), letters.len()), (1, 1));
+    let body = request(6, 1).to_string();
+    assert_copy(&copies[0], "spent", &body, 1, "internal_fault");
+    assert_copy(&letters[0], "spent", &body, 2, "internal_fault");
+    assert_eq!(
+        header_text(&letters[0].properties, "inferq-worker").as_deref(),
+        Some("broken")
+    );
+
+    // The second try is a sound worker's.
+    client
+        .send("labour", ornate("passing"), &request(7, 1))
+        .await;
+    client.until_ready(watch, 1).await;
+    handle.drain().await;
+    handle.close().await;
+    broker.close().await;
+    let sound = Worker::spawn(&url, packages.path(), &[RETRY]);
+    sound.await_ready();
+    client.until_answered(2).await;
+    let answer = client.answer("passing");
+    assert_eq!(
+        (answer.code(), answer.body["y"].as_u64()),
+        ("outcome", Some(7))
+    );
+
+    // Nobody waits for a try that would come too late.
+    assert_eq!(client.duplicates(), 0);
+    assert_eq!(client.ready("inferq.dead.labour").await, 0);
+}
