@@ -17,6 +17,7 @@ use crate::{
         request::Head,
         timings::Timings,
     },
+    repository::Live,
 };
 
 use super::{
@@ -100,11 +101,19 @@ impl Intake {
     /// Decodes and hands to the engine.
     async fn score(&self, package: &str, delivery: &Delivery, head: &Head<'_>) -> Answer {
         let started = Instant::now();
-        let request = read(&self.engine, package, delivery, head);
+        let asked = resolve(&self.engine, package, delivery, head);
+        let version = asked
+            .as_ref()
+            .ok()
+            .map(|live| live.package.version().to_owned());
+        let request = asked.and_then(|live| read(live, delivery, head));
         let decode = started.elapsed();
         let mut answer = match request {
             Ok(request) => self.engine.score(request).await,
-            Err(rejection) => refused(rejection),
+            Err(rejection) => Answer {
+                version,
+                ..refused(rejection)
+            },
         };
         answer.timings.decode = Some(decode);
         answer
@@ -134,13 +143,13 @@ fn refused(failure: impl Into<Failure>) -> Answer {
     }
 }
 
-/// The request as the engine wants it.
-fn read(
-    engine: &Engine,
+/// The version that is asked, where the message says so readably.
+fn resolve<'e>(
+    engine: &'e Engine,
     package: &str,
     delivery: &Delivery,
     head: &Head<'_>,
-) -> Result<Request, Rejection> {
+) -> Result<&'e Arc<Live>, Rejection> {
     if let Some(blemish) = delivery.blemish {
         let detail = format!(
             "{}; send them as AMQP 0-9-1 and UTF-8 have them",
@@ -152,8 +161,12 @@ fn read(
             detail,
         ));
     }
-    let version = head.version_pin()?;
-    let live = engine.repository().resolve(package, version.as_deref())?;
+    let pin = head.version_pin()?;
+    engine.repository().resolve(package, pin.as_deref())
+}
+
+/// The request as the engine wants it, for exactly the version whose limits it was held to.
+fn read(live: &Live, delivery: &Delivery, head: &Head<'_>) -> Result<Request, Rejection> {
     let limits = live.package.limits();
     let now = unix_ms();
     let default = u64::try_from(limits.deadline.as_millis()).unwrap_or(u64::MAX);
@@ -173,8 +186,8 @@ fn read(
         &takes,
     )?;
     Ok(Request {
-        package: package.to_owned(),
-        version: version.map(Into::into),
+        package: live.package.name().to_owned(),
+        version: Some(live.package.version().to_owned()),
         object,
         deadline: Some(deadline.instant(Instant::now(), now)),
         priority: head.priority.unwrap_or_default(),

@@ -10,6 +10,7 @@
 mod admin;
 mod broker;
 mod cli;
+mod contract;
 mod engine;
 mod faults;
 mod layering;

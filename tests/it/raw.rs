@@ -10,6 +10,11 @@ pub(crate) struct RawConnection(TcpStream);
 impl RawConnection {
     /// Connects as guest to the default virtual host.
     pub(crate) fn open(port: u16) -> io::Result<RawConnection> {
+        Self::open_in(port, "/")
+    }
+
+    /// Connects as guest to a virtual host.
+    pub(crate) fn open_in(port: u16, vhost: &str) -> io::Result<RawConnection> {
         let socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_read_timeout(Some(Duration::from_secs(20)))?;
         let mut raw = RawConnection(socket);
@@ -25,7 +30,7 @@ impl RawConnection {
         raw.expect(10, 30)?;
         // 16 channels, frames of 128 KiB, no heartbeat
         raw.method(0, 10, 31, &[0, 16, 0, 2, 0, 0, 0, 0])?;
-        raw.method(0, 10, 40, &[short(b"/"), vec![0, 0]].concat())?;
+        raw.method(0, 10, 40, &[short(vhost.as_bytes()), vec![0, 0]].concat())?;
         raw.expect(10, 41)?;
         raw.method(1, 20, 10, &[0])?;
         raw.expect(20, 11)?;

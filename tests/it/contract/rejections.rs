@@ -1,0 +1,112 @@
+//! Codes that no single bad request provokes.
+
+use serde_json::{Value, json};
+
+use super::{
+    assert_at_rest,
+    case::Case,
+    clients::{CLIENTS, Conversation, hold},
+    dead_letters, packages, payment, queues,
+};
+use crate::worker::{BOUND, Worker, samples, vhost};
+
+fn tally(name: &str, rows: usize, value: f64) -> Case {
+    let items: Value = (0..rows).map(|_| json!({ "x": value })).collect();
+    Case::object(name, "tally", json!({ "items": items }))
+        .with("message_id", name)
+        .direct(true)
+}
+
+#[test]
+fn a_result_too_large_a_full_queue_and_a_model_that_gives_nan_have_their_codes() {
+    let url = vhost();
+    let repository = packages::repository();
+    let worker = Worker::start(&url, repository.path());
+    let logarithm = |name, x| Case::object(name, "logarithm", json!({ "x": x }));
+    let cases = [
+        // a whole batch: it does not wait
+        tally("64 long numbers", 64, 0.123_456_7).gets("result_too_large"),
+        logarithm("a logarithm", 1.0).says("y", 0.0),
+        logarithm("no logarithm", -1.0).gets("model_fault"),
+        logarithm("no logarithm, in MessagePack", -1.0)
+            .with("content_type", "application/msgpack")
+            .gets("model_fault"),
+        tally("more rows than it takes", 65, 1.0)
+            .gets("request_too_large")
+            .at("/items"),
+    ];
+    for client in CLIENTS {
+        hold(client, &url, &cases);
+        // 40 rows wait for others, and 40 more find no room
+        let waiting = Conversation::start(client, &url, &[tally("waits", 40, 1.0)]);
+        worker.await_that("waiting for a batch", |worker| {
+            let packages = worker.status()["packages"].clone();
+            packages
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|package| package["waiting_rows"] == 40)
+        });
+        hold(
+            client,
+            &url,
+            &[tally("finds no room", 40, 1.0).gets("overloaded")],
+        );
+        // fills the batch, which leaves
+        hold(client, &url, &[tally("fills it", 24, 1.0)]);
+        let replies = waiting.replies();
+        assert!(
+            replies["waits"].faults(&tally("waits", 40, 1.0)).is_empty(),
+            "{replies:?}"
+        );
+    }
+    assert_at_rest(&worker, &url);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let buried = runtime.block_on(dead_letters(&url, "logarithm", 4));
+    assert_eq!(buried, ["model_fault"; 4]);
+}
+
+#[test]
+fn what_expires_in_the_queue_before_a_worker_comes_is_answered_too() {
+    let url = vhost();
+    // makes the queues
+    let mut first = Worker::start(&url, &samples());
+    first.signal("TERM");
+    assert!(first.wait().success());
+    let name = |at: usize, client| format!("{at} of {client}");
+    let conversations = CLIENTS.map(|client| {
+        let case = |at| {
+            Case::object(&name(at, client), "fraud", payment())
+                .with("expiration", "1")
+                .with("message_id", name(at, client))
+                .header(
+                    "traceparent",
+                    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                )
+                .direct(at % 2 == 0)
+                .gets("deadline_exceeded")
+        };
+        let cases: Vec<_> = (0..4).map(case).collect();
+        (Conversation::start(client, &url, &cases), cases)
+    });
+    let start = std::time::Instant::now();
+    while !queues(&url).contains(&("inferq.died".to_owned(), 8)) {
+        assert!(start.elapsed() < BOUND, "{:?}", queues(&url));
+    }
+    let worker = Worker::start(&url, &samples());
+    for (conversation, cases) in conversations {
+        let replies = conversation.replies();
+        for case in cases {
+            let faults = replies[&case.name].faults(&case);
+            // no version was asked, and no step was taken
+            let faults: Vec<_> = faults
+                .iter()
+                .filter(|fault| {
+                    !fault.contains("inferq-version in") && !fault.contains("server-timing in")
+                })
+                .collect();
+            assert!(faults.is_empty(), "{faults:?}");
+        }
+    }
+    assert_at_rest(&worker, &url);
+}
