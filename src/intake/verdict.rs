@@ -173,7 +173,7 @@ impl Intake {
     ) -> Result<(), PublishFault> {
         let package = package_of(desk, delivery);
         let deadline = self.deadline(&package, &head(delivery));
-        let deadline = deadline.map_or(u64::MAX, |deadline| deadline.unix_ms());
+        let deadline = deadline.map_or(u64::MAX, crate::message::deadline::Deadline::unix_ms);
         let headers = marks(delivery, why).into_iter();
         let headers = headers.chain([(DEADLINE, number(deadline))]);
         self.publisher
