@@ -28,7 +28,7 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         *request.pointer_mut(pointer).unwrap() = value;
         request
     };
-    let mut requests = vec![
+    let mut requests = [
         with("/transaction_id", MARKER.into()),
         with("/amount", MARKER.into()),
         with("/currency", MARKER.into()),

@@ -144,7 +144,7 @@ fn the_configuration_file_names_and_explains_every_key() {
         for key in keys["properties"].as_object().unwrap().keys() {
             let given = format!("{key} = ");
             let names = |line: &&str| line.trim_start_matches("# ").starts_with(&given);
-            match lines.iter().position(|line| names(line)) {
+            match lines.iter().position(names) {
                 Some(at) if at > 0 && lines[at - 1].starts_with("# ") => {}
                 _ => missing.push(format!("{section}.{key}")),
             }

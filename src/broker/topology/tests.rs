@@ -45,9 +45,11 @@ fn the_export_names_what_the_plan_declares() {
             "inferq.digits",
             "inferq.digits.high",
             "inferq.retry.1000",
-            "inferq.dead.digits"
+            "inferq.dead.digits",
+            "inferq.dead.unknown",
+            "inferq.dead.died"
         ]
     );
     assert_eq!(export["exchanges"].as_array().unwrap().len(), 5);
-    assert_eq!(export["bindings"].as_array().unwrap().len(), 6);
+    assert_eq!(export["bindings"].as_array().unwrap().len(), 8);
 }
