@@ -173,11 +173,7 @@ impl Intake {
     ) -> Result<(), PublishFault> {
         let package = package_of(desk, delivery);
         let deadline = self.deadline(&package, &head(delivery));
-<<<<<<< HEAD
         let deadline = deadline.map_or(u64::MAX, Deadline::unix_ms);
-=======
-        let deadline = deadline.map_or(u64::MAX, crate::message::deadline::Deadline::unix_ms);
->>>>>>> cli
         let headers = marks(delivery, why).into_iter();
         let headers = headers.chain([(DEADLINE, number(deadline))]);
         self.publisher
