@@ -15,9 +15,20 @@ mod replying;
 mod round_trips;
 mod scaling;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
-use lapin::options::{BasicGetOptions, QueueDeclareOptions};
+use futures::StreamExt;
+use lapin::{
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions,
+        QueueDeclareOptions,
+    },
+    types::FieldTable,
+};
 use serde_json::Value;
 
 use crate::{
@@ -85,30 +96,38 @@ async fn reply_queue(channel: &lapin::Channel, name: &str) {
         durable: true,
         ..QueueDeclareOptions::default()
     };
-    let declared = channel.queue_declare(name.into(), options, lapin::types::FieldTable::default());
+    let declared = channel.queue_declare(name.into(), options, FieldTable::default());
     declared.await.unwrap();
 }
 
-/// Takes `count` messages out of a queue that will get them.
+/// Takes `count` messages out of a queue that will get them, and no more.
 async fn take(
     channel: &lapin::Channel,
     queue: &str,
     count: usize,
 ) -> Vec<lapin::message::Delivery> {
+    static TAGS: AtomicU32 = AtomicU32::new(0);
+    let tag = format!("take-{}", TAGS.fetch_add(1, Ordering::Relaxed));
+    let prefetch = u16::try_from(count).unwrap();
+    let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
+    qos.await.unwrap();
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consumer = channel.basic_consume(queue.into(), tag.as_str().into(), options, arguments);
+    let mut consumer = consumer.await.unwrap();
     let mut taken = Vec::new();
-    let start = tokio::time::Instant::now();
     while taken.len() < count {
-        assert!(
-            start.elapsed() < BOUND,
-            "{} of {count} in {queue}",
-            taken.len()
-        );
-        let options = BasicGetOptions { no_ack: true };
-        match channel.basic_get(queue.into(), options).await.unwrap() {
-            Some(message) => taken.push(message.delivery),
-            None => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
+        let next = tokio::time::timeout(BOUND, consumer.next()).await;
+        let next = next.unwrap_or_else(|_| panic!("{} of {count} in {queue}", taken.len()));
+        taken.push(next.unwrap().unwrap());
     }
+    // Acknowledged only now: the prefetch keeps everything beyond `count` in the queue.
+    if let Some(last) = taken.last() {
+        let all = BasicAckOptions { multiple: true };
+        let acked = channel.basic_ack(last.delivery_tag, all).await;
+        acked.unwrap();
+    }
+    let cancelled = channel.basic_cancel(tag.as_str().into(), BasicCancelOptions::default());
+    cancelled.await.unwrap();
     taken
 }
 

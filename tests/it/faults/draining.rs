@@ -15,7 +15,7 @@ use crate::worker::{Worker, vhost};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_told_to_stop_under_load_finishes_what_it_has_and_leaves_the_rest_uncounted() {
-    const COUNT: usize = 4_000;
+    const COUNT: usize = 20_000;
     let (url, packages) = (vhost(), labour());
     let mut worker = Worker::start(&url, packages.path());
     let mut client = Client::connect(&url).await;
