@@ -18,7 +18,6 @@ mod scaling;
 use std::{
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
 };
 
 use futures::StreamExt;
