@@ -9,15 +9,31 @@
 //! 2. A suspect is handed out only while nothing else is in hand and `open` is at most 1, and nothing else
 //!    is handed out until it is settled.
 //! 3. Every delivery is handed out exactly once. What is held back is counted as well when a suspect takes
-//!    the worker with it, so whoever is least likely to do that comes first: the less suspected before the
-//!    more, and of equals at every other count the latest before the earliest. The first crash among equals
-//!    leaves its culprit as the earliest of those that come back; the next worker has it last, alone.
+//!    the worker with it, so whoever can least afford that comes first: the more suspected before the less,
+//!    and equals by a key that a message has on every worker, upwards at even counts and downwards at odd
+//!    ones. The first crash among equals leaves its culprit with the lowest key of those that come back; the
+//!    next worker has it last, alone. (The order of arrival will not do: it is another at each worker.)
 //! 4. After a quiesce nothing is consumed until all that was held back is settled.
-
-use std::collections::VecDeque;
 
 /// A delivery that was given back or lost so often is a suspect: it runs alone.
 const SUSPECT: u64 = 2;
+
+/// A delivery that is held back.
+#[derive(Debug)]
+struct Held<T> {
+    /// How often it was given back or lost.
+    count: u64,
+    key: u64,
+    delivery: T,
+}
+
+impl<T> Held<T> {
+    /// Whoever has the least is next.
+    fn turn(&self) -> (u64, u64) {
+        let upwards = self.count.is_multiple_of(2);
+        (!self.count, if upwards { self.key } else { !self.key })
+    }
+}
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,8 +67,7 @@ pub(super) struct Credit<T> {
     in_hand: usize,
     /// Settled since `open` last changed or a suspect was last seen.
     settled: usize,
-    /// With how often each was given back or lost, in the order in which they came.
-    held: VecDeque<(u64, T)>,
+    held: Vec<Held<T>>,
     /// The one in hand is a suspect.
     alone: bool,
     phase: Phase,
@@ -66,7 +81,7 @@ impl<T> Credit<T> {
             open: 0,
             in_hand: 0,
             settled: 0,
-            held: VecDeque::new(),
+            held: Vec::new(),
             alone: false,
             phase: Phase::Open,
             draining: false,
@@ -91,8 +106,9 @@ impl<T> Credit<T> {
     }
 
     /// A delivery arrived that was given back or lost `count` times; returned if it may be handed out now.
+    /// `key` is what a message keeps from worker to worker, and few others share.
     #[must_use]
-    pub(super) fn delivered(&mut self, delivery: T, count: u64) -> Option<T> {
+    pub(super) fn delivered(&mut self, delivery: T, count: u64, key: u64) -> Option<T> {
         if count >= SUSPECT {
             self.settled = 0;
             if self.phase == Phase::Open && self.open > 1 {
@@ -102,7 +118,11 @@ impl<T> Credit<T> {
             self.in_hand += 1;
             return Some(delivery);
         }
-        self.held.push_back((count, delivery));
+        self.held.push(Held {
+            count,
+            key,
+            delivery,
+        });
         None
     }
 
@@ -150,19 +170,14 @@ impl<T> Credit<T> {
     /// What is held back, given up.
     pub(super) fn abandon(&mut self) -> impl Iterator<Item = T> + use<T> {
         let held = std::mem::take(&mut self.held);
-        held.into_iter().map(|(_, delivery)| delivery)
+        held.into_iter().map(|held| held.delivery)
     }
 
     /// Whose turn it is of those held back.
     fn pick(&mut self) -> Option<T> {
-        let least = self.held.iter().map(|(count, _)| *count).min()?;
-        let mut equals = self.held.iter().map(|(count, _)| *count == least);
-        let place = if least % 2 == 0 {
-            equals.position(|equal| equal)
-        } else {
-            equals.rposition(|equal| equal)
-        };
-        self.held.remove(place?).map(|(_, delivery)| delivery)
+        let turns = self.held.iter().map(Held::turn).enumerate();
+        let (place, _) = turns.min_by_key(|(_, turn)| *turn)?;
+        Some(self.held.remove(place).delivery)
     }
 
     pub(super) fn next(&mut self) -> Step<T> {

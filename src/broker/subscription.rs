@@ -9,6 +9,7 @@ use futures::{Stream, future::join_all};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
+use sha2::{Digest, Sha256};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -302,9 +303,10 @@ impl<'a> Consuming<'a> {
             properties,
         };
         let count = delivery.delivery_count;
+        let key = if count > 0 { key(&delivery) } else { 0 };
         // What was acknowledged before this came must be counted before it.
         self.credit.settled(self.ledger.take_settled());
-        if let Some(delivery) = self.credit.delivered(delivery, count) {
+        if let Some(delivery) = self.credit.delivered(delivery, count, key) {
             self.hand(delivery);
         }
     }
@@ -321,6 +323,24 @@ impl<'a> Consuming<'a> {
             self.nap_until = Some(Instant::now() + COALESCE);
         }
     }
+}
+
+/// The same for a message on every worker.
+fn key(delivery: &Delivery) -> u64 {
+    let mut hash = Sha256::new();
+    for part in [
+        delivery.properties.message_id(),
+        delivery.properties.correlation_id(),
+    ] {
+        hash.update(part.unwrap_or_default());
+        hash.update([0]);
+    }
+    hash.update(&delivery.body);
+    let digest: [u8; 32] = hash.finalize().into();
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
 /// Fills `chunk` with what has arrived, and waits only while there is nothing. An end stops it, as places
