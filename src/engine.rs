@@ -4,7 +4,7 @@
 //! Rust program alike:
 //!
 //! ```
-//! use inferq::engine::{Engine, Request};
+//! use inferq::{Engine, Request};
 //! use serde_json::Value;
 //!
 //! # #[tokio::main]

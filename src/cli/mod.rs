@@ -15,7 +15,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigFault};
+use crate::{
+    config::{Config, ConfigFault},
+    predict::disable_reports,
+};
 
 pub use schema::{Name as SchemaName, schema};
 
@@ -83,9 +86,15 @@ impl From<ConfigFault> for Failed {
     }
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process; to be called first thing, while it has one thread.
 #[must_use]
+#[expect(
+    unsafe_code,
+    reason = "the environment is changed before anyone can read it"
+)]
 pub fn main() -> ExitCode {
+    // SAFETY: nothing has started a thread yet.
+    unsafe { disable_reports() };
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

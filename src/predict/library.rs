@@ -118,6 +118,23 @@ impl Library {
     }
 }
 
+/// ONNX Runtime's own switch. Without it the library queues facts of the machine below `$HOME/.cache` and sends
+/// them to its maker (seen with 1.31.1, whose C API has no other way to decline).
+const DISABLE_REPORTS: &str = "ORT_DISABLE_TELEMETRY";
+
+/// Keeps ONNX Runtime from reporting to its maker, for this process and its children.
+///
+/// # Safety
+/// The process has one thread: the environment is changed.
+#[expect(
+    unsafe_code,
+    reason = "the library reads its switch from the environment only"
+)]
+pub unsafe fn disable_reports() {
+    // SAFETY: by this function's own contract nobody reads the environment meanwhile.
+    unsafe { std::env::set_var(DISABLE_REPORTS, "1") }
+}
+
 /// Where to load from.
 #[derive(Debug)]
 enum Place {
@@ -183,6 +200,11 @@ fn load(path: &Path) -> Result<Library, LibraryFault> {
         .map_err(|fault| LibraryFault::NotStarted {
             reason: fault.to_string(),
         })?;
+    if std::env::var_os(DISABLE_REPORTS).is_none() {
+        tracing::warn!(
+            "ONNX Runtime may report to its maker; set {DISABLE_REPORTS}=1 before the program starts to decline"
+        );
+    }
     environment.set_log_level(LogLevel::Warning);
     Ok(Library {
         environment,

@@ -20,7 +20,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use self::{
-    library::{Library, LibraryFault},
+    library::{Library, LibraryFault, disable_reports},
     session::{Session, SessionSpec, inspect},
     thread::{SessionThread, ThreadGuard},
 };

@@ -71,12 +71,17 @@ fn code() -> Vec<(String, String)> {
         .filter(|path| !path.components().any(|c| c.as_os_str() == "tests"))
         .map(|path| {
             let text = fs::read_to_string(&path).unwrap();
-            let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
-            let lines = text.lines().filter(|l| !l.trim_start().starts_with("//"));
             let name = path.strip_prefix(root()).unwrap().display().to_string();
-            (name, lines.collect::<Vec<_>>().join("\n"))
+            (name, untested(&text))
         })
         .collect()
+}
+
+/// What is neither a comment nor a module of tests at the file's end; `mod tests;` may stand anywhere.
+fn untested(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines = text.lines().filter(|l| !l.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The module a file belongs to: the folder or file name right below `src`.
@@ -204,4 +209,10 @@ fn the_checker_sees_a_planted_upward_import() {
     let code = "use crate::{\n    broker::{Delivery, x},\n    engine::Engine,\n};\nfn f() { crate::cli::run() }";
     assert_eq!(names_after(code, "crate::"), ["broker", "engine", "cli"]);
     assert!(rank("engine") < rank("broker") && rank("broker") < rank("message"));
+}
+
+#[test]
+fn the_checker_reads_on_behind_a_declaration_of_tests() {
+    let file = "#[cfg(test)]\nmod tests;\n// use crate::admin;\nuse crate::cli::run;\n#[cfg(test)]\nmod tests {\n    use crate::worker;\n}";
+    assert_eq!(names_after(&untested(file), "crate::"), ["cli"]);
 }

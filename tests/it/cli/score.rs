@@ -99,3 +99,18 @@ fn what_cannot_be_read_or_is_broken_is_65_and_a_missing_library_69() {
     let done = Done::of(&command.output().unwrap());
     done.failed(69, &["/nowhere/libonnxruntime.so", "make setup"]);
 }
+
+#[test]
+fn onnx_runtime_keeps_nothing_to_tell_its_maker() {
+    let home = TempDir::new().unwrap();
+    let mut command = inferq(&[
+        "score",
+        &package("fraud"),
+        &sample("fraud/not-fraud-1.json"),
+    ]);
+    command
+        .env_remove("ORT_DISABLE_TELEMETRY")
+        .env("HOME", home.path());
+    assert!(command.output().unwrap().status.success());
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}
