@@ -214,7 +214,7 @@ fn topology(engine: &Engine, config: &Config) -> Topology {
     });
     Topology {
         packages: queues.collect(),
-        retry_ms: vec![config.intake.retry_delay_ms],
+        retry_ms: config.intake.retry_queues_ms(),
     }
 }
 

@@ -8,6 +8,8 @@ mod config;
 mod connection;
 mod consumer;
 mod credit;
+mod kept;
+mod outbox;
 mod properties;
 mod publisher;
 mod receipt;
@@ -65,6 +67,8 @@ pub struct Health {
     pub publishing: LinkHealth,
     /// Publications that wait for their confirm.
     pub waiting_publications: usize,
+    /// Destinations that refuse what is published to them, or do not confirm it.
+    pub sick_destinations: usize,
     /// Every queue that is consumed.
     pub queues: Vec<QueueHealth>,
 }
@@ -234,7 +238,34 @@ impl Broker {
             properties: properties.persistent(),
             mandatory: true,
         };
-        let fault = match self.publisher.publish(letter.clone()).await {
+        self.publish_into(Plan::dead(package), letter).await
+    }
+
+    /// Puts a request into the retry queue of so many milliseconds, which brings it back to its package; makes
+    /// the queue if it has gone.
+    ///
+    /// # Errors
+    /// As [`Broker::dead_letter`].
+    pub async fn retry_after(
+        &self,
+        ms: u64,
+        package: &str,
+        body: Bytes,
+        properties: Properties,
+    ) -> Result<(), PublishFault> {
+        let copy = Publication {
+            exchange: topology::retry_queue(ms),
+            routing_key: package.to_owned(),
+            body,
+            properties: properties.persistent(),
+            mandatory: true,
+        };
+        self.publish_into(Plan::retry(ms), copy).await
+    }
+
+    /// Publishes; where nothing takes it, declares the plan and publishes again.
+    async fn publish_into(&self, plan: Plan, publication: Publication) -> Result<(), PublishFault> {
+        let fault = match self.publisher.publish(publication.clone()).await {
             // refused: there is not even an exchange
             Err(fault @ (PublishFault::Unroutable { .. } | PublishFault::Refused { .. })) => fault,
             end => return end,
@@ -242,11 +273,22 @@ impl Broker {
         if self.config.topology == TopologyMode::Passive {
             return Err(fault);
         }
-        let declared = self.walk(&Plan::dead(package), TopologyMode::Declare).await;
+        let declared = self.walk(&plan, TopologyMode::Declare).await;
         declared.map_err(|fault| PublishFault::Refused {
             reason: fault.to_string(),
         })?;
-        self.publisher.publish(letter).await
+        self.publisher.publish(publication).await
+    }
+
+    /// Waits while the broker takes no publications: not connected, or short of memory or disk.
+    pub async fn flowing(&self) {
+        let flows = |state: &LinkState| {
+            state.blocked.is_none() && state.link.as_ref().is_some_and(|link| link.alive())
+        };
+        if !flows(&self.publishing.borrow()) {
+            // Fails only when the broker's side is closed, and then nothing flows any more.
+            let _ = self.publishing.clone().wait_for(flows).await;
+        }
     }
 
     /// How it stands.
@@ -256,6 +298,7 @@ impl Broker {
             consuming: LinkHealth::from(&*self.consuming.borrow()),
             publishing: LinkHealth::from(&*self.publishing.borrow()),
             waiting_publications: self.publisher.waiting(),
+            sick_destinations: self.publisher.sick(),
             queues: lock(&self.consumers)
                 .iter()
                 .filter(|shared| Arc::strong_count(shared) > 1)

@@ -237,43 +237,7 @@ impl Properties {
             .collect()
     }
 
-    /// A copy fit to be published again by us: brokers refuse or act on the rest. `user_id` is kept as header
-    /// `inferq-user-id`; `CC`, `BCC`, `expiration` and every `x-…` header are gone.
-    #[must_use]
-    pub fn kept(&self) -> Properties {
-        let source = &self.0;
-        let mut kept = BasicProperties::default();
-        macro_rules! keep {
-            ($($field:ident => $with:ident),*) => {$(
-                if let Some(value) = source.$field().clone() {
-                    kept = kept.$with(value);
-                }
-            )*};
-        }
-        keep! {
-            content_type => with_content_type, content_encoding => with_content_encoding,
-            priority => with_priority, correlation_id => with_correlation_id,
-            reply_to => with_reply_to, message_id => with_message_id,
-            timestamp => with_timestamp, kind => with_type, app_id => with_app_id
-        }
-        let mut headers = FieldTable::default();
-        for (key, value) in self.headers().into_iter().flat_map(FieldTable::inner) {
-            let name = key.as_str();
-            if !(matches!(name, "CC" | "BCC") || name.starts_with("x-")) {
-                headers.insert(key.clone(), value.clone());
-            }
-        }
-        if let Some(user) = self.user_id() {
-            let user = AMQPValue::LongString(user.into());
-            headers.insert("inferq-user-id".into(), user);
-        }
-        if !headers.inner().is_empty() {
-            kept = kept.with_headers(headers);
-        }
-        Properties(kept).persistent()
-    }
-
-    fn headers(&self) -> Option<&FieldTable> {
+    pub(super) fn headers(&self) -> Option<&FieldTable> {
         self.0.headers().as_ref()
     }
 }

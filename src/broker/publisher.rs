@@ -1,22 +1,21 @@
-//! Publishing with confirms: a queue of publications, and a few tasks that each own one confirm channel and
-//! take what waits, a window at a time. What was not confirmed when a channel broke goes again.
+//! Publishing with confirms: a few tasks that each own one confirm channel and take what waits, a window at a
+//! time. What was not confirmed when a channel broke goes again.
 
-use crate::broker::connection::{Backoff, Link, LinkState, connected};
+use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
+use crate::broker::outbox::{Job, Lane, Outbox};
 use crate::broker::properties::Properties;
 use crate::broker::window::{Fate, fates};
 use bytes::Bytes;
-use lapin::Channel;
 use lapin::options::ConfirmSelectOptions;
-use std::collections::VecDeque;
+use lapin::{Channel, ErrorKind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::sync::{Notify, oneshot, watch};
+use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How long a publication that the broker nacks is tried again.
-const NACK_PATIENCE: Duration = Duration::from_secs(10);
-const NACK_PAUSE: Duration = Duration::from_millis(200);
+/// How long a confirm may take while the broker takes publications at all.
+const CONFIRM: Duration = Duration::from_secs(5);
 /// How long lapin may take to fail what is in flight once its connection is known to be lost.
 const WAKE: Duration = Duration::from_secs(1);
 
@@ -46,8 +45,8 @@ pub enum PublishFault {
         /// With which key.
         routing_key: String,
     },
-    /// The broker refuses it, again and again.
-    #[error("the broker refuses the message: {reason}")]
+    /// The broker refuses it, or does not confirm it, again and again for 10 s; or it breaks channels.
+    #[error("the broker does not take the message: {reason}")]
     Refused {
         /// The broker's words.
         reason: String,
@@ -57,27 +56,11 @@ pub enum PublishFault {
     Closed,
 }
 
-type Outcome = Result<(), PublishFault>;
-
-struct Job {
-    publication: Publication,
-    done: oneshot::Sender<Outcome>,
-    /// When the broker first nacked it.
-    nacked: Option<Instant>,
-    /// A window with it broke its channel: to be published alone, so that it breaks no other.
-    alone: bool,
-}
-
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    closed: bool,
-}
+pub(super) type Outcome = Result<(), PublishFault>;
 
 #[derive(Default)]
 struct Shared {
-    queue: Mutex<Queue>,
-    arrived: Notify,
+    outbox: Outbox,
     /// Taken and not settled.
     in_flight: AtomicUsize,
 }
@@ -89,7 +72,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Spawns `channels` tasks that publish windows of at most `window`.
+    /// Spawns `channels` tasks that publish windows of at most `window`, and one for what is in trouble.
     pub(super) fn start(
         channels: usize,
         window: usize,
@@ -97,9 +80,11 @@ impl Publisher {
         stop: &CancellationToken,
     ) -> (Publisher, Vec<tokio::task::JoinHandle<()>>) {
         let shared = Arc::new(Shared::default());
-        let tasks = (0..channels.max(1)).map(|_| {
+        let lanes = std::iter::repeat_n(Lane::Main, channels.max(1)).chain([Lane::Side]);
+        let tasks = lanes.map(|lane| {
             let task = Task {
                 shared: Arc::clone(&shared),
+                lane,
                 state: state.clone(),
                 window: window.max(1),
                 stop: stop.clone(),
@@ -116,95 +101,34 @@ impl Publisher {
     /// # Errors
     /// The broker will not take it, or the publisher was closed.
     pub async fn publish(&self, publication: Publication) -> Result<(), PublishFault> {
-        let (done, outcome) = oneshot::channel();
-        {
-            let mut queue = self.shared.lock();
-            if queue.closed {
-                return Err(PublishFault::Closed);
-            }
-            queue.jobs.push_back(Job {
-                publication,
-                done,
-                nacked: None,
-                alone: false,
-            });
-        }
-        self.shared.arrived.notify_one();
-        outcome.await.unwrap_or(Err(PublishFault::Closed))
+        let outcome = self.shared.outbox.push(publication);
+        outcome
+            .ok_or(PublishFault::Closed)?
+            .await
+            .unwrap_or(Err(PublishFault::Closed))
     }
 
     /// Publications that are not confirmed yet.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.shared.lock().jobs.len() + self.shared.in_flight.load(Ordering::Relaxed)
+        self.shared.outbox.waiting() + self.shared.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Destinations that refuse what is published to them, or do not confirm it.
+    #[must_use]
+    pub fn sick(&self) -> usize {
+        self.shared.outbox.sick()
     }
 
     /// Takes no more; what waits fails with [`PublishFault::Closed`].
     pub(super) fn close(&self) {
-        let mut queue = self.shared.lock();
-        queue.closed = true;
-        queue.jobs.clear();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next window: up to `most`, or one that must go alone.
-    fn take(&self, most: usize) -> Vec<Job> {
-        let mut queue = self.lock();
-        let mut window = Vec::new();
-        while window.len() < most {
-            let Some(job) = queue.jobs.front() else { break };
-            if job.alone && !window.is_empty() {
-                break;
-            }
-            let alone = job.alone;
-            let Some(job) = queue.jobs.pop_front() else {
-                break;
-            };
-            // whoever waited for it has given up, and nothing was sent
-            if !job.done.is_closed() {
-                window.push(job);
-            }
-            if alone {
-                break;
-            }
-        }
-        let more = !queue.jobs.is_empty();
-        self.in_flight.fetch_add(window.len(), Ordering::Relaxed);
-        drop(queue);
-        if more {
-            self.arrived.notify_one();
-        }
-        window
-    }
-
-    /// Back to the front, in order.
-    fn put_back(self: &Arc<Self>, jobs: Vec<Job>) {
-        let mut queue = self.lock();
-        if !queue.closed {
-            for job in jobs.into_iter().rev() {
-                queue.jobs.push_front(job);
-            }
-        }
-        drop(queue);
-        self.arrived.notify_one();
-    }
-
-    fn put_back_later(self: &Arc<Self>, jobs: Vec<Job>) {
-        let shared = Arc::clone(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(NACK_PAUSE).await;
-            shared.put_back(jobs);
-        });
+        self.shared.outbox.close();
     }
 }
 
 struct Task {
     shared: Arc<Shared>,
+    lane: Lane,
     state: watch::Receiver<LinkState>,
     window: usize,
     stop: CancellationToken,
@@ -241,24 +165,34 @@ impl Task {
                     () = tokio::time::sleep(backoff.next()) => {}
                 }
             }
+            if self.lane == Lane::Side && !link.alive() {
+                self.shared.outbox.forget_trouble();
+            }
+            if channel.status().connected() {
+                // What it never confirmed is forgotten with it.
+                let closing = async move { channel.close(200, "bye".into()).await };
+                tokio::spawn(tokio::time::timeout(PATIENCE, closing));
+            }
         }
     }
 
-    /// Publishes window after window until the channel breaks; false if nobody got an answer.
+    /// Publishes window after window until the channel is of no more use; false if nobody got an answer.
     async fn serve(&self, link: &Link, channel: &Channel) -> bool {
+        let outbox = &self.shared.outbox;
         let mut served = false;
         loop {
             // lets tasks that are about to publish join this window
             tokio::task::yield_now().await;
-            let window = self.shared.take(self.window);
+            let window = outbox.take(self.lane, self.window);
             if window.is_empty() {
                 tokio::select! {
-                    () = self.shared.arrived.notified() => continue,
+                    () = outbox.arrival(self.lane) => continue,
                     () = link.lost.cancelled() => return true,
                     () = self.stop.cancelled() => return true,
                 }
             }
             let count = window.len();
+            self.shared.in_flight.fetch_add(count, Ordering::Relaxed);
             let end = self.publish(link, channel, window).await;
             self.shared.in_flight.fetch_sub(count, Ordering::Relaxed);
             served |= end.settled;
@@ -270,55 +204,95 @@ impl Task {
 
     /// Publishes a window and settles each job of it that can be settled.
     async fn publish(&self, link: &Link, channel: &Channel, window: Vec<Job>) -> End {
+        let outbox = &self.shared.outbox;
+        let publications = window.iter().map(|job| &job.publication).collect();
         let fates = tokio::select! {
-            fates = fates(channel, window.iter().map(|job| &job.publication).collect()) => fates,
+            fates = fates(channel, publications, self.patience()) => fates,
             // A lost connection fails its promises; should one be forgotten, this does not wait for it.
             () = async { link.lost.cancelled().await; tokio::time::sleep(WAKE).await } => {
-                self.shared.put_back(window);
+                outbox.put_back(self.lane, window);
                 return End { whole: false, settled: false };
             }
         };
-        let (mut again, mut later) = (Vec::new(), Vec::new());
+        let mut again = Vec::new();
         let (mut whole, mut settled) = (true, false);
-        for (mut job, fate) in window.into_iter().zip(fates) {
-            let outcome = match fate {
-                Fate::Ack => Ok(()),
-                Fate::Unroutable => Err(PublishFault::Unroutable {
-                    exchange: job.publication.exchange,
-                    routing_key: job.publication.routing_key,
-                }),
+        for (job, fate) in window.into_iter().zip(fates) {
+            match fate {
+                Fate::Ack => {
+                    outbox.taken(job);
+                    settled = true;
+                }
+                Fate::Unroutable => {
+                    let Publication {
+                        exchange,
+                        routing_key,
+                        ..
+                    } = job.publication.clone();
+                    job.settle(Err(PublishFault::Unroutable {
+                        exchange,
+                        routing_key,
+                    }));
+                    settled = true;
+                }
                 Fate::Nack => {
-                    if job.nacked.get_or_insert_with(Instant::now).elapsed() < NACK_PATIENCE {
-                        later.push(job);
-                        continue;
-                    }
-                    let reason = "nacked for 10 s; is a queue full, or its quorum lost?".into();
-                    Err(PublishFault::Refused { reason })
+                    self.later(
+                        outbox.not_taken(job, "nacked; is a queue full, or its quorum lost?"),
+                    );
+                    settled = true;
+                }
+                Fate::Silent => {
+                    whole = false;
+                    self.later(
+                        outbox
+                            .not_taken(job, "not confirmed in time; has a queue lost its quorum?"),
+                    );
                 }
                 Fate::Failed(error) => {
                     whole = false;
-                    // With the connection alive it was a message that broke the channel: which one shows
-                    // when each goes alone.
-                    let blamed = link.alive() && error.is_amqp_soft_error();
-                    if !(blamed && job.alone) {
-                        job.alone |= blamed;
+                    if is_about_a_message(&error) {
+                        outbox.broke(job, &error.to_string());
+                    } else {
                         again.push(job);
-                        continue;
                     }
-                    let reason = error.to_string();
-                    Err(PublishFault::Refused { reason })
                 }
-            };
-            settled = true;
-            let _ = job.done.send(outcome);
+            }
         }
-        if !again.is_empty() {
-            self.shared.put_back(again);
-        }
-        if !later.is_empty() {
-            self.shared.put_back_later(later);
-        }
+        outbox.put_back(self.lane, again);
         End { whole, settled }
+    }
+
+    /// Ends when a confirm is overdue. A broker that takes no publications confirms none either.
+    async fn patience(&self) {
+        let mut state = self.state.clone();
+        while state
+            .wait_for(|state| state.blocked.is_none())
+            .await
+            .is_ok()
+        {
+            let blocked = state.wait_for(|state| state.blocked.is_some());
+            if tokio::time::timeout(CONFIRM, blocked).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn later(&self, job: Option<(Job, Duration)>) {
+        let Some((job, pause)) = job else { return };
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            shared.outbox.put_back(Lane::Side, vec![job]);
+        });
+    }
+}
+
+/// Whether the broker closed a channel or the connection over something it was sent, and not because it, or
+/// an operator, wanted to.
+fn is_about_a_message(error: &lapin::Error) -> bool {
+    const CONNECTION_FORCED: u16 = 320;
+    match error.kind() {
+        ErrorKind::ProtocolError(broker) => broker.get_id() != CONNECTION_FORCED,
+        _ => false,
     }
 }
 

@@ -160,6 +160,14 @@ fn limited(mut arguments: Arguments, limit: i64) -> Arguments {
     arguments
 }
 
+fn exchange(name: &str, kind: &'static str) -> Exchange {
+    Exchange {
+        name: name.to_owned(),
+        kind,
+        arguments: Vec::new(),
+    }
+}
+
 fn dead_queue(package: &str) -> Queue {
     let binding = (DEAD.to_owned(), package.to_owned());
     let arguments = limited(Vec::new(), UNLIMITED);
@@ -169,11 +177,6 @@ fn dead_queue(package: &str) -> Queue {
 impl Topology {
     /// Everything but the dead letters' queues.
     pub(super) fn plan(&self) -> Plan {
-        let exchange = |name: &str, kind| Exchange {
-            name: name.to_owned(),
-            kind,
-            arguments: Vec::new(),
-        };
         let fanout = |name: &str| vec![(name.to_owned(), String::new())];
         let mut requests = exchange(EXCHANGE, "direct");
         requests.arguments = vec![("alternate-exchange", text(UNKNOWN))];
@@ -212,13 +215,9 @@ impl Topology {
             }
         }
         for ms in &self.retry_ms {
-            let name = retry_queue(*ms);
-            let mut arguments = dying_to(EXCHANGE);
-            let ttl = i64::try_from(*ms).unwrap_or(i64::MAX);
-            arguments.push(("x-message-ttl", Argument::Number(ttl)));
-            plan.exchanges.push(exchange(&name, "fanout"));
-            plan.queues
-                .push(queue(name.clone(), arguments, fanout(&name)));
+            let retry = Plan::retry(*ms);
+            plan.exchanges.extend(retry.exchanges);
+            plan.queues.extend(retry.queues);
         }
         plan
     }
@@ -267,12 +266,21 @@ impl Plan {
     /// The plan of a package's dead letters.
     pub(super) fn dead(package: &str) -> Plan {
         Plan {
-            exchanges: vec![Exchange {
-                name: DEAD.to_owned(),
-                kind: "direct",
-                arguments: Vec::new(),
-            }],
+            exchanges: vec![exchange(DEAD, "direct")],
             queues: vec![dead_queue(package)],
+        }
+    }
+
+    /// The plan of one retry queue.
+    pub(super) fn retry(ms: u64) -> Plan {
+        let name = retry_queue(ms);
+        let mut arguments = dying_to(EXCHANGE);
+        let ttl = i64::try_from(ms).unwrap_or(i64::MAX);
+        arguments.push(("x-message-ttl", Argument::Number(ttl)));
+        let bindings = vec![(name.clone(), String::new())];
+        Plan {
+            exchanges: vec![exchange(&name, "fanout")],
+            queues: vec![queue(name, arguments, bindings)],
         }
     }
 

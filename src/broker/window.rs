@@ -1,9 +1,12 @@
 //! One window of publications on one confirm channel.
 //!
 //! The futures of all publications are polled once, in order, before any is awaited, so that their frames
-//! leave together; then every confirm is awaited. Nothing else is published on the channel meanwhile: once
-//! *all* confirms of a window have resolved, every message that the broker returned has been handed out on
-//! *some* confirm of it, though not always on its own. Whose it is, is told by what it is (exchange, key,
+//! leave together; then every confirm is awaited, but not for ever: a queue that has lost its quorum confirms
+//! nothing. Nothing else is published on the channel meanwhile.
+//!
+//! A message that the broker returned is handed out by lapin on *some* confirm of the window, at the latest on
+//! the one that follows it, so that all are known once each confirm has resolved or was given up (what is
+//! returned is confirmed at once, and never given up). Whose it is, is told by what it is (exchange, key,
 //! properties, body): nothing is added to the message, and of two equal ones it does not matter which.
 
 use crate::broker::properties::short;
@@ -19,60 +22,70 @@ pub(super) enum Fate {
     Ack,
     Nack,
     Unroutable,
+    /// Neither confirmed nor refused while there was patience; the channel is of no more use.
+    Silent,
     Failed(lapin::Error),
 }
 
-/// Publishes the window and awaits every confirm.
-pub(super) async fn fates(channel: &Channel, window: Vec<&Publication>) -> Vec<Fate> {
-    let mut fates: Vec<Option<Fate>> = Vec::new();
-    fates.resize_with(window.len(), || None);
-    let mut confirms: Vec<Option<PublisherConfirm>> = Vec::new();
-    for (published, fate) in publish_all(channel, &window)
+/// Publishes the window and awaits every confirm until `patience` ends.
+pub(super) async fn fates(
+    channel: &Channel,
+    window: Vec<&Publication>,
+    patience: impl Future<Output = ()>,
+) -> Vec<Fate> {
+    let mut patience = std::pin::pin!(patience.fuse());
+    let mut returned = Vec::new();
+    let mut fates = Vec::with_capacity(window.len());
+    // Last to first: when the last has resolved most others have, and wake nobody.
+    for published in publish_all(channel, &window, patience.as_mut())
         .await
         .into_iter()
-        .zip(&mut fates)
+        .rev()
     {
-        confirms.push(match published {
-            Ok(confirm) => Some(confirm),
-            Err(error) => {
-                *fate = Some(Fate::Failed(error));
-                None
-            }
+        fates.push(match published {
+            None => Fate::Silent,
+            Some(Err(error)) => Fate::Failed(error),
+            Some(Ok(confirm)) => match within(confirm, patience.as_mut()).await {
+                None => Fate::Silent,
+                Some(Err(error)) => Fate::Failed(error),
+                Some(Ok(confirmation)) => {
+                    let nack = confirmation.is_nack();
+                    returned.extend(confirmation.take_message());
+                    if nack { Fate::Nack } else { Fate::Ack }
+                }
+            },
         });
     }
-    let mut returned = Vec::new();
-    // Last to first: when the last has resolved most others have, and wake nobody.
-    for (confirm, fate) in confirms.into_iter().zip(&mut fates).rev() {
-        let Some(confirm) = confirm else { continue };
-        *fate = Some(match confirm.await {
-            Ok(confirmation) => {
-                let fate = if confirmation.is_nack() {
-                    Fate::Nack
-                } else {
-                    Fate::Ack
-                };
-                returned.extend(confirmation.take_message());
-                fate
-            }
-            Err(error) => Fate::Failed(error),
-        });
-    }
+    fates.reverse();
     for message in &returned {
-        if let Some(Some(fate)) = owner(message, &window, &fates).and_then(|i| fates.get_mut(i)) {
+        if let Some(fate) = owner(message, &window, &fates).and_then(|place| fates.get_mut(place)) {
             *fate = Fate::Unroutable;
         }
     }
-    let unknown = || Fate::Failed(lapin::ErrorKind::FutureCompleted.into());
     fates
-        .into_iter()
-        .map(|fate| fate.unwrap_or_else(unknown))
-        .collect()
 }
 
+/// What `future` gives, unless `patience` has ended before.
+async fn within<F: Future>(
+    future: F,
+    patience: Pin<&mut (impl Future<Output = ()> + futures::future::FusedFuture)>,
+) -> Option<F::Output> {
+    if patience.is_terminated() {
+        return future.now_or_never();
+    }
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = patience => None,
+    }
+}
+
+/// A confirm for each message of the window; `None` for one that could not even be written.
 async fn publish_all(
     channel: &Channel,
     window: &[&Publication],
-) -> Vec<lapin::Result<PublisherConfirm>> {
+    mut patience: Pin<&mut (impl Future<Output = ()> + futures::future::FusedFuture)>,
+) -> Vec<Option<lapin::Result<PublisherConfirm>>> {
     type Publishing<'a> =
         Pin<Box<dyn Future<Output = lapin::Result<PublisherConfirm>> + Send + 'a>>;
     let mut waiting: Vec<Publishing<'_>> = Vec::with_capacity(window.len());
@@ -97,18 +110,14 @@ async fn publish_all(
     }
     for (future, result) in waiting.iter_mut().zip(&mut published).rev() {
         if result.is_none() {
-            *result = Some(future.await);
+            *result = within(future, patience.as_mut()).await;
         }
     }
-    published.into_iter().flatten().collect()
+    published
 }
 
 /// Whose message came back: the one most like it among those of its exchange and key.
-fn owner(
-    message: &BasicReturnMessage,
-    window: &[&Publication],
-    fates: &[Option<Fate>],
-) -> Option<usize> {
+fn owner(message: &BasicReturnMessage, window: &[&Publication], fates: &[Fate]) -> Option<usize> {
     let likeness = |ours: &Publication| {
         let same_properties = ours.properties.0 == message.properties;
         (ours.body == message.data, same_properties)
@@ -121,7 +130,7 @@ fn owner(
             ours.mandatory
                 && short(&ours.exchange) == message.exchange
                 && short(&ours.routing_key) == message.routing_key
-                && !matches!(fate, Some(Fate::Unroutable))
+                && !matches!(fate, Fate::Unroutable)
         })
         .max_by_key(|(_, (ours, _))| likeness(ours))
         .map(|(place, _)| place)

@@ -64,7 +64,7 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
         .map(|name| PackageQueues { name, high: false });
     let topology = Topology {
         packages: queues.collect(),
-        retry_ms: vec![config.intake.retry_delay_ms],
+        retry_ms: config.intake.retry_queues_ms(),
     };
     match args.what {
         What::Export { vhost } => {

@@ -1,5 +1,6 @@
 //! `[intake]`: how deliveries are settled.
 
+use rand::{Rng, seq::IndexedRandom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,13 +8,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Tries of a request whose fault may pass, the first included, 1 to 100.
-    #[schemars(range(min = 1, max = 100))]
-    pub attempts: u32,
-    /// Milliseconds between two tries, 1 to a day; the same for every worker on the broker, for it names
-    /// the retry queue.
-    #[schemars(range(min = 1, max = 86_400_000))]
-    pub retry_delay_ms: u64,
+    /// Milliseconds before each further try of a request whose fault may pass, 1 to a day each; as many tries as
+    /// there are delays, 20 at most. A try that would come after the deadline is not made. Each delay is spread
+    /// over three retry queues, from three quarters of it to five; the same for every worker on the broker, for
+    /// the delays name the queues.
+    #[schemars(length(max = 20), inner(range(min = 1, max = 86_400_000)))]
+    pub retry_delays_ms: Vec<u64>,
     /// A message delivered this often has killed workers: it is answered `model_fault` without being run.
     /// 1 to 19: at 20 the broker gives it up itself.
     #[schemars(range(min = 1, max = 19))]
@@ -26,8 +26,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            attempts: 2,
-            retry_delay_ms: 1_000,
+            retry_delays_ms: vec![1_000, 5_000, 30_000],
             poison_deliveries: 4,
             drain_timeout_s: 25,
         }
@@ -59,9 +58,61 @@ impl Config {
                 high,
             }),
         };
-        within("attempts", self.attempts.into(), 1, 100)?;
-        within("retry_delay_ms", self.retry_delay_ms, 1, 86_400_000)?;
+        for delay in &self.retry_delays_ms {
+            within("retry_delays_ms", *delay, 1, 86_400_000)?;
+        }
+        let tries = self.retry_delays_ms.len() as u64;
+        within("retry_delays_ms (how many)", tries, 0, 20)?;
         within("poison_deliveries", self.poison_deliveries, 1, 19)?;
         within("drain_timeout_s", self.drain_timeout_s, 0, 3_600)
+    }
+
+    /// The delays of all retry queues.
+    #[must_use]
+    pub fn retry_queues_ms(&self) -> Vec<u64> {
+        let mut all: Vec<u64> = self
+            .retry_delays_ms
+            .iter()
+            .flat_map(|ms| spread(*ms))
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The delay before the next try of a request that was tried `attempts` times; `None` when that was enough.
+    /// One of three, so that what failed together does not come back together.
+    pub(super) fn retry_delay_ms(&self, attempts: u32, rng: &mut impl Rng) -> Option<u64> {
+        let delay = self.retry_delays_ms.get(usize::try_from(attempts).ok()?)?;
+        spread(*delay).choose(rng).copied()
+    }
+}
+
+/// A delay and those beside it.
+fn spread(ms: u64) -> [u64; 3] {
+    [(ms * 3 / 4).max(1), ms, ms * 5 / 4]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_try_waits_longer_than_the_one_before_and_then_it_is_enough() {
+        let config = Config::default();
+        let mut rng = rand::rng();
+        for _ in 0..100 {
+            let delays: Vec<u64> = (0..3)
+                .filter_map(|n| config.retry_delay_ms(n, &mut rng))
+                .collect();
+            assert!(delays.is_sorted() && delays.len() == 3, "{delays:?}");
+            assert!(
+                delays
+                    .iter()
+                    .all(|ms| config.retry_queues_ms().contains(ms))
+            );
+            assert_eq!(config.retry_delay_ms(3, &mut rng), None);
+        }
+        assert_eq!(config.retry_queues_ms().len(), 9);
     }
 }

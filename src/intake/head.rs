@@ -8,6 +8,9 @@ use crate::{
 /// How often the request was tried before.
 pub(super) const ATTEMPTS: &str = "inferq-attempts";
 
+/// When it first met a fault, Unix ms.
+pub(super) const FIRST_AT: &str = "inferq-first-at";
+
 /// What the contract reads of a delivery.
 pub(super) fn head(delivery: &Delivery) -> Head<'_> {
     let properties = &delivery.properties;
@@ -46,5 +49,13 @@ pub(super) fn attempts(delivery: &Delivery) -> u32 {
     match delivery.properties.header(ATTEMPTS) {
         Some(Header::Int(count)) => u32::try_from(count).unwrap_or_default(),
         _ => 0,
+    }
+}
+
+/// When this request first met a fault, as our own header says.
+pub(super) fn first_at(delivery: &Delivery) -> Option<u64> {
+    match delivery.properties.header(FIRST_AT)? {
+        Header::Int(ms) => u64::try_from(ms).ok(),
+        _ => None,
     }
 }

@@ -1,13 +1,11 @@
 //! A request for a package: scored, and what follows from that.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
-
-use futures::FutureExt;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     broker::Delivery,
     engine::{Answer, Engine, Request},
-    fault::{Failure, Fault},
+    fault::Failure,
     message::{
         codec::{self, Limits},
         deadline::{Deadline, resolve_deadline, unix_ms},
@@ -44,11 +42,9 @@ impl Intake {
             let reply = self.rejection(delivery, &head, package, &rejection);
             return Verdict::Bury(Burial::new("poison", Stage::Predict), Some(reply));
         }
-        let scoring = AssertUnwindSafe(self.score(package, delivery, &head));
-        let answer = scoring.catch_unwind().await.unwrap_or_else(|_| {
-            let fault = Fault::internal(Stage::Decide, "a panic on the request's way");
-            refused(fault)
-        });
+        // What cannot be answered now is not run now either.
+        self.broker.flowing().await;
+        let answer = self.score(package, delivery, &head).await;
         for (stage, spent) in answer.timings.stages() {
             desk.metrics.stage(stage, spent);
         }
@@ -78,11 +74,14 @@ impl Intake {
             Ok(reply) => Verdict::Reply(Written::outcome(reply)),
             Err(Failure::Rejected(rejection)) => {
                 // Another worker may be ahead of this one in a rollout.
-                let ahead = rejection.code == Code::UnknownVersion;
-                if ahead && self.may_retry(package, delivery, head) {
-                    return Verdict::Retry(Burial::new("unknown_version", Stage::Resolve));
+                let ahead = rejection.code == Code::UnknownVersion && attempts(delivery) == 0;
+                let written = Written::rejection(&answering, &rejection);
+                match self.next_try(package, delivery, head) {
+                    Some(ms) if ahead => {
+                        Verdict::Retry(ms, Burial::new("unknown_version", Stage::Resolve), written)
+                    }
+                    _ => Verdict::Reply(written),
                 }
-                Verdict::Reply(Written::rejection(&answering, &rejection))
             }
             Err(Failure::Faulted(fault)) => {
                 desk.metrics
@@ -90,10 +89,11 @@ impl Intake {
                 tracing::warn!(package = &**package, %fault, "a request met a fault");
                 let rejection = fault.rejection();
                 let burial = Burial::new(rejection.code.as_str(), fault.stage);
-                if fault.is_transient() && self.may_retry(package, delivery, head) {
-                    return Verdict::Retry(burial);
+                let written = Written::rejection(&answering, &rejection);
+                match self.next_try(package, delivery, head) {
+                    Some(ms) if fault.is_transient() => Verdict::Retry(ms, burial, written),
+                    _ => Verdict::Bury(burial, Some(written)),
                 }
-                Verdict::Bury(burial, Some(Written::rejection(&answering, &rejection)))
             }
         }
     }
@@ -119,12 +119,18 @@ impl Intake {
         answer
     }
 
-    /// Whether another try is left, and would come before the deadline.
-    fn may_retry(&self, package: &str, delivery: &Delivery, head: &Head<'_>) -> bool {
-        let again = unix_ms() + self.config.retry_delay_ms;
-        let deadline = self.deadline(package, head);
-        let in_time = deadline.is_some_and(|deadline| !deadline.passed(again));
-        in_time && attempts(delivery) + 1 < self.config.attempts
+    /// Milliseconds until the next try; `None` if none is left or it would come after the deadline.
+    pub(super) fn next_try(
+        &self,
+        package: &str,
+        delivery: &Delivery,
+        head: &Head<'_>,
+    ) -> Option<u64> {
+        let delay = self
+            .config
+            .retry_delay_ms(attempts(delivery), &mut rand::rng())?;
+        let deadline = self.deadline(package, head)?;
+        (!deadline.passed(unix_ms() + delay)).then_some(delay)
     }
 
     /// When nobody wants the answer to a request any more; `None` where it says something that is no time.

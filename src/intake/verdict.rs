@@ -1,9 +1,9 @@
 //! What becomes of a delivery, and how that is made sure of.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use crate::{
-    broker::{Delivery, HeaderValue, Properties, Publication, PublishFault, topology},
+    broker::{Delivery, HeaderValue, Properties, Publication, PublishFault},
     message::{
         deadline::{Deadline, unix_ms},
         rejection::{Rejection, Stage},
@@ -16,9 +16,14 @@ use crate::{
 
 use super::{
     Desk, Intake, Source,
-    head::{ATTEMPTS, attempts, head},
+    head::{ATTEMPTS, FIRST_AT, attempts, first_at, head},
     strays::died_of,
 };
+
+/// Why a reply that was due is not in anybody's queue.
+const UNDELIVERABLE: &str = "reply_undeliverable";
+/// The first pause before a broker that refuses dead letters is asked again; doubles up to 30 times this.
+const ILL: Duration = Duration::from_secs(1);
 
 /// A delivery's fate.
 #[derive(Debug)]
@@ -27,8 +32,9 @@ pub(super) enum Verdict {
     Reply(Written),
     /// Copied to the dead letters for an operator to see; answered as well where somebody can be.
     Bury(Burial, Option<Written>),
-    /// Tried again later, on whichever worker gets it.
-    Retry(Burial),
+    /// Tried again after so many milliseconds, on whichever worker gets it; buried and answered where not even
+    /// that can be had.
+    Retry(u64, Burial, Written),
 }
 
 /// Why a copy goes to the dead letters, or to the retry queue.
@@ -38,6 +44,14 @@ pub(super) struct Burial {
     reason: Cow<'static, str>,
     /// Where the way ended.
     stage: Stage,
+}
+
+/// What became of a reply.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Confirmed,
+    /// No queue takes it.
+    Undeliverable,
 }
 
 impl Burial {
@@ -112,6 +126,10 @@ impl Intake {
     }
 
     /// Publishes what the verdict asks for and awaits the broker's confirms.
+    ///
+    /// # Errors
+    /// [`PublishFault::Closed`] only: whatever the broker refuses goes to the dead letters, and while it refuses
+    /// even those it is ill, and this waits.
     pub(super) async fn carry_out(
         &self,
         desk: &Desk,
@@ -119,13 +137,26 @@ impl Intake {
         verdict: Verdict,
     ) -> Result<(), PublishFault> {
         match verdict {
-            Verdict::Reply(written) => self.reply(desk, delivery, written).await,
-            Verdict::Retry(why) => self.retry(desk, delivery, why).await,
-            Verdict::Bury(why, written) => {
-                if let Some(written) = written {
-                    self.reply(desk, delivery, written).await?;
+            Verdict::Reply(written) => match self.reply(desk, delivery, written).await? {
+                Sent::Confirmed => Ok(()),
+                Sent::Undeliverable => {
+                    let why = Burial::new(UNDELIVERABLE, Stage::Encode);
+                    self.bury(desk, delivery, why, Sent::Undeliverable).await
                 }
-                self.bury(desk, delivery, why).await
+            },
+            Verdict::Retry(ms, why, written) => match self.retry(desk, delivery, ms, &why).await {
+                Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
+                    let sent = self.reply(desk, delivery, written).await?;
+                    self.bury(desk, delivery, why, sent).await
+                }
+                end => end,
+            },
+            Verdict::Bury(why, written) => {
+                let sent = match written {
+                    Some(written) => self.reply(desk, delivery, written).await?,
+                    None => Sent::Confirmed,
+                };
+                self.bury(desk, delivery, why, sent).await
             }
         }
     }
@@ -135,13 +166,13 @@ impl Intake {
         desk: &Desk,
         delivery: &Delivery,
         written: Written,
-    ) -> Result<(), PublishFault> {
+    ) -> Result<Sent, PublishFault> {
         let package = package_of(desk, delivery);
         let Ok(to) = reply_to(
             delivery.properties.reply_to(),
             self.default_reply_to(&package),
         ) else {
-            return Ok(());
+            return Ok(Sent::Undeliverable);
         };
         match &written.said {
             None => desk.metrics.outcomes.increment(1),
@@ -156,12 +187,12 @@ impl Intake {
             mandatory: to.mandatory(),
         };
         match self.publisher.publish(publication).await {
+            Ok(()) => Ok(Sent::Confirmed),
             Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
                 desk.metrics.replies_unroutable.increment(1);
-                let why = Burial::new("reply_undeliverable", Stage::Encode);
-                self.bury(desk, delivery, why).await
+                Ok(Sent::Undeliverable)
             }
-            confirmed => confirmed,
+            Err(closed @ PublishFault::Closed) => Err(closed),
         }
     }
 
@@ -169,21 +200,17 @@ impl Intake {
         &self,
         desk: &Desk,
         delivery: &Delivery,
-        why: Burial,
+        ms: u64,
+        why: &Burial,
     ) -> Result<(), PublishFault> {
         let package = package_of(desk, delivery);
         let deadline = self.deadline(&package, &head(delivery));
         let deadline = deadline.map_or(u64::MAX, Deadline::unix_ms);
         let headers = marks(delivery, why).into_iter();
         let headers = headers.chain([(DEADLINE, number(deadline))]);
-        self.publisher
-            .publish(Publication {
-                exchange: topology::retry_queue(self.config.retry_delay_ms),
-                routing_key: package.to_string(),
-                body: delivery.body.clone(),
-                properties: delivery.properties.kept().with_headers(headers),
-                mandatory: true,
-            })
+        let properties = delivery.properties.kept().with_headers(headers);
+        self.broker
+            .retry_after(ms, &package, delivery.body.clone(), properties)
             .await
     }
 
@@ -192,30 +219,42 @@ impl Intake {
         desk: &Desk,
         delivery: &Delivery,
         why: Burial,
+        sent: Sent,
     ) -> Result<(), PublishFault> {
         let package = package_of(desk, delivery);
         desk.metrics.dead_lettered(&why.reason);
-        let (reason, stage) = (&*why.reason, why.stage);
-        tracing::warn!(queue = &*delivery.queue, reason, %stage, "a request goes to the dead letters");
-        let headers = marks(delivery, why).into_iter().chain([
-            ("inferq-worker", self.worker.as_str().into()),
-            ("inferq-died-at", number(unix_ms())),
-        ]);
+        let (queue, reason, stage) = (&*delivery.queue, &*why.reason, why.stage);
+        tracing::warn!(queue, reason, %stage, "a request goes to the dead letters");
+        let mut headers = Vec::from(marks(delivery, &why));
+        headers.push(("inferq-worker", self.worker.as_str().into()));
+        headers.push(("inferq-died-at", number(unix_ms())));
+        if sent == Sent::Undeliverable {
+            headers.push(("inferq-reply", "undeliverable".into()));
+        }
         let properties = delivery.properties.kept().with_headers(headers);
-        self.broker
-            .dead_letter(&package, delivery.body.clone(), properties)
-            .await
+        let mut pause = ILL;
+        loop {
+            let (body, properties) = (delivery.body.clone(), properties.clone());
+            match self.broker.dead_letter(&package, body, properties).await {
+                Err(fault @ (PublishFault::Unroutable { .. } | PublishFault::Refused { .. })) => {
+                    tracing::error!(queue, %fault, "no dead letters are taken; the request is kept in hand");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ILL * 30);
+                }
+                end => return end,
+            }
+        }
     }
 }
 
 /// What a copy says of its way so far.
-fn marks(delivery: &Delivery, why: Burial) -> [(&'static str, HeaderValue); 3] {
+fn marks(delivery: &Delivery, why: &Burial) -> [(&'static str, HeaderValue); 4] {
+    let attempts = i64::from(attempts(delivery)) + 1;
+    let first = first_at(delivery).unwrap_or_else(unix_ms);
     [
-        (
-            ATTEMPTS,
-            HeaderValue::Int(i64::from(attempts(delivery)) + 1),
-        ),
-        ("inferq-reason", why.reason.into_owned().into()),
+        (ATTEMPTS, HeaderValue::Int(attempts)),
+        (FIRST_AT, number(first)),
+        ("inferq-reason", why.reason.clone().into_owned().into()),
         ("inferq-stage", why.stage.as_str().into()),
     ]
 }
@@ -225,7 +264,7 @@ fn number(value: u64) -> HeaderValue {
 }
 
 /// Whose dead letters a delivery belongs to.
-fn package_of(desk: &Desk, delivery: &Delivery) -> Arc<str> {
+pub(super) fn package_of(desk: &Desk, delivery: &Delivery) -> Arc<str> {
     match &desk.source {
         Source::Package(package) => Arc::clone(package),
         Source::Unknown => Arc::from("unknown"),

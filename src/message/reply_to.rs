@@ -1,5 +1,10 @@
 //! Where a reply goes, and where it must not.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+/// What the names of direct reply-to begin with.
+const DIRECT: &str = "amq.rabbitmq.reply-to";
+
 /// Where a reply goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyTo<'a> {
@@ -37,6 +42,11 @@ pub enum NoReply {
     /// One of inferq's own queues: it must not write for producers where they may not.
     #[error("reply_to names one of inferq's own queues")]
     Forbidden,
+    /// Direct reply-to, but not as a broker writes it.
+    #[error(
+        "reply_to is no address that the broker made for direct reply-to; consume from amq.rabbitmq.reply-to on the channel that publishes"
+    )]
+    Malformed,
     /// Longer than the 255 bytes of a queue's name.
     #[error("reply_to is longer than 255 bytes")]
     TooLong,
@@ -49,6 +59,7 @@ impl NoReply {
         match self {
             NoReply::Absent => "no_reply_to",
             NoReply::Forbidden => "reply_to_forbidden",
+            NoReply::Malformed => "reply_to_malformed",
             NoReply::TooLong => "reply_to_too_long",
         }
     }
@@ -62,7 +73,6 @@ pub fn reply_to<'a>(
     requested: Option<&'a str>,
     package_default: Option<&'a str>,
 ) -> Result<ReplyTo<'a>, NoReply> {
-    const DIRECT: &str = "amq.rabbitmq.reply-to";
     let given = |name: &&str| !name.is_empty();
     let name = requested
         .filter(given)
@@ -74,14 +84,29 @@ pub fn reply_to<'a>(
     if name == "inferq" || name.starts_with("inferq.") {
         return Err(NoReply::Forbidden);
     }
-    let direct = name
-        .strip_prefix(DIRECT)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    Ok(if direct {
-        ReplyTo::Direct(name)
-    } else {
-        ReplyTo::Queue(name)
-    })
+    match name.strip_prefix(DIRECT) {
+        Some(address) if address.is_empty() || address.starts_with('.') => {
+            let ours = is_address(address);
+            ours.then_some(ReplyTo::Direct(name))
+                .ok_or(NoReply::Malformed)
+        }
+        _ => Ok(ReplyTo::Queue(name)),
+    }
+}
+
+/// Whether a broker may have made it: `.<process>.<key>`, in Base64. RabbitMQ 3.10 closes the connection that
+/// publishes to one whose process is not, with a crash of its own.
+fn is_address(address: &str) -> bool {
+    let parts: Vec<&str> = address.split('.').collect();
+    match parts.as_slice() {
+        ["", process, key] => {
+            !key.is_empty()
+                && STANDARD
+                    .decode(process)
+                    .is_ok_and(|process| !process.is_empty())
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -103,16 +128,36 @@ mod tests {
 
     #[test]
     fn direct_reply_to_is_never_mandatory() {
-        for name in ["amq.rabbitmq.reply-to", "amq.rabbitmq.reply-to.g2d.x=="] {
-            let to = reply_to(Some(name), None).unwrap();
-            assert_eq!(to, ReplyTo::Direct(name));
-            assert!(!to.mandatory());
-        }
+        let name = "amq.rabbitmq.reply-to.g2dkAA==.x9+/==";
+        let to = reply_to(Some(name), None).unwrap();
+        assert_eq!(to, ReplyTo::Direct(name));
+        assert!(!to.mandatory());
         assert!(
             reply_to(Some("amq.rabbitmq.reply-to-x"), None)
                 .unwrap()
                 .mandatory()
         );
+    }
+
+    #[test]
+    fn what_no_broker_wrote_is_no_address_for_a_direct_reply() {
+        for address in [
+            "",
+            ".",
+            ".x.y",
+            ".g2dk",
+            ".g2dk.",
+            ".g2dk.a.b",
+            "..a",
+            ".g2d.a",
+        ] {
+            let name = format!("amq.rabbitmq.reply-to{address}");
+            assert_eq!(
+                reply_to(Some(&name), None),
+                Err(NoReply::Malformed),
+                "{name}"
+            );
+        }
     }
 
     #[test]

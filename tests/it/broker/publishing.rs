@@ -71,9 +71,43 @@ async fn a_publication_that_breaks_its_channel_is_refused_and_its_neighbours_are
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publication_that_is_nacked_for_long_is_refused() {
-    let (broker, _) = broker("full").await;
-    let (_connection, channel) = client(Node::shared()).await;
+async fn a_publication_that_breaks_its_connection_is_refused_and_its_neighbours_are_not() {
+    let (broker, package) = broker("fatal").await;
+    let publisher = broker.publisher();
+    let publications = (0..200).map(|number| {
+        // The first is a crash of RabbitMQ 3.10, the second a frame beyond its limit.
+        let publication = match number {
+            77 => Publication {
+                mandatory: false,
+                ..to("", "amq.rabbitmq.reply-to.x.y", "x")
+            },
+            150 => {
+                let mut publication = to(names::EXCHANGE, &package, "x");
+                let header = "x".repeat(140_000);
+                publication.properties = publication.properties.with_header("big", header);
+                publication
+            }
+            _ => to(names::EXCHANGE, &package, number.to_string()),
+        };
+        let publisher = publisher.clone();
+        async move { (number, publisher.publish(publication).await) }
+    });
+    for (number, outcome) in futures::future::join_all(publications).await {
+        match outcome {
+            Ok(()) => assert!(number != 150),
+            // Later brokers swallow what no requester can have asked for.
+            Err(PublishFault::Refused { reason }) => {
+                assert!([77, 150].contains(&number), "{reason}")
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(broker.health().publishing.reconnects >= 2);
+    broker.close().await;
+}
+
+/// A queue that takes nothing.
+async fn full_queue(channel: &lapin::Channel) -> String {
     let queue = fresh("full");
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(0));
@@ -81,19 +115,92 @@ async fn a_publication_that_is_nacked_for_long_is_refused() {
         "x-overflow".into(),
         AMQPValue::LongString("reject-publish".into()),
     );
-    channel
-        .queue_declare(
-            queue.as_str().into(),
-            QueueDeclareOptions::default(),
-            arguments,
-        )
-        .await
-        .unwrap();
-    let outcome = broker.publisher().publish(to("", &queue, "x")).await;
+    let options = QueueDeclareOptions::default();
+    let declaring = channel.queue_declare(queue.as_str().into(), options, arguments);
+    declaring.await.unwrap();
+    queue
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_takes_nothing_costs_its_first_publication_10_s_the_next_one_try_and_others_nothing()
+ {
+    let (broker, package) = broker("full").await;
+    let (_connection, channel) = client(Node::shared()).await;
+    let queue = full_queue(&channel).await;
+    let publisher = broker.publisher();
+    let (first, to_full) = (publisher.clone(), to("", &queue, "x"));
+    let first = tokio::spawn(async move { first.publish(to_full).await });
+    until("sick", || publisher.sick() == 1).await;
+    let start = Instant::now();
+    for number in 0..100 {
+        let publication = to(names::EXCHANGE, &package, number.to_string());
+        publisher.publish(publication).await.unwrap();
+    }
+    let others = start.elapsed();
+    let outcome = first.await.unwrap();
     assert!(
         matches!(outcome, Err(PublishFault::Refused { .. })),
         "{outcome:?}"
     );
+    let start = Instant::now();
+    let outcome = publisher.publish(to("", &queue, "x")).await;
+    let next = start.elapsed();
+    assert!(
+        matches!(outcome, Err(PublishFault::Refused { .. })),
+        "{outcome:?}"
+    );
+    eprintln!("100 others took {others:?}, the next to the full queue {next:?}");
+    assert!(others < Duration::from_secs(5) && next < Duration::from_secs(5));
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_confirms_nothing_stalls_nobody_else_and_what_was_for_it_is_refused() {
+    let node = Node::start();
+    let (broker, package) = broker_on(&node, "silent").await;
+    let (_connection, channel) = client(&node).await;
+    let queue = fresh("silent");
+    let mut arguments = FieldTable::default();
+    arguments.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("quorum".into()),
+    );
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declaring = channel.queue_declare(queue.as_str().into(), options, arguments);
+    declaring.await.unwrap();
+    // As a quorum queue is that has lost its majority.
+    node.ctl(&["eval", &format!("sys:suspend('%2F_{queue}').")]);
+    let publisher = broker.publisher();
+    let publications = (0..400).map(|number| {
+        let silent = number % 2 == 0;
+        let publication = if silent {
+            to("", &queue, number.to_string())
+        } else {
+            to(names::EXCHANGE, &package, number.to_string())
+        };
+        let publisher = publisher.clone();
+        async move { (silent, publisher.publish(publication).await) }
+    });
+    let start = Instant::now();
+    for (silent, outcome) in futures::future::join_all(publications).await {
+        match outcome {
+            Ok(()) => assert!(!silent),
+            Err(PublishFault::Refused { reason }) => assert!(silent, "{reason}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    eprintln!(
+        "200 to a silent queue were refused in {:?}",
+        start.elapsed()
+    );
+    assert!(start.elapsed() < Duration::from_secs(30));
+    node.ctl(&["eval", &format!("sys:resume('%2F_{queue}').")]);
+    publisher.publish(to("", &queue, "again")).await.unwrap();
+    assert_eq!(publisher.sick(), 0);
+    broker.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

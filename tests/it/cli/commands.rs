@@ -94,17 +94,21 @@ fn a_standard_error_that_nobody_reads_is_no_panic() {
 fn flags_beat_the_environment_which_beats_the_file_and_secrets_are_hidden() {
     let dir = tempfile::tempdir().unwrap();
     let (file, secret) = (dir.path().join("a.toml"), dir.path().join("url"));
-    fs::write(&file, "[intake]\nattempts = 3\ndrain_timeout_s = 7\n").unwrap();
+    fs::write(
+        &file,
+        "[intake]\npoison_deliveries = 3\ndrain_timeout_s = 7\n",
+    )
+    .unwrap();
     fs::write(&secret, "amqp://me:hunter2@broker.example/%2f\n").unwrap();
     let mut command = inferq(&["config", "print", "--config", file.to_str().unwrap()]);
     command
-        .env("INFERQ__INTAKE__ATTEMPTS", "4")
+        .env("INFERQ__INTAKE__POISON_DELIVERIES", "4")
         .env("INFERQ__BROKER__URL_FILE", &secret)
         .env("SOMETHING_ELSE", OsStr::from_bytes(b"\xff"));
     let done = Done::of(&command.output().unwrap());
     assert_eq!(done.code, 0, "{}", done.err);
     let parsed: toml::Table = done.out.parse().unwrap();
-    assert_eq!(parsed["intake"]["attempts"].as_integer(), Some(4));
+    assert_eq!(parsed["intake"]["poison_deliveries"].as_integer(), Some(4));
     assert_eq!(parsed["intake"]["drain_timeout_s"].as_integer(), Some(7));
     let url = parsed["broker"]["url"].as_str();
     assert_eq!(url, Some("amqp://me:***@broker.example/%2f"));
@@ -116,12 +120,19 @@ fn the_file_in_the_working_directory_is_read() {
     fs::create_dir(dir.path().join("config")).unwrap();
     fs::write(
         dir.path().join("config/inferq.toml"),
-        "[intake]\natempts = 1\n",
+        "[intake]\npoison_delivery = 1\n",
     )
     .unwrap();
     let mut command = inferq(&["config", "print"]);
     let done = Done::of(&command.current_dir(dir.path()).output().unwrap());
-    done.failed(64, &["`atempts`", "`intake`", "did you mean attempts?"]);
+    done.failed(
+        64,
+        &[
+            "`poison_delivery`",
+            "`intake`",
+            "did you mean poison_deliveries?",
+        ],
+    );
 }
 
 fn configured(key: &str, value: &OsStr) -> Done {

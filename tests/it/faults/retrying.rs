@@ -10,7 +10,7 @@ use inferq::{
 use lapin::{
     BasicProperties,
     message::Delivery,
-    options::{QueueBindOptions, QueueDeclareOptions},
+    options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldArray, FieldTable},
 };
 
@@ -21,7 +21,7 @@ use super::{
 use crate::worker::{Worker, vhost};
 
 /// Time enough to exchange a worker.
-const RETRY: (&str, &str) = ("INFERQ__INTAKE__RETRY_DELAY_MS", "3000");
+const RETRY: (&str, &str) = ("INFERQ__INTAKE__RETRY_DELAYS_MS", "[3000]");
 
 /// Everything that a producer may say, and some of it that must not be repeated.
 fn ornate(id: &str) -> BasicProperties {
@@ -76,24 +76,33 @@ fn assert_copy(copy: &Delivery, id: &str, body: &str, attempts: i64, reason: &st
     assert_eq!(header_text(p, "inferq-reason").as_deref(), Some(reason));
 }
 
-/// A copy of everything that goes into the retry queue.
-async fn watch_retries(client: &Client, ms: u64) -> &'static str {
+/// A copy of everything that goes into a retry queue of three seconds or thereabouts.
+async fn watch_retries(client: &Client) -> &'static str {
     let options = QueueDeclareOptions::default();
     let declaring = client
         .channel
         .queue_declare("watch".into(), options, FieldTable::default());
     declaring.await.unwrap();
-    let exchange = format!("inferq.retry.{ms}");
-    let options = QueueBindOptions::default();
-    let binding = client.channel.queue_bind(
-        "watch".into(),
-        exchange.as_str().into(),
-        "".into(),
-        options,
-        FieldTable::default(),
-    );
-    binding.await.unwrap();
+    for ms in settings().retry_queues_ms() {
+        let exchange = format!("inferq.retry.{ms}");
+        let options = QueueBindOptions::default();
+        let binding = client.channel.queue_bind(
+            "watch".into(),
+            exchange.as_str().into(),
+            "".into(),
+            options,
+            FieldTable::default(),
+        );
+        binding.await.unwrap();
+    }
     "watch"
+}
+
+fn settings() -> Config {
+    Config {
+        retry_delays_ms: vec![3_000],
+        ..Config::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +112,7 @@ async fn a_version_that_only_another_worker_has_is_answered_on_the_second_try() 
     let mut behind = Worker::spawn(&url, old.path(), &[RETRY]);
     behind.await_ready();
     let mut client = Client::connect(&url).await;
-    let watch = watch_retries(&client, 3_000).await;
+    let watch = watch_retries(&client).await;
     let pinned = with_header(
         ornate("pinned"),
         "inferq-version",
@@ -161,17 +170,13 @@ async fn broken_worker(
     };
     let topology = Topology {
         packages: vec![package],
-        retry_ms: vec![3_000],
+        retry_ms: settings().retry_queues_ms(),
     };
     broker.establish(&topology).await.unwrap();
-    let settings = Config {
-        retry_delay_ms: 3_000,
-        ..Config::default()
-    };
     let intake = Intake::new(
         engine.clone(),
         Arc::clone(&broker),
-        settings,
+        settings(),
         "broken".into(),
     );
     engine.close().await;
@@ -190,7 +195,7 @@ async fn a_fault_that_passes_is_answered_on_the_second_try_and_one_that_does_not
     let (url, packages) = (vhost(), labour());
     let (broker, handle) = broken_worker(&url, &packages).await;
     let mut client = Client::connect(&url).await;
-    let watch = watch_retries(&client, 3_000).await;
+    let watch = watch_retries(&client).await;
 
     // Both tries meet the fault.
     client.send("labour", ornate("spent"), &request(6, 1)).await;
@@ -232,4 +237,26 @@ async fn a_fault_that_passes_is_answered_on_the_second_try_and_one_that_does_not
     // Nobody waits for a try that would come too late.
     assert_eq!(client.duplicates(), 0);
     assert_eq!(client.ready("inferq.dead.labour").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_queue_that_was_deleted_is_made_again_by_the_request_that_needs_it() {
+    let (url, packages) = (vhost(), labour());
+    let _worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    for ms in Config::default().retry_queues_ms() {
+        let queue = format!("inferq.retry.{ms}");
+        let deleting = client
+            .channel
+            .queue_delete(queue.as_str().into(), QueueDeleteOptions::default());
+        deleting.await.unwrap();
+    }
+    let missing = with_header(
+        properties("missing"),
+        "inferq-version",
+        AMQPValue::LongString("3.0.0".into()),
+    );
+    client.send("labour", missing, &request(5, 1)).await;
+    client.until_answered(1).await;
+    assert_eq!(client.answer("missing").code(), "unknown_version");
 }
