@@ -5,6 +5,7 @@
 mod answers;
 mod consuming;
 mod draining;
+mod hostile;
 mod mates;
 mod outage;
 mod packages;

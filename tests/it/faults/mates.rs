@@ -11,7 +11,7 @@ use crate::{
 const OUTCOME: &str = "[outcome.y.number]\noutput = \"y\"\nround = 3\n";
 
 /// `table` fails the whole run for an x outside of -3..3; `logarithm` gives NaN below 0.
-fn packages() -> Packages {
+pub(super) fn packages() -> Packages {
     let batch = "max_size = 32\nmax_delay_ms = 20.0";
     let ports = |dtype: &str| {
         format!("[input.x]\ndtype = \"{dtype}\"\ncolumns = [{{ pointer = \"/x\" }}]\n{OUTCOME}")
