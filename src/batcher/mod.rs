@@ -8,6 +8,7 @@ pub mod policy;
 mod request;
 mod serve;
 mod shell;
+mod watch;
 
 use std::{
     fmt,
@@ -20,6 +21,7 @@ use self::{
     request::{Request, late, no_session},
     serve::serve,
     shell::Shared,
+    watch::Runs,
 };
 use crate::{
     fault::Failure,
@@ -35,6 +37,7 @@ pub struct Batcher(Arc<Handle>);
 
 struct Handle {
     shared: Arc<Shared>,
+    runs: Arc<Runs>,
     threads: Mutex<Vec<ThreadGuard>>,
 }
 
@@ -71,24 +74,38 @@ pub struct BatcherStats {
     pub sessions_alive: usize,
     /// How long the oldest row in the queue has waited; nil when there is none.
     pub oldest_wait: Duration,
+    /// How long a run has been going on that was stopped and does not end: only the end of the process ends it.
+    pub hung: Option<Duration>,
 }
 
 impl Batcher {
     /// Puts the sessions to work. `observer` hears of every run, on the thread that ran it.
     ///
-    /// `config.max_size` may not exceed the `max_size` that the sessions were opened with.
+    /// `config.max_size` may not exceed the `max_size` that the sessions were opened with. `name` shows in tools
+    /// that list threads. A run that takes `run_limit` is stopped, and its rows fail if they do so alone as well.
     pub fn start(
+        name: &str,
         config: PolicyConfig,
+        run_limit: Duration,
         sessions: Vec<SessionThread>,
         observer: impl Fn(BatchObservation) + Send + Sync + 'static,
     ) -> Batcher {
         let shared = Arc::new(Shared::new(config, sessions.len(), Box::new(observer)));
-        let detach = |session: SessionThread| {
-            let shared = Arc::clone(&shared);
-            session.detach(move |session| serve(&shared, |rows| session.run(rows)))
+        let stoppers = sessions
+            .iter()
+            .map(|session| Some(session.stopper().clone()));
+        let runs = Arc::new(Runs::new(run_limit, stoppers));
+        runs.watch(name);
+        let detach = |(place, session): (usize, SessionThread)| {
+            let (shared, runs) = (Arc::clone(&shared), Arc::clone(&runs));
+            session.detach(move |session| serve(&shared, (&runs, place), |rows| session.run(rows)))
         };
-        let threads = Mutex::new(sessions.into_iter().map(detach).collect());
-        Batcher(Arc::new(Handle { shared, threads }))
+        let threads = sessions.into_iter().enumerate().map(detach).collect();
+        Batcher(Arc::new(Handle {
+            shared,
+            runs,
+            threads: Mutex::new(threads),
+        }))
     }
 
     /// Queues the rows of one request and waits until all of them are predicted. They may run in different
@@ -126,13 +143,17 @@ impl Batcher {
     /// What is going on.
     #[must_use]
     pub fn stats(&self) -> BatcherStats {
-        self.0.shared.stats()
+        BatcherStats {
+            hung: self.0.runs.hung(),
+            ..self.0.shared.stats()
+        }
     }
 
     /// Takes in nothing more, finishes what waits, and returns when all sessions are gone.
     pub async fn close(&self) {
         self.0.shared.begin_close();
         self.0.shared.ended().await;
+        self.0.runs.close();
         let threads = self.0.take_threads();
         // The threads only have their sessions to drop; a failure would be a panic there.
         let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
@@ -155,6 +176,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.begin_close();
+        self.runs.close();
         self.take_threads()
             .into_iter()
             .for_each(ThreadGuard::release);

@@ -3,12 +3,13 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
     request::{RunFacts, Ticket},
     shell::Shared,
+    watch::Runs,
 };
 use crate::{
     fault::Fault,
@@ -17,11 +18,29 @@ use crate::{
 };
 
 /// What a session's thread does until the batcher closes: pull a batch, `run` it, answer its rows.
-pub(super) fn serve(shared: &Shared, mut run: impl FnMut(&[&Row]) -> Result<Outputs, Fault>) {
+/// `session` is its place among those whose runs are watched.
+pub(super) fn serve(
+    shared: &Shared,
+    (runs, session): (&Runs, usize),
+    mut run: impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
+) {
     let _alive = Alive(shared);
+    let mut watched = |rows: &[&Row]| {
+        runs.began(session);
+        let result = catch_unwind(AssertUnwindSafe(|| run(rows)))
+            .unwrap_or_else(|_| Err(internal("a panic during a run")));
+        let stopped = runs.ended(session);
+        result.map_err(|fault| {
+            if stopped {
+                too_long(runs.limit())
+            } else {
+                fault
+            }
+        })
+    };
     while let Some((left, batch)) = shared.next_batch() {
         let _running = Running(shared);
-        settle(shared, left, batch, &mut run);
+        settle(shared, left, batch, &mut watched);
     }
 }
 
@@ -44,14 +63,12 @@ fn settle(
         }
         let rows: Vec<&Row> = part.iter().filter_map(Ticket::row).collect();
         let began = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| run(&rows)))
-            .unwrap_or_else(|_| Err(internal("a panic during a run")))
-            .and_then(|outputs| {
-                let complete = outputs.rows == part.len();
-                complete
-                    .then_some(outputs)
-                    .ok_or_else(|| internal("a run of other rows than given"))
-            });
+        let result = run(&rows).and_then(|outputs| {
+            let complete = outputs.rows == part.len();
+            complete
+                .then_some(outputs)
+                .ok_or_else(|| internal("a run of other rows than given"))
+        });
         let facts = RunFacts {
             left,
             run: began.elapsed(),
@@ -78,6 +95,11 @@ fn settle(
         }
         shared.ran(facts.rows, facts.run);
     }
+}
+
+fn too_long(limit: Duration) -> Fault {
+    let detail = format!("the run was stopped after {limit:?} (limits.run_ms)");
+    Fault::model(Stage::Predict, detail)
 }
 
 fn internal(detail: &str) -> Fault {

@@ -228,6 +228,7 @@ impl Shared {
             running_batches: state.running,
             sessions_alive: state.alive,
             oldest_wait: oldest.map_or(Duration::ZERO, |came| came.elapsed()),
+            hung: None,
         }
     }
 }

@@ -106,6 +106,10 @@ pub struct LimitsSpec {
     /// Bytes of a reply's body.
     #[schemars(range(min = 1))]
     pub reply_bytes: usize,
+    /// Milliseconds that a run of the model may take; longer ones are stopped, and the rows that do so alone
+    /// are answered `model_fault`. An hour at most.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub run_ms: u64,
 }
 
 impl Default for LimitsSpec {
@@ -115,6 +119,7 @@ impl Default for LimitsSpec {
             max_rows: None,
             deadline_ms: 30_000,
             reply_bytes: 1 << 20,
+            run_ms: 30_000,
         }
     }
 }
@@ -184,6 +189,8 @@ pub struct Limits {
     pub deadline: Duration,
     /// Bytes of a reply's body.
     pub reply_bytes: usize,
+    /// Time that a run of the model may take.
+    pub run: Duration,
 }
 
 impl Manifest {
@@ -196,6 +203,7 @@ impl Manifest {
             max_rows: self.limits.max_rows.unwrap_or(rows),
             deadline: Duration::from_millis(self.limits.deadline_ms),
             reply_bytes: self.limits.reply_bytes,
+            run: Duration::from_millis(self.limits.run_ms),
         }
     }
 

@@ -9,6 +9,7 @@ mod outputs;
 mod probe;
 mod session;
 mod signature;
+mod stop;
 mod thread;
 
 #[cfg(test)]
@@ -22,5 +23,6 @@ mod tests;
 pub use self::{
     library::{Library, LibraryFault, disable_reports},
     session::{Session, SessionSpec, inspect},
+    stop::Stopper,
     thread::{SessionThread, ThreadGuard},
 };

@@ -16,6 +16,7 @@ use super::{
     buffers::Buffers,
     outputs::{self, Share},
     signature::{self, Width},
+    stop::{Options, Stopper},
 };
 use crate::{
     fault::Fault,
@@ -39,7 +40,7 @@ pub struct SessionSpec {
 /// A model that runs batches. Owned by one OS thread; see [`super::SessionThread`].
 pub struct Session {
     model: ort::session::Session,
-    options: RunOptions<HasSelectedOutputs>,
+    options: Options,
     signature: Signature,
     width: Width,
     max_size: usize,
@@ -108,7 +109,7 @@ impl Session {
             .map_err(|fault| Fault::internal(Stage::Predict, fault.to_string()))?;
         Ok(Session {
             model,
-            options,
+            options: Options::new(options),
             signature,
             width,
             max_size,
@@ -120,6 +121,12 @@ impl Session {
     #[must_use]
     pub fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// Ends its runs from another thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.options.stopper()
     }
 
     /// Runs 1 to `max_size` rows and gives every output's rows in the same order.
@@ -150,7 +157,7 @@ impl Session {
             let inputs = self.buffers.assemble(some, width)?;
             let given = self
                 .model
-                .run_with_options(inputs.as_slice(), &self.options)
+                .run_with_options(inputs.as_slice(), self.options.of_run())
                 .map_err(|fault| run_fault(&fault))?;
             for (output, value) in outputs.iter_mut().zip(given.values()) {
                 outputs::append(output, &value, share)?;

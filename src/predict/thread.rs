@@ -7,7 +7,7 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use super::{Library, Session, SessionSpec};
+use super::{Library, Session, SessionSpec, Stopper};
 use crate::{fault::Fault, message::rejection::Stage, tensor::Signature};
 
 type Job = Box<dyn FnOnce(&mut Session) + Send>;
@@ -21,6 +21,7 @@ pub struct SessionThread {
     jobs: mpsc::Sender<Job>,
     thread: ThreadGuard,
     signature: Signature,
+    stopper: Stopper,
 }
 
 /// A session's thread; dropping this waits for its end.
@@ -59,7 +60,10 @@ impl SessionThread {
                 Ok(session) => session,
                 Err(fault) => return drop(opened.send(Err(fault))),
             };
-            if opened.send(Ok(session.signature().clone())).is_ok() {
+            if opened
+                .send(Ok((session.signature().clone(), session.stopper())))
+                .is_ok()
+            {
                 for job in queue {
                     job(&mut session);
                 }
@@ -69,14 +73,21 @@ impl SessionThread {
         let thread = Builder::new().name(name).spawn(body).map_err(|fault| {
             Fault::internal(Stage::Predict, format!("no thread for a session: {fault}"))
         })?;
-        let signature = opening
+        let (signature, stopper) = opening
             .recv()
             .unwrap_or_else(|_| Err(gone("opening the model")))?;
         Ok(SessionThread {
             jobs,
             thread: ThreadGuard(Some(thread)),
             signature,
+            stopper,
         })
+    }
+
+    /// Ends the session's runs from another thread.
+    #[must_use]
+    pub fn stopper(&self) -> &Stopper {
+        &self.stopper
     }
 
     /// See [`Session::signature`].

@@ -57,7 +57,13 @@ pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFa
     let metrics = PackageMetrics::new(package.name());
     metrics.model_loaded(package.version(), &package.digest().to_string(), true);
     let observer = move |observed: BatchObservation| metrics.ran(observed.rows);
-    let batcher = Batcher::start(policy, sessions, observer);
+    let batcher = Batcher::start(
+        package.name(),
+        policy,
+        package.limits().run,
+        sessions,
+        observer,
+    );
     Ok(Live {
         package,
         batcher,

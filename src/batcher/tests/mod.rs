@@ -1,5 +1,7 @@
 //! The batcher around tiny models, and around runs that the test holds in its hand.
 
+mod watch;
+
 use std::{
     future::Future,
     pin::pin,
@@ -28,13 +30,16 @@ const CONFIG: PolicyConfig = PolicyConfig {
     queue_limit: 1_000,
 };
 
+/// No run takes this long.
+const LIMIT: Duration = Duration::from_secs(60);
+
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
 fn on_model(graph: &Graph, sessions: usize, config: PolicyConfig) -> Batcher {
     let sessions = (0..sessions).map(|_| session_thread(graph, config.max_size));
-    Batcher::start(config, sessions.collect(), |_| {})
+    Batcher::start("test", config, LIMIT, sessions.collect(), |_| {})
 }
 
 fn float(predicted: &Predicted, row: usize) -> f32 {
@@ -61,6 +66,10 @@ struct Held {
 
 /// A run gives back what it got, fails on a negative row, and panics on an infinite one.
 fn held(config: PolicyConfig, observer: fn(BatchObservation)) -> Held {
+    held_for(LIMIT, config, observer)
+}
+
+fn held_for(limit: Duration, config: PolicyConfig, observer: fn(BatchObservation)) -> Held {
     let shared = Arc::new(Shared::new(config, 1, Box::new(observer)));
     let (tell, began) = unbounded_channel();
     let (finish, finished) = mpsc::channel();
@@ -83,11 +92,16 @@ fn held(config: PolicyConfig, observer: fn(BatchObservation)) -> Held {
             outputs: vec![y],
         })
     };
-    let theirs = Arc::clone(&shared);
-    let thread = std::thread::spawn(move || serve(&theirs, run));
+    let runs = Arc::new(Runs::new(limit, [None]));
+    let (theirs, watched) = (Arc::clone(&shared), Arc::clone(&runs));
+    let thread = std::thread::spawn(move || serve(&theirs, (&watched, 0), run));
     let threads = Mutex::new(Vec::new());
     Held {
-        batcher: Batcher(Arc::new(Handle { shared, threads })),
+        batcher: Batcher(Arc::new(Handle {
+            shared,
+            runs,
+            threads,
+        })),
         began,
         finish,
         thread,
@@ -375,7 +389,7 @@ async fn every_run_is_observed_with_its_size() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let theirs = Arc::clone(&seen);
     let session = session_thread(&onnx::identity(FLOAT, &[N, 1]), CONFIG.max_size);
-    let batcher = Batcher::start(CONFIG, vec![session], move |observation| {
+    let batcher = Batcher::start("test", CONFIG, LIMIT, vec![session], move |observation| {
         theirs.lock().unwrap().push(observation.rows);
     });
     let values: Vec<f32> = (0..20_u8).map(f32::from).collect();

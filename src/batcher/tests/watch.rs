@@ -1,0 +1,55 @@
+//! Runs beyond their limit.
+
+use super::*;
+
+/// One row of the model that adds nothing to x, `work` times.
+fn labour(x: f32, work: i64) -> Row {
+    let mut bytes = x.to_ne_bytes().to_vec();
+    bytes.extend(work.to_ne_bytes());
+    let strings = Vec::new();
+    Row { bytes, strings }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_takes_too_long_is_stopped_and_costs_no_batch_mate_its_answer() {
+    let limit = Duration::from_millis(300);
+    let session = session_thread(&onnx::labour(), 16);
+    let batcher = Batcher::start("test", CONFIG, limit, vec![session], |_| {});
+    let each = [(1.0, 1), (2.0, i64::MAX), (3.0, 1)].map(|(x, work)| {
+        let batcher = batcher.clone();
+        tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon()).await })
+    });
+    let [first, endless, last] = each;
+    for (answer, x) in [(first, 1.0), (last, 3.0)] {
+        let predicted = answer.await.unwrap().unwrap();
+        assert!((float(&predicted, 0) - x).abs() < 1e-6);
+    }
+    let Err(Failure::Faulted(fault)) = endless.await.unwrap() else {
+        panic!("expected a fault")
+    };
+    assert_eq!(fault.kind, FaultKind::Model);
+    assert!(fault.detail.contains("stopped after 300ms"), "{fault}");
+    let again = batcher.submit(vec![labour(4.0, 1)], 0, soon()).await;
+    assert!(
+        (float(&again.unwrap(), 0) - 4.0).abs() < 1e-6,
+        "the session goes on"
+    );
+    assert_eq!(batcher.stats().hung, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_be_stopped_is_told_of() {
+    let mut held = held_for(Duration::from_millis(20), CONFIG, |_| {});
+    let answer = submit(&held.batcher, &[1.0], soon());
+    held.began.recv().await.unwrap();
+    assert_eq!(held.batcher.stats().hung, None);
+    let start = Instant::now();
+    while held.batcher.stats().hung.is_none() {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    assert!(held.batcher.stats().hung > Some(Duration::from_millis(40)));
+    held.finish.send(()).unwrap();
+    assert!(answer.await.unwrap().is_ok());
+    assert_eq!(held.batcher.stats().hung, None);
+}
