@@ -123,18 +123,18 @@ impl Layer {
         let origin = Origin::File(path.to_owned());
         let mut layer = Layer::default();
         for (section, value) in table {
-            let settings = match value {
-                Value::Table(settings) if keys.has_section(&section) => settings,
-                Value::Table(settings) => {
+            let settings = match (value, keys.has_section(&section)) {
+                (Value::Table(settings), true) => settings,
+                (Value::Table(settings), false) => {
                     let name = settings.keys().next().map_or("", String::as_str);
                     return Err(unknown(keys, &origin, Some(&section), name));
                 }
-                _ if keys.has_section(&section) => {
+                (_, true) => {
                     let detail =
                         format!("{section}: found a value, expected a section of settings");
                     return Err(origin.fault(detail, format!("; write them below [{section}]")));
                 }
-                _ => return Err(unknown(keys, &origin, None, &section)),
+                (_, false) => return Err(unknown(keys, &origin, None, &section)),
             };
             for (name, value) in settings {
                 let key = keys.get(&section, &name);
@@ -260,13 +260,15 @@ fn written(origin: &Origin, (section, name): &Name) -> String {
     }
 }
 
-/// A value to show; a secret by its type.
+/// A value to show; a secret, and what is long, by its type.
 fn found((section, name): &Name, value: &Value) -> String {
-    match value {
-        Value::String(text) if text.trim().is_empty() => "an empty text".to_owned(),
-        _ if SECRETS.contains(&(section, name)) => format!("a value of type {}", value.type_str()),
-        value => value.to_string(),
+    if value.as_str().is_some_and(|text| text.trim().is_empty()) {
+        return "an empty text".to_owned();
     }
+    if value.is_array() || value.is_table() || SECRETS.contains(&(section, name)) {
+        return format!("a value of type {}", value.type_str());
+    }
+    value.to_string()
 }
 
 fn unknown(keys: &Keys, origin: &Origin, section: Option<&str>, name: &str) -> ConfigFault {
@@ -335,5 +337,5 @@ fn parse(path: &Path, text: &str) -> Result<Table, ConfigFault> {
 
 /// The number of the line that follows `before`.
 fn line(before: &[u8]) -> usize {
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
+    before.split(|byte| *byte == b'\n').count()
 }
