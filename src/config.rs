@@ -3,6 +3,7 @@
 //! Flags beat `INFERQ__SECTION__KEY` environment variables, which beat the file. A secret may be given as
 //! `…_file`: the path of a file that holds it.
 
+mod keys;
 mod layers;
 #[cfg(test)]
 mod tests;
@@ -14,12 +15,12 @@ use std::{
 };
 
 use schemars::{JsonSchema, generate::SchemaSettings};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
 use crate::{broker, intake, telemetry};
 
-use layers::{SECRETS, invalid, misfit};
+use layers::{SECRETS, Settings};
 
 /// Where a file is looked for when none is named.
 pub const DEFAULT_FILE: &str = "config/inferq.toml";
@@ -71,7 +72,17 @@ pub struct Runtime {
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
     /// Address of `/livez`, `/readyz`, `/metrics`, `/status`. Port 0 takes a free one.
+    #[serde(deserialize_with = "address")]
     pub addr: SocketAddr,
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format_args!(
+            "found {text:?}, expected an IP address and a port; write them as in 127.0.0.1:9090, or 0.0.0.0:9090 for every interface"
+        ))
+    })
 }
 
 impl Default for Admin {
@@ -86,14 +97,24 @@ impl Default for Admin {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFault {
     /// A file that was named, or holds a secret, cannot be read.
-    #[error("{key}: file {path} cannot be read ({source}); name one that this user may read")]
+    #[error("{key}: file {path} cannot be read ({reason}); name one that this user may read")]
     Unreadable {
         /// Who named it.
         key: String,
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: String,
+    },
+    /// A file holds something else than text.
+    #[error(
+        "{path}: line {line}: found bytes that are not UTF-8, expected text; save the file as UTF-8"
+    )]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        line: usize,
     },
     /// The file is no TOML.
     #[error("{path}: line {line} is not valid TOML: {detail}")]
@@ -106,18 +127,22 @@ pub enum ConfigFault {
         detail: String,
     },
     /// A key or a value is wrong.
-    #[error("configuration: {detail}{hint}")]
+    #[error("{origin}: {detail}{hint}")]
     Invalid {
+        /// Where it was given: a file, an environment variable, the command line.
+        origin: String,
         /// Which and what.
         detail: String,
-        /// The nearest known key, where one is near.
+        /// What was meant, or what there is.
         hint: String,
     },
-    /// Both `key` and `key_file` are given.
-    #[error("configuration: {key} and {key}_file are both given; keep one")]
+    /// One layer gives a setting twice, or a secret both as text and as a file.
+    #[error("{first} and {second} are both given; keep one")]
     Twice {
-        /// The secret's key.
-        key: String,
+        /// One of them, with its place.
+        first: String,
+        /// The other.
+        second: String,
     },
 }
 
@@ -131,16 +156,25 @@ impl Config {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &[(&str, Option<String>)],
     ) -> Result<Config, ConfigFault> {
-        let table = layers::table(file, environment, flags)?;
-        let config: Config = table.try_into().map_err(|error| misfit(&error))?;
+        let settings = Settings::read(file, environment, flags)?;
+        let config: Config =
+            serde_path_to_error::deserialize(settings.table.clone()).map_err(|error| {
+                let key = error.path().to_string();
+                let detail = format!("{key}: {}", error.inner().message());
+                settings.fault(&key, detail)
+            })?;
         config
             .broker
             .validate()
-            .map_err(|fault| invalid(fault.to_string()))?;
+            .map_err(|fault| settings.fault(&format!("broker.{}", fault.key), fault.to_string()))?;
         config
             .intake
             .validate()
-            .map_err(|fault| invalid(fault.to_string()))?;
+            .map_err(|fault| settings.fault(&format!("intake.{}", fault.key), fault.to_string()))?;
+        config
+            .telemetry
+            .validate()
+            .map_err(|fault| settings.fault("telemetry.log_filter", fault.to_string()))?;
         Ok(config)
     }
 

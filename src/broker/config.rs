@@ -1,6 +1,6 @@
 //! `[broker]`: where the broker is and how much is asked of it.
 
-use crate::broker::connection::{ConnectFault, Endpoint};
+use crate::broker::connection::{ConnectFault, Endpoint, UrlFault};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -85,12 +85,15 @@ impl Config {
         within("window", self.window as u64, 1, 4_096)?;
         within("heartbeat_s", self.heartbeat_s.into(), 1, 600)?;
         within("connect_timeout_ms", self.connect_timeout_ms, 100, 600_000)?;
-        Endpoint::of(self).map(drop).map_err(|fault| ConfigFault {
-            key: "url",
-            found: fault.to_string(),
-            expected: "amqp://user:password@host:port/vhost".into(),
-            mend: "percent-encode special characters; the default vhost is %2f".into(),
-        })
+        match Endpoint::of(self) {
+            Ok(_) => Ok(()),
+            Err(UrlFault { url, reason }) => Err(ConfigFault {
+                key: "url",
+                found: format!("{url} ({reason})"),
+                expected: "amqp://user:password@host:port/vhost".into(),
+                mend: "percent-encode special characters, @ as %40 and / as %2f; the default vhost is %2f".into(),
+            }),
+        }
     }
 
     /// The virtual host that the URL names.
@@ -98,7 +101,7 @@ impl Config {
     /// # Errors
     /// The URL cannot be used.
     pub fn vhost(&self) -> Result<String, ConnectFault> {
-        Endpoint::of(self).map(|endpoint| endpoint.vhost().to_owned())
+        Ok(Endpoint::of(self)?.vhost().to_owned())
     }
 
     pub(super) fn connect_timeout(&self) -> Duration {
@@ -126,15 +129,26 @@ fn redacted<S: Serializer>(url: &SecretString, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&redact(url.expose_secret()))
 }
 
-/// The URL with `***` for its password.
+/// The URL with `***` for its password; nothing of it where it is not certain which part the password is.
 pub(super) fn redact(url: &str) -> String {
+    let hidden = || "***".to_owned();
     let Ok(mut parsed) = url::Url::parse(url) else {
-        return "***".into();
+        return hidden();
     };
+    let known = matches!(parsed.scheme(), "amqp" | "amqps") && parsed.has_host();
+    if !known || strays(&parsed) {
+        return hidden();
+    }
     if parsed.password().is_some() && parsed.set_password(Some("***")).is_err() {
-        return "***".into();
+        return hidden();
     }
     parsed.into()
+}
+
+/// Whether an `@` stands after the host: then a `/`, `?` or `#` of the password has ended the host before it.
+pub(super) fn strays(url: &url::Url) -> bool {
+    let rest = [Some(url.path()), url.query(), url.fragment()];
+    rest.into_iter().flatten().any(|part| part.contains('@'))
 }
 
 #[cfg(test)]
@@ -155,7 +169,35 @@ mod tests {
         let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
         assert!(!shown.contains("s3cret"), "{shown}");
         assert!(shown.contains("amqp://worker:***@host/x"), "{shown}");
-        assert_eq!(redact("amqp//worker:s3cret@host"), "***");
+    }
+
+    #[test]
+    fn nothing_is_shown_of_a_url_whose_password_cannot_be_told_apart() {
+        for url in [
+            "worker:s3cret@host",
+            "amqp//worker:s3cret@host",
+            "amqp:worker:s3cret@host/",
+            "amqp:/worker:s3cret@host/",
+            "amqp:///worker:s3cret@host",
+            "http://worker:s3cret@host",
+            "amqp://worker:s3cret/more@host",
+            "amqp://worker:5672/s3cret@host",
+            "amqp://worker:5672#s3cret@host",
+            "amqp://worker:5672?s3cret@host",
+            "amqp://worker:s3cret@",
+            "amqp://worker:s3cret@host:port",
+        ] {
+            let config = Config {
+                url: SecretString::from(url),
+                ..Config::default()
+            };
+            let vhost = config.vhost().unwrap_err().to_string();
+            let text = config.validate().unwrap_err().to_string();
+            for shown in [redact(url), vhost, text] {
+                assert!(!shown.contains("s3cret"), "{url}: {shown}");
+                assert!(shown.contains("***"), "{url}: {shown}");
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! lapin's own recovery stays off: with it a failure is never an error, and redeliveries just appear.
 
-use crate::broker::config::{Config, redact};
+use crate::broker::config::{Config, redact, strays};
 use crate::broker::screen::Marks;
 use crate::broker::stream::{Kit, Screened};
 use futures::StreamExt;
@@ -25,17 +25,22 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a connection is looked at, should lapin ever end one without an event.
 const CHECK: Duration = Duration::from_millis(500);
 
+/// A URL that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the broker's URL {url} cannot be used: {reason}")]
+pub struct UrlFault {
+    /// The URL without its password.
+    pub url: String,
+    /// What is wrong with it; quotes nothing of it.
+    pub reason: &'static str,
+}
+
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectFault {
     /// The URL cannot be used.
-    #[error("the broker's URL {url} cannot be used: {reason}")]
-    Url {
-        /// The URL without its password.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    Url(#[from] UrlFault),
     /// No TCP connection: refused, unknown host, timed out.
     #[error(
         "no broker at {address}: {reason}; start RabbitMQ there or set broker.url to where it is"
@@ -87,7 +92,7 @@ impl ConnectFault {
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
-            ConnectFault::Url { .. }
+            ConnectFault::Url(_)
             | ConnectFault::AccessRefused { .. }
             | ConnectFault::Vhost { .. } => true,
             ConnectFault::Unreachable { .. }
@@ -105,19 +110,26 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn of(config: &Config) -> Result<Endpoint, ConnectFault> {
+    pub(super) fn of(config: &Config) -> Result<Endpoint, UrlFault> {
         let url = config.url.expose_secret();
-        let fault = |reason: String| ConnectFault::Url {
+        let fault = |reason| UrlFault {
             url: redact(url),
             reason,
         };
-        let parsed = url::Url::parse(url).map_err(|error| fault(error.to_string()))?;
-        if parsed.scheme() == "amqps" {
-            return Err(fault("amqps is not supported yet; use amqp".into()));
+        // The parsers' own words may quote the URL.
+        let parsed = url::Url::parse(url).map_err(|_| fault("it is no URL"))?;
+        match parsed.scheme() {
+            "amqp" => {}
+            "amqps" => return Err(fault("amqps is not supported yet; use amqp")),
+            _ => return Err(fault("it does not start with amqp://")),
         }
-        let mut uri: AMQPUri = url.parse().map_err(fault)?;
         let host = parsed.host_str().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| fault("it names no host".into()))?;
+        let host = host.ok_or_else(|| fault("it names no host"))?;
+        if strays(&parsed) {
+            return Err(fault("an @ stands after the host"));
+        }
+        let uri = url.parse::<AMQPUri>();
+        let mut uri = uri.map_err(|_| fault("its query or its percent-encoding cannot be read"))?;
         host.trim_matches(['[', ']'])
             .clone_into(&mut uri.authority.host);
         if uri.vhost.is_empty() {

@@ -21,7 +21,7 @@ pub mod topology;
 mod window;
 
 pub use config::{Config, ConfigFault, TopologyMode};
-pub use connection::ConnectFault;
+pub use connection::{ConnectFault, UrlFault};
 pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth};
 pub use properties::{Death, Header, HeaderValue, Properties};
 pub use publisher::{Publication, PublishFault, Publisher};

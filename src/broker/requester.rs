@@ -83,7 +83,8 @@ impl Requester {
     /// # Errors
     /// When there is no broker, or it does not let this user in.
     pub async fn connect(config: &Config) -> Result<Requester, RequesterFault> {
-        let link = Endpoint::of(config)?.connect("inferq send").await?;
+        let endpoint = Endpoint::of(config).map_err(ConnectFault::from)?;
+        let link = endpoint.connect("inferq send").await?;
         let channel = link.channel().await.map_err(RequesterFault::Closed)?;
         let consumer = listen(&channel).await.map_err(|error| closed(&error))?;
         let (asks, inbox) = mpsc::channel(1);

@@ -87,8 +87,14 @@ fn kind(file: &Path, body: &[u8]) -> Option<Kind> {
     })
 }
 
+/// How some editors begin a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Standard input and files without an ending: by their first bytes.
 fn sniff(body: &[u8]) -> Kind {
+    if let Some(text) = body.strip_prefix(BYTE_ORDER_MARK) {
+        return text_kind(text);
+    }
     match body {
         [0x89, b'P', b'N', b'G', ..] => Kind::Whole("image/png"),
         [0xff, 0xd8, 0xff, ..] => Kind::Whole("image/jpeg"),
@@ -108,8 +114,15 @@ fn sniff(body: &[u8]) -> Kind {
             ..,
         ] => Kind::Whole("image/webp"),
         [first, ..] if *first >= 0x80 => Kind::Stream,
-        _ if serde_json::from_slice::<IgnoredAny>(body).is_ok() => Kind::Whole(JSON),
-        _ => Kind::Lines,
+        _ => text_kind(body),
+    }
+}
+
+fn text_kind(text: &[u8]) -> Kind {
+    if serde_json::from_slice::<IgnoredAny>(text).is_ok() {
+        Kind::Whole(JSON)
+    } else {
+        Kind::Lines
     }
 }
 
@@ -203,6 +216,8 @@ mod tests {
             (&b"{\"a\": 1}"[..], JSON, 1),
             (b"{\"a\": 1}\n{\"a\": 2}\n", JSON, 2),
             (b"{\"a\":", JSON, 1),
+            (b"\xef\xbb\xbf{\"a\":\n1}", JSON, 1),
+            (b"\xef\xbb\xbf{\"a\": 1}\n{\"a\": 2}\n", JSON, 2),
             (&[0x81, 0xa1, b'x', 1], MSGPACK, 1),
             (&[0xff, 0xd8, 0xff, 0xe0], "image/jpeg", 1),
             (b"\x89PNG\r\n", "image/png", 1),

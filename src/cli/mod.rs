@@ -110,8 +110,20 @@ pub fn main() -> ExitCode {
         Err(Failed::Unavailable(error)) => (69, error),
         Err(Failed::Internal(error)) => (70, error),
     };
-    output::note(format_args!("inferq: {error:#}"));
+    output::note(format_args!("inferq: {}", told(&error)));
     ExitCode::from(code)
+}
+
+/// An error and its causes, without those that it says itself.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
+    told
 }
 
 fn run(cli: Cli) -> Result<(), Failed> {
@@ -145,4 +157,19 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
     // which outlives a connection that failed and panics without one.
     std::mem::forget(runtime);
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_the_error_says_itself_is_not_said_again() {
+        let error = |text| anyhow!("no such file").context(text);
+        let quoting = error("a.toml cannot be read (no such file); name another");
+        assert_eq!(told(&quoting), quoting.to_string());
+        assert_eq!(told(&error("a.toml")), "a.toml: no such file");
+    }
 }

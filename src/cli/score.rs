@@ -9,10 +9,7 @@ use anyhow::anyhow;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::{
-    Failed, block_on, config, input,
-    output::{self, Progress},
-};
+use super::{Failed, block_on, config, input, output::Progress};
 use crate::{
     engine::{Engine, Request},
     fault::Failure,
@@ -20,6 +17,8 @@ use crate::{
         codec::{self, Limits},
         problem::Problem,
         rejection::Rejection,
+        reply::outcome_body,
+        request::Head,
     },
     package::Package,
     predict::Library,
@@ -116,15 +115,40 @@ async fn score_with(
         deadline: Some(Instant::now() + PATIENCE),
         ..Request::new(package.name(), Value::Null)
     };
-    engine
-        .score(request)
-        .await
-        .result
-        .map_err(|failure| match failure {
-            Failure::Rejected(rejection) => rejection,
-            Failure::Faulted(fault) => {
-                output::note(format_args!("inferq: {}: {fault}", sample.source));
-                fault.rejection()
-            }
-        })
+    let outcome = engine.score(request).await.result.map_err(own)?;
+    let head = Head {
+        content_type: Some(sample.content_type),
+        ..Head::default()
+    };
+    outcome_body(
+        &outcome,
+        head.reply_encoding(),
+        package.limits().reply_bytes,
+    )?;
+    Ok(outcome)
+}
+
+/// Who scores in this process is the package's operator: a fault is told in its own words.
+fn own(failure: Failure) -> Rejection {
+    match failure {
+        Failure::Rejected(rejection) => rejection,
+        Failure::Faulted(fault) => Rejection::new(fault.kind.code(), fault.stage, fault.detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fault::{Fault, FaultKind},
+        message::rejection::Stage,
+    };
+
+    #[test]
+    fn a_fault_is_told_in_its_own_words_and_sends_nobody_to_the_dead_letters() {
+        let fault = Fault::model(Stage::Predict, "output `p` holds NaN");
+        let told = own(fault.into());
+        assert_eq!(told.code, FaultKind::Model.code());
+        assert_eq!(told.detail, "output `p` holds NaN");
+    }
 }

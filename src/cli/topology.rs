@@ -1,6 +1,6 @@
 //! `inferq topology`: make the broker's exchanges and queues, or print them for whoever may.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -54,11 +54,13 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
         ("repository.dir", args.repository),
     ];
     let config = config(file, &flags)?;
-    let names = if args.packages.is_empty() {
+    let mut names = if args.packages.is_empty() {
         names(&config.repository.dir).map_err(Failed::Usage)?
     } else {
         args.packages
     };
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     let queues = names
         .into_iter()
         .map(|name| PackageQueues { name, high: false });
@@ -103,13 +105,19 @@ fn names(dir: &Path) -> anyhow::Result<Vec<String>> {
             dir.display()
         )
     })?;
-    let folders = found
-        .iter()
-        .filter_map(|dir| dir.parent()?.file_name()?.to_str().map(str::to_owned));
-    let mut names: Vec<_> = folders
-        .filter(|name| valid_package_name(name).is_ok())
-        .collect();
-    names.dedup();
+    let mut folders: Vec<&Path> = found.iter().filter_map(|dir| dir.parent()).collect();
+    folders.dedup();
+    let mut names = Vec::new();
+    for folder in folders {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        match valid_package_name(&name) {
+            Ok(()) => names.push(name.into_owned()),
+            Err(fault) => output::note(format_args!(
+                "warning: {}: {fault}; it gets no queue",
+                folder.display()
+            )),
+        }
+    }
     if names.is_empty() {
         bail!(
             "repository {}: no package found; expected <name>/<version>/package.toml below it, or name packages with --package",

@@ -1,156 +1,341 @@
-//! File, environment and flags, laid over each other as one table.
+//! File, environment and flags, each a layer by itself, laid over each other.
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use toml::{Table, Value};
 
-use super::{ConfigFault, DEFAULT_FILE};
+use super::{
+    ConfigFault, DEFAULT_FILE,
+    keys::{Key, Keys},
+};
 
 /// Environment variables that configure start with this; `__` separates section and key.
 const PREFIX: &str = "INFERQ__";
+/// What a variable starts with whose writer forgot an underscore.
+const NEARLY: &str = "INFERQ_";
 
 /// Keys whose value may stand in a file of its own, as `<key>_file`.
 pub(super) const SECRETS: [(&str, &str); 1] = [("broker", "url")];
 
-/// Everything that was given, the strongest on top, secrets read from their files.
-pub(super) fn table(
-    file: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-    flags: &[(&str, Option<String>)],
-) -> Result<Table, ConfigFault> {
-    let mut table = match file {
-        Some(path) => read(path)?,
-        None if Path::new(DEFAULT_FILE).is_file() => read(Path::new(DEFAULT_FILE))?,
-        None => Table::new(),
-    };
-    for (name, value) in environment {
-        let Some(key) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
-            continue;
-        };
-        let value = value
-            .to_str()
-            .ok_or_else(|| invalid(format!("{PREFIX}{key}: found bytes that are not UTF-8")))?;
-        set(&mut table, &key.to_lowercase().replace("__", "."), value)?;
-    }
-    for (key, value) in flags {
-        if let Some(value) = value {
-            set(&mut table, key, value)?;
-        }
-    }
-    for (section, key) in SECRETS {
-        resolve_secret(&mut table, section, key)?;
-    }
-    Ok(table)
+/// Where a value was given.
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    /// In a file: the configuration, or a secret's own.
+    File(PathBuf),
+    /// In an environment variable of this name.
+    Variable(String),
+    /// By a flag.
+    Flag,
 }
 
-fn read(path: &Path) -> Result<Table, ConfigFault> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigFault::Unreadable {
-        key: "--config".to_owned(),
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File(path) => write!(f, "{}", path.display()),
+            Origin::Variable(name) => f.write_str(name),
+            Origin::Flag => f.write_str("command line"),
+        }
+    }
+}
+
+impl Origin {
+    /// How a setting is written there.
+    fn spelt(&self, key: &Key) -> String {
+        match self {
+            Origin::File(_) | Origin::Flag => key.full(),
+            Origin::Variable(_) => format!("{PREFIX}{}__{}", key.section, key.name).to_uppercase(),
+        }
+    }
+
+    fn fault(&self, detail: String, hint: String) -> ConfigFault {
+        ConfigFault::Invalid {
+            origin: self.to_string(),
+            detail,
+            hint,
+        }
+    }
+}
+
+/// Section and name of a setting.
+type Name = (String, String);
+
+/// What one layer gives, and where exactly.
+#[derive(Debug, Default)]
+struct Layer(BTreeMap<Name, (Value, Origin)>);
+
+/// Everything that was given, the strongest on top, each value of the kind that its setting takes.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) table: Table,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Settings {
+    pub(super) fn read(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &[(&str, Option<String>)],
+    ) -> Result<Settings, ConfigFault> {
+        let keys = Keys::of_schema();
+        let mut all = match file {
+            Some(path) => Layer::of_file(&keys, "--config", path)?,
+            None if Path::new(DEFAULT_FILE).is_file() => {
+                Layer::of_file(&keys, "configuration", Path::new(DEFAULT_FILE))?
+            }
+            None => Layer::default(),
+        };
+        all.under(Layer::of_environment(&keys, environment)?);
+        all.under(Layer::of_flags(&keys, flags)?);
+        for (section, key) in SECRETS {
+            all.resolve_secret(section, key)?;
+        }
+        let (mut table, mut origins) = (Table::new(), BTreeMap::new());
+        for ((section, name), (value, origin)) in all.0 {
+            origins.insert(format!("{section}.{name}"), origin);
+            let section = table.entry(section);
+            let section = section.or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(section) = section {
+                section.insert(name, value);
+            }
+        }
+        Ok(Settings { table, origins })
+    }
+
+    /// A fault of the value of `key`, which says where it was given.
+    pub(super) fn fault(&self, key: &str, detail: String) -> ConfigFault {
+        let origin = self.origins.get(key).map(ToString::to_string);
+        ConfigFault::Invalid {
+            origin: origin.unwrap_or_else(|| "configuration".to_owned()),
+            detail,
+            hint: String::new(),
+        }
+    }
+}
+
+impl Layer {
+    fn of_file(keys: &Keys, key: &str, path: &Path) -> Result<Layer, ConfigFault> {
+        let table = parse(path, &text(key, path)?)?;
+        let origin = Origin::File(path.to_owned());
+        let mut layer = Layer::default();
+        for (section, value) in table {
+            let settings = match (value, keys.has_section(&section)) {
+                (Value::Table(settings), true) => settings,
+                (Value::Table(settings), false) => {
+                    let name = settings.keys().next().map_or("", String::as_str);
+                    return Err(unknown(keys, &origin, Some(&section), name));
+                }
+                (_, true) => {
+                    let detail =
+                        format!("{section}: found a value, expected a section of settings");
+                    return Err(origin.fault(detail, format!("; write them below [{section}]")));
+                }
+                (_, false) => return Err(unknown(keys, &origin, None, &section)),
+            };
+            for (name, value) in settings {
+                let key = keys.get(&section, &name);
+                let key = key.ok_or_else(|| unknown(keys, &origin, Some(&section), &name))?;
+                layer.give(key, value, origin.clone())?;
+            }
+        }
+        Ok(layer)
+    }
+
+    fn of_environment(
+        keys: &Keys,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Layer, ConfigFault> {
+        let mut layer = Layer::default();
+        for (variable, value) in environment {
+            let Some(variable) = variable.to_str().filter(|name| name.starts_with(NEARLY)) else {
+                continue;
+            };
+            let origin = Origin::Variable(variable.to_owned());
+            let Some(path) = variable.strip_prefix(PREFIX) else {
+                stray(keys, &origin, variable)?;
+                continue;
+            };
+            let path = path.to_lowercase();
+            let (section, name) = match path.split_once("__") {
+                Some((section, name)) => (Some(section), name),
+                None => (None, path.as_str()),
+            };
+            let key = keys.get(section.unwrap_or_default(), name);
+            let key = key.ok_or_else(|| unknown(keys, &origin, section, name))?;
+            let Some(value) = value.to_str() else {
+                let detail = format!("{}: found bytes that are not UTF-8", key.full());
+                return Err(origin.fault(detail, ", expected text".to_owned()));
+            };
+            layer.give(key, key.read(value), origin)?;
+        }
+        Ok(layer)
+    }
+
+    fn of_flags(keys: &Keys, flags: &[(&str, Option<String>)]) -> Result<Layer, ConfigFault> {
+        let mut layer = Layer::default();
+        for (path, value) in flags {
+            let Some(value) = value else { continue };
+            let (section, name) = path.split_once('.').unwrap_or(("", path));
+            let key = keys.get(section, name);
+            let key = key.ok_or_else(|| unknown(keys, &Origin::Flag, Some(section), name))?;
+            layer.give(key, key.read(value), Origin::Flag)?;
+        }
+        Ok(layer)
+    }
+
+    /// Takes a value of the right kind that this layer does not give already.
+    fn give(&mut self, key: &Key, value: Value, origin: Origin) -> Result<(), ConfigFault> {
+        let name = (key.section.clone(), key.name.clone());
+        if let Some((expected, mend)) = key.refuses(&value) {
+            let found = found(&name, &value);
+            let detail = format!("{}: found {found}, expected {expected}; {mend}", key.full());
+            return Err(origin.fault(detail, String::new()));
+        }
+        for same in [Some(name.clone()), twin(&name)].into_iter().flatten() {
+            if let Some((_, other)) = self.0.get(&same) {
+                let mut given = [written(other, &same), written(&origin, &name)];
+                given.sort();
+                let [first, second] = given;
+                return Err(ConfigFault::Twice { first, second });
+            }
+        }
+        self.0.insert(name, (value, origin));
+        Ok(())
+    }
+
+    /// Lays `upper` over this one. A secret given as text beats one given below as a file, and the other way
+    /// round.
+    fn under(&mut self, upper: Layer) {
+        for (name, given) in upper.0 {
+            if let Some(twin) = twin(&name) {
+                self.0.remove(&twin);
+            }
+            self.0.insert(name, given);
+        }
+    }
+
+    fn resolve_secret(&mut self, section: &str, key: &str) -> Result<(), ConfigFault> {
+        let name = (section.to_owned(), format!("{key}_file"));
+        let Some((Value::String(path), origin)) = self.0.remove(&name) else {
+            return Ok(());
+        };
+        let path = PathBuf::from(path);
+        let secret = text(&written(&origin, &name), &path)?.trim().to_owned();
+        if secret.is_empty() {
+            let detail = format!(
+                "{section}.{key}_file: found an empty file {}, expected one that holds {section}.{key}",
+                path.display()
+            );
+            return Err(origin.fault(detail, "; write it there".to_owned()));
+        }
+        let name = (section.to_owned(), key.to_owned());
+        self.0
+            .insert(name, (Value::String(secret), Origin::File(path)));
+        Ok(())
+    }
+}
+
+/// The other way to give a secret.
+fn twin((section, name): &Name) -> Option<Name> {
+    let (section, key) = SECRETS
+        .into_iter()
+        .find(|(of, key)| of == section && name.strip_suffix("_file").unwrap_or(name) == *key)?;
+    let twin = if name == key {
+        format!("{key}_file")
+    } else {
+        key.to_owned()
+    };
+    Some((section.to_owned(), twin))
+}
+
+/// A setting with its place, as a reader finds it there.
+fn written(origin: &Origin, (section, name): &Name) -> String {
+    match origin {
+        Origin::Variable(variable) => variable.clone(),
+        Origin::File(_) | Origin::Flag => format!("{section}.{name} ({origin})"),
+    }
+}
+
+/// A value to show; a secret, and what is long, by its type.
+fn found((section, name): &Name, value: &Value) -> String {
+    if value.as_str().is_some_and(|text| text.trim().is_empty()) {
+        return "an empty text".to_owned();
+    }
+    if value.is_array() || value.is_table() || SECRETS.contains(&(section, name)) {
+        return format!("a value of type {}", value.type_str());
+    }
+    value.to_string()
+}
+
+fn unknown(keys: &Keys, origin: &Origin, section: Option<&str>, name: &str) -> ConfigFault {
+    let (detail, there) = match section {
+        Some(section) if keys.has_section(section) => (
+            format!("there is no setting {section}.{name}"),
+            format!("; {section} has {}", keys.list(Some(section))),
+        ),
+        None if keys.has_section(name) => {
+            let detail = format!("{name} is a section, expected a setting in it");
+            return origin.fault(detail, format!(", one of {}", keys.list(Some(name))));
+        }
+        section => (
+            format!("there is no section {}", section.unwrap_or(name)),
+            format!("; there are {}", keys.list(None)),
+        ),
+    };
+    let near = keys.nearest(section, name);
+    let hint = near.map(|key| format!("; did you mean {}?", origin.spelt(key)));
+    origin.fault(detail, hint.unwrap_or(there))
+}
+
+/// Refuses a variable whose writer meant a setting and forgot an underscore. Others are not ours: Kubernetes
+/// sets `INFERQ_SERVICE_HOST`, `INFERQ_PORT_9090_TCP` and more where a service is called `inferq`.
+fn stray(keys: &Keys, origin: &Origin, variable: &str) -> Result<(), ConfigFault> {
+    let rest = variable.strip_prefix(NEARLY).unwrap_or(variable);
+    let meant = keys.meant(rest);
+    if meant.is_none() && !rest.contains("__") {
+        return Ok(());
+    }
+    let detail = format!(
+        "no setting is called so; expected two underscores after INFERQ and between section and key, as in {PREFIX}SECTION__KEY"
+    );
+    let hint = meant.map(|key| format!("; did you mean {}?", origin.spelt(key)));
+    Err(origin.fault(detail, hint.unwrap_or_default()))
+}
+
+fn text(key: &str, path: &Path) -> Result<String, ConfigFault> {
+    let bytes = std::fs::read(path).map_err(|reason| ConfigFault::Unreadable {
+        key: key.to_owned(),
         path: path.to_owned(),
-        source,
+        reason: reason.to_string(),
     })?;
+    String::from_utf8(bytes).map_err(|fault| {
+        let before = fault.as_bytes().get(..fault.utf8_error().valid_up_to());
+        ConfigFault::NotText {
+            path: path.to_owned(),
+            line: line(before.unwrap_or_default()),
+        }
+    })
+}
+
+fn parse(path: &Path, text: &str) -> Result<Table, ConfigFault> {
     text.parse().map_err(|error: toml::de::Error| {
         // The error's own text quotes the line, which may hold a secret.
         let before = error
             .span()
-            .and_then(|span| text.get(..span.start))
-            .unwrap_or_default();
+            .and_then(|span| text.as_bytes().get(..span.start));
         ConfigFault::Syntax {
             path: path.to_owned(),
-            line: before.matches('\n').count() + 1,
+            line: line(before.unwrap_or_default()),
             detail: error.message().to_owned(),
         }
     })
 }
 
-/// Sets `section.key` to what `value` reads as in TOML, or to the text itself.
-fn set(table: &mut Table, key: &str, value: &str) -> Result<(), ConfigFault> {
-    let mut path: Vec<&str> = key.split('.').collect();
-    let last = path.pop().unwrap_or_default();
-    let mut at = table;
-    for section in path {
-        let entry = at
-            .entry(section)
-            .or_insert_with(|| Value::Table(Table::new()));
-        at = entry.as_table_mut().ok_or_else(|| {
-            invalid(format!(
-                "{section} is a value, but {key} needs it to be a section"
-            ))
-        })?;
-    }
-    // A secret given here as text beats one given below as a file, and the other way round.
-    at.remove(
-        last.strip_suffix("_file")
-            .unwrap_or(&format!("{last}_file")),
-    );
-    at.insert(last.to_owned(), typed(value));
-    Ok(())
-}
-
-fn typed(value: &str) -> Value {
-    let parsed = format!("v = {value}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut t| t.remove("v"));
-    match parsed {
-        Some(
-            value @ (Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Array(_)),
-        ) => value,
-        _ => Value::String(value.to_owned()),
-    }
-}
-
-fn resolve_secret(table: &mut Table, section: &str, key: &str) -> Result<(), ConfigFault> {
-    let Some(section_table) = table.get_mut(section).and_then(Value::as_table_mut) else {
-        return Ok(());
-    };
-    let path = match section_table.remove(&format!("{key}_file")) {
-        None => return Ok(()),
-        Some(Value::String(path)) => path,
-        Some(other) => {
-            let found = other.type_str();
-            return Err(invalid(format!(
-                "{section}.{key}_file: found a value of type {found}, expected the path of a file"
-            )));
-        }
-    };
-    let key = key.to_owned();
-    if section_table.contains_key(&key) {
-        return Err(ConfigFault::Twice {
-            key: format!("{section}.{key}"),
-        });
-    }
-    let secret = std::fs::read_to_string(&path).map_err(|source| ConfigFault::Unreadable {
-        key: format!("{section}.{key}_file"),
-        path: path.into(),
-        source,
-    })?;
-    section_table.insert(key, Value::String(secret.trim_end().to_owned()));
-    Ok(())
-}
-
-/// A fault of the table, with the nearest known key where one was mistyped.
-pub(super) fn misfit(error: &toml::de::Error) -> ConfigFault {
-    let message = error.message();
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let hint = quoted
-        .next()
-        .filter(|_| message.starts_with("unknown field"))
-        .and_then(|unknown| {
-            let near = quoted
-                .map(|known| (strsim::damerau_levenshtein(known, unknown), known))
-                .min()?;
-            (near.0 <= 4).then(|| format!("; did you mean {}?", near.1))
-        });
-    ConfigFault::Invalid {
-        detail: error.to_string().trim().replace('\n', " "),
-        hint: hint.unwrap_or_default(),
-    }
-}
-
-pub(super) fn invalid(detail: String) -> ConfigFault {
-    ConfigFault::Invalid {
-        detail,
-        hint: String::new(),
-    }
+/// The number of the line that follows `before`.
+fn line(before: &[u8]) -> usize {
+    before.split(|byte| *byte == b'\n').count()
 }

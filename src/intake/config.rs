@@ -37,7 +37,8 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("intake.{key}: found {found}, expected {low} to {high}; choose a value in this range")]
 pub struct ConfigFault {
-    key: &'static str,
+    /// The key below `[intake]`.
+    pub key: &'static str,
     found: u64,
     low: u64,
     high: u64,

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::message::{
     codec,
+    media::Encoding,
     problem::Problem,
     rejection::{Code, Rejection, Stage},
     request::{Head, TRACEPARENT, TRACESTATE},
@@ -79,18 +80,7 @@ impl Reply {
     /// `result_too_large`: to be replied with [`Reply::rejection`].
     pub fn outcome(answering: &Answering<'_>, outcome: &Value) -> Result<Reply, Rejection> {
         let encoding = answering.head.reply_encoding();
-        let body = codec::encode(outcome, encoding)?;
-        if body.len() > answering.reply_bytes {
-            return Err(Rejection::new(
-                Code::ResultTooLarge,
-                Stage::Encode,
-                format!(
-                    "the result has {} bytes, a reply of this package at most {}; ask for less, or have the package's owner raise limits.reply_bytes",
-                    body.len(),
-                    answering.reply_bytes
-                ),
-            ));
-        }
+        let body = outcome_body(outcome, encoding, answering.reply_bytes)?;
         Ok(Reply::new(
             answering,
             Kind::Outcome,
@@ -148,6 +138,29 @@ impl Reply {
             headers,
         }
     }
+}
+
+/// An outcome as a reply carries it, at most `reply_bytes` long.
+///
+/// # Errors
+/// `result_too_large`.
+pub fn outcome_body(
+    outcome: &Value,
+    encoding: Encoding,
+    reply_bytes: usize,
+) -> Result<Vec<u8>, Rejection> {
+    let body = codec::encode(outcome, encoding)?;
+    if body.len() > reply_bytes {
+        return Err(Rejection::new(
+            Code::ResultTooLarge,
+            Stage::Encode,
+            format!(
+                "the result has {} bytes, a reply of this package at most {reply_bytes}; ask for less, or have the package's owner raise limits.reply_bytes",
+                body.len(),
+            ),
+        ));
+    }
+    Ok(body)
 }
 
 #[cfg(test)]

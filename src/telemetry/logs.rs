@@ -5,7 +5,7 @@ use std::{env, io};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt, FilterFn, ParseError, filter_fn},
+    filter::{FilterExt, FilterFn, filter_fn},
     fmt,
     layer::SubscriberExt,
     registry::LookupSpan,
@@ -19,13 +19,15 @@ use crate::telemetry::{Config, LogFormat};
 pub enum LogFault {
     /// A filter that cannot be read.
     #[error(
-        "{origin} is not a log filter; expected directives such as `info` or `warn,inferq=debug`"
+        "{origin}: found {found:?}, expected directives such as `info` or `warn,inferq=debug` ({reason}); write a level, or target=level, separated by commas"
     )]
     Filter {
         /// Where the filter stands.
         origin: &'static str,
+        /// The filter.
+        found: String,
         /// What is wrong with it.
-        source: ParseError,
+        reason: String,
     },
     /// The process already logs otherwise.
     #[error("another log subscriber is installed in this process")]
@@ -39,16 +41,36 @@ pub enum LogFault {
 pub fn init_tracing(config: &Config) -> Result<(), LogFault> {
     let from_env = env::var(EnvFilter::DEFAULT_ENV).ok();
     let from_env = from_env.filter(|filter| !filter.trim().is_empty());
-    let (origin, filter) = match &from_env {
-        Some(filter) => ("RUST_LOG", filter.as_str()),
-        None => ("telemetry.log_filter", config.log_filter.as_str()),
+    let filter = match &from_env {
+        Some(filter) => read(EnvFilter::DEFAULT_ENV, filter)?,
+        None => config.filter()?,
     };
-    let filter =
-        EnvFilter::try_new(filter).map_err(|source| LogFault::Filter { origin, source })?;
     tracing_subscriber::registry()
         .with(layer(config.log_format, filter, io::stderr))
         .try_init()
         .map_err(LogFault::Taken)
+}
+
+impl Config {
+    /// Checks the filter.
+    ///
+    /// # Errors
+    /// The filter cannot be read.
+    pub fn validate(&self) -> Result<(), LogFault> {
+        self.filter().map(drop)
+    }
+
+    fn filter(&self) -> Result<EnvFilter, LogFault> {
+        read("telemetry.log_filter", &self.log_filter)
+    }
+}
+
+fn read(origin: &'static str, filter: &str) -> Result<EnvFilter, LogFault> {
+    EnvFilter::try_new(filter).map_err(|fault| LogFault::Filter {
+        origin,
+        found: filter.to_owned(),
+        reason: fault.to_string(),
+    })
 }
 
 fn layer<S, W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Layer<S> + Send + Sync>

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    net::TcpListener,
     os::unix::ffi::OsStrExt,
     process::{Command, Stdio},
 };
@@ -128,9 +129,8 @@ fn the_file_in_the_working_directory_is_read() {
     done.failed(
         64,
         &[
-            "`poison_delivery`",
-            "`intake`",
-            "did you mean poison_deliveries?",
+            "config/inferq.toml: there is no setting intake.poison_delivery",
+            "did you mean intake.poison_deliveries?",
         ],
     );
 }
@@ -146,10 +146,18 @@ fn a_wrong_setting_is_named_with_its_mend() {
         (
             "INFERQ__ADMIN__ADR",
             "x",
-            &["`adr`", "did you mean addr?"][..],
+            &["admin.adr", "did you mean INFERQ__ADMIN__ADDR?"][..],
         ),
-        ("INFERQ__BROKR__URL", "x", &["did you mean broker?"]),
-        ("INFERQ__ADMIN__ADDR", "here", &["addr", "socket address"]),
+        (
+            "INFERQ__BROKR__URL",
+            "x",
+            &["did you mean INFERQ__BROKER__URL?"],
+        ),
+        (
+            "INFERQ__ADMIN__ADDR",
+            "here",
+            &["admin.addr", "an IP address and a port"],
+        ),
         (
             "INFERQ__BROKER__PREFETCH",
             "5000",
@@ -169,7 +177,7 @@ fn a_wrong_setting_is_named_with_its_mend() {
         (
             "INFERQ__BROKER__URL_FILE",
             "/nowhere/url",
-            &["broker.url_file", "/nowhere/url"],
+            &["INFERQ__BROKER__URL_FILE: file /nowhere/url"],
         ),
     ] {
         configured(key, OsStr::new(value)).failed(64, parts);
@@ -192,9 +200,55 @@ fn a_configuration_that_cannot_be_read_does_not_give_the_password_away() {
         done.failed(64, &["line 2 is not valid TOML"]);
         assert!(!done.err.contains("hunter2"), "{}", done.err);
     }
-    let done = configured("INFERQ__BROKER__URL", OsStr::new("amqps://me:hunter2@h"));
-    done.failed(64, &["amqps"]);
-    assert!(!done.err.contains("hunter2"), "{}", done.err);
+    for (url, reason) in [
+        ("amqps://me:hunter2@h", "amqps is not supported"),
+        ("me:hunter2@h", "does not start with amqp://"),
+        ("amqp:me:hunter2@h/", "names no host"),
+        ("amqp://me:5672/hunter2@h", "@ as %40"),
+    ] {
+        let done = configured("INFERQ__BROKER__URL", OsStr::new(url));
+        done.failed(
+            64,
+            &[reason, "expected amqp://user:password@host:port/vhost"],
+        );
+        assert!(!done.err.contains("hunter2"), "{}", done.err);
+    }
+}
+
+#[test]
+fn what_the_system_said_is_said_once() {
+    let absent = "No such file or directory";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let filter = "inferq=loud";
+    for (done, reason) in [
+        (run(&["config", "print", "--config", "/nowhere"]), absent),
+        (
+            configured("INFERQ__BROKER__URL_FILE", OsStr::new("/nowhere")),
+            absent,
+        ),
+        (
+            configured("INFERQ__TELEMETRY__LOG_FILTER", OsStr::new(filter)),
+            "error parsing level filter",
+        ),
+        (
+            run(&[
+                "serve",
+                "--repository",
+                "/nowhere",
+                "--admin-addr",
+                "127.0.0.1:0",
+            ]),
+            absent,
+        ),
+        (
+            run(&["serve", "--admin-addr", &taken]),
+            "Address already in use",
+        ),
+    ] {
+        done.failed(64, &[]);
+        assert_eq!(done.err.matches(reason).count(), 1, "{}", done.err);
+    }
 }
 
 #[test]

@@ -114,3 +114,25 @@ fn onnx_runtime_keeps_nothing_to_tell_its_maker() {
     assert!(command.output().unwrap().status.success());
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_result_over_the_packages_limit_is_rejected_as_a_worker_does() {
+    let packages = Packages::of(&[]);
+    let dir = packages.changed("fraud", "[limits]", "[limits]\nreply_bytes = 16");
+    let payment = sample("fraud/not-fraud-1.json");
+    let lines = run(&["score", dir.to_str().unwrap(), &payment]).lines();
+    let (status, body) = (&lines[0]["status"], &lines[0]["body"]);
+    assert_eq!(
+        (status, &body["code"]),
+        (&"rejection".into(), &"result_too_large".into())
+    );
+    assert_eq!(body["stage"], "encode");
+}
+
+#[test]
+fn json_with_a_byte_order_mark_on_standard_input_is_json() {
+    let payment = fs::read(sample("fraud/not-fraud-1.json")).unwrap();
+    let marked = [&b"\xef\xbb\xbf"[..], &payment].concat();
+    let lines = run_with(&["score", &package("fraud"), "-"], &marked).lines();
+    assert_eq!(lines[0]["body"]["verdict"], "not_fraud");
+}

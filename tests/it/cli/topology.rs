@@ -132,3 +132,26 @@ fn an_export_needs_no_broker_and_names_its_virtual_host() {
     ])
     .failed(69, &["no broker at 127.0.0.1:1"]);
 }
+
+#[test]
+fn an_export_names_each_queue_once_and_says_which_folders_get_none() {
+    let queues = |args: &[&str]| {
+        let done = run(&[&["topology", "export"], args].concat());
+        assert_eq!(done.code, 0, "{}", done.err);
+        let definitions: Value = serde_json::from_str(&done.out).unwrap();
+        let names = definitions["queues"].as_array().unwrap().iter();
+        let names: Vec<_> = names.map(|queue| queue["name"].to_string()).collect();
+        (names, done.err)
+    };
+    let (once, _) = queues(&["--package", "fraud"]);
+    let (twice, _) = queues(&["--package", "fraud", "--package", "fraud"]);
+    assert_eq!(twice, once);
+    let packages = Packages::of(&["fraud"]);
+    symlink(samples().join("fraud"), packages.0.path().join("Fraud 2")).unwrap();
+    let (found, told) = queues(&["--repository", packages.path()]);
+    assert_eq!(found, once);
+    assert!(
+        told.contains("Fraud 2: the package's name contains 'F'"),
+        "{told}"
+    );
+}
