@@ -18,6 +18,7 @@ mod refs;
 mod rehearsal;
 mod schema;
 mod shape;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod words;
