@@ -280,6 +280,16 @@ fn a_folder_outside_a_repository_may_be_called_anything() {
     let mut folder = Folder::valid();
     folder.rename("work/my-model");
     folder.read().unwrap();
+    let faults = Package::placed(&folder.dir).unwrap_err();
+    expect(&faults, TOML, "name", "rename the folder to \"scores\"");
+    expect(&faults, TOML, "version", "rename the folder to \"1.0.0\"");
+}
+
+#[test]
+fn a_folder_that_is_named_by_a_detour_is_still_the_one() {
+    let folder = Folder::valid();
+    Package::placed(&folder.dir.join("../1.0.0")).unwrap();
+    Package::placed(&folder.dir.join("golden/..")).unwrap();
 }
 
 #[test]
