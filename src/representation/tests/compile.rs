@@ -145,7 +145,7 @@ fn columns_that_cannot_be_are_explained() {
         (
             "{ pointer = '/a', on_missing = 'default', default = 1 }",
             Dtype::String,
-            "input.x.columns[0].default: found 1, expected text",
+            "input.x.columns[0].default: found 1, expected text without NUL characters",
         ),
     ] {
         let found = column_fault(column, dtype);
