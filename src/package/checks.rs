@@ -150,14 +150,21 @@ pub(super) fn is_inside(path: &str) -> bool {
 }
 
 fn inside(key: &str, path: &str) -> Option<PackageFault> {
-    (!is_inside(path)).then(|| {
-        fault(
-            key,
-            rendered(&path.into()),
+    let hidden = |part: &str| part.starts_with('.') || part == "__pycache__";
+    let (expected, mend) = if !is_inside(path) {
+        (
             "the name of a file in the package's folder",
             "put the file into the folder and write its name",
         )
-    })
+    } else if path.split('/').any(hidden) {
+        (
+            "a name without a dot in front, and not in __pycache__",
+            "rename the file: tools hide such names, leave them out of copies and clear them away",
+        )
+    } else {
+        return None;
+    };
+    Some(fault(key, rendered(&path.into()), expected, mend))
 }
 
 fn reply_to(queue: &str) -> Option<PackageFault> {

@@ -218,6 +218,15 @@ fn as_json(value: toml::Value) -> Value {
 
 /// Parses the content of `file` as JSON.
 pub(super) fn json(file: &str, text: &[u8]) -> Result<Value, PackageFault> {
+    if text.starts_with(b"\xef\xbb\xbf") {
+        return Err(PackageFault::new(
+            file,
+            "",
+            "a byte order mark in front",
+            "JSON in UTF-8 without a byte order mark",
+            "save the file as plain UTF-8",
+        ));
+    }
     serde_json::from_slice(text).map_err(|fault| {
         let (line, column) = (fault.line(), fault.column());
         let told = fault.to_string();
@@ -265,7 +274,17 @@ pub(super) fn regular(dir: &Path, name: &str) -> Result<PathBuf, PackageFault> {
             "a file of the package's own",
             "put a copy of the file here",
         )),
-        Ok(_) => Err(PackageFault::new(name, "", "a folder", "a file", "")),
+        Ok(meta) => Err(PackageFault::new(
+            name,
+            "",
+            if meta.is_dir() {
+                "a folder"
+            } else {
+                "neither a file nor a folder"
+            },
+            "a file",
+            "put a plain file here",
+        )),
         Err(fault) if fault.kind() == ErrorKind::NotFound => Err(absent(dir, name)),
         Err(fault) => Err(PackageFault::told(name, "", fault, "")),
     }
@@ -286,9 +305,15 @@ pub(super) fn absent(dir: &Path, name: &str) -> PackageFault {
         .iter()
         .map(String::as_str)
         .filter(|name| !taken.contains(name));
-    let mend = match nearest(&wanted, free) {
-        Some(close) => format!("rename {}, or add the file", rendered(&close.into())),
-        None => "add the file".into(),
+    let is_model = |name: &str| Path::new(name).extension() == Some("onnx".as_ref());
+    let mut models = names.iter().filter(|name| is_model(name));
+    let mend = match (nearest(&wanted, free), models.next(), models.next()) {
+        (Some(close), _, _) => format!("rename {}, or add the file", rendered(&close.into())),
+        (None, Some(only), None) if is_model(name) => format!(
+            "write model = {} in {MANIFEST}, or add the file",
+            rendered(&only.as_str().into())
+        ),
+        _ => "add the file".into(),
     };
     PackageFault::new(name, "", "nothing", "a file", mend)
 }

@@ -9,10 +9,13 @@ mod bind;
 mod checks;
 mod compare;
 mod digest;
+mod doubts;
+mod examples;
 mod explain;
 mod fault;
 mod files;
 mod golden;
+mod keywords;
 mod manifest;
 mod refs;
 mod rehearsal;
@@ -200,6 +203,12 @@ impl Package {
             rejection.errors = errors;
             rejection
         })
+    }
+
+    /// What its author should look at, although nothing of it is wrong.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        doubts::of(self)
     }
 
     /// Turns a valid request into rows.

@@ -129,9 +129,7 @@ impl Package {
     ) -> Option<BatchSensitive> {
         let size = self.batch().max_size;
         let rows: Vec<_> = parts.iter().flat_map(|part| &part.rows).collect();
-        let Some(first) = rows.first().filter(|_| size > 1) else {
-            return None;
-        };
+        let first = rows.first().filter(|_| size > 1)?;
         if let Some(found) = self.among_examples(parts, size, predict) {
             return Some(found);
         }

@@ -47,7 +47,7 @@ pub(super) fn load(library: &Library, files: PackageFiles) -> Result<Live, Vec<P
         max_delay: package.batch().max_delay(),
         queue_limit: package.batch().queue_limit,
     };
-    let mut warnings = Vec::new();
+    let mut warnings = package.doubts();
     if let Some(fixed) = signature.fixed_batch().filter(|n| *n > policy.max_size) {
         warnings.push(format!(
             "{}: every run has {fixed} rows, of which batch.max_size = {} are used at most; export it with a dynamic first axis, or raise max_size",

@@ -88,14 +88,11 @@ impl<'b> Picture<'b> {
         let (kind, samples) = match self.decoder {
             Decoder::Png(decoder) => samples(*decoder),
             Decoder::Jpeg(decoder) => {
-                let decoded = samples(decoder);
-                if !decoded
-                    .as_ref()
-                    .is_ok_and(|d| jpeg_is_whole(self.bytes, &d.1))
-                {
+                let once = samples(decoder);
+                if !once.as_ref().is_ok_and(|d| jpeg_is_whole(self.bytes, &d.1)) {
                     return Err(TRUNCATED);
                 }
-                decoded
+                once
             }
             Decoder::WebP(decoder) => samples(decoder),
         }

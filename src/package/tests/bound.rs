@@ -171,3 +171,26 @@ fn what_no_memory_holds_is_a_fault_with_the_size_that_fits() {
             .all(|faults| faults.len() == 1)
     );
 }
+
+#[test]
+fn what_is_most_likely_a_mistake_is_told_and_nothing_else_is() {
+    let folder = Folder::valid();
+    assert_eq!(folder.package().doubts(), [] as [String; 0]);
+    let band = "uncertain = { label = \"bad\", below = 0.6 }\nscore_field";
+    folder.edit(TOML, "score_field", band);
+    let more =
+        "[rejection.odd]\ntitle = \"Odd\"\n[sessions]\ncount = 64\nthreads = 256\n[rejection.n";
+    folder.edit(TOML, "[rejection.n", more);
+    folder.edit("response.schema.json", "\"minimum\"", "\"minimun\"");
+    let doubts = folder.package().doubts();
+    let starts = [
+        "package.toml: rejection.odd: nothing gives this code",
+        "package.toml: outcome.verdict.class.uncertain.label: ",
+        "package.toml: sessions: found 64 sessions of 256 threads",
+        "response.schema.json: /properties/score/minimun: ",
+    ];
+    assert_eq!(doubts.len(), starts.len(), "{doubts:?}");
+    for (doubt, start) in doubts.iter().zip(starts) {
+        assert!(doubt.starts_with(start), "{doubt}");
+    }
+}

@@ -206,6 +206,18 @@ fn images_that_cannot_be_are_explained() {
             "input.x.image.color: found a picture for a string input",
         ),
         (
+            "scale = 3e38\nstd = [1.0, 1.0, 1e-45]",
+            Dtype::Float32,
+            nchw,
+            "input.x.image.std: found scale, mean and std that make inf or nan of a sample",
+        ),
+        (
+            "too_small = { width = 0, height = 8, code = 'small' }\n[rejection.small]\ntitle = 't'",
+            Dtype::Float32,
+            nchw,
+            "input.x.image.too_small.width: found 0",
+        ),
+        (
             "too_small = { width = 8, height = 8, code = 'smal' }\n[rejection.small]\ntitle = 't'",
             Dtype::Float32,
             nchw,
