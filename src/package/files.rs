@@ -267,23 +267,23 @@ pub(super) fn regular(dir: &Path, name: &str) -> Result<PathBuf, PackageFault> {
     let path = dir.join(name);
     match path.symlink_metadata() {
         Ok(meta) if meta.is_file() => Ok(path),
-        Ok(meta) if meta.is_symlink() => Err(PackageFault::new(
+        Ok(meta) if meta.is_dir() => Err(PackageFault::new(
             name,
             "",
-            "a symbolic link",
-            "a file of the package's own",
-            "put a copy of the file here",
+            "a folder",
+            "a file",
+            "put a plain file here",
         )),
         Ok(meta) => Err(PackageFault::new(
             name,
             "",
-            if meta.is_dir() {
-                "a folder"
+            if meta.is_symlink() {
+                "a symbolic link"
             } else {
                 "neither a file nor a folder"
             },
-            "a file",
-            "put a plain file here",
+            "a file of the package's own",
+            "put a copy of the file here",
         )),
         Err(fault) if fault.kind() == ErrorKind::NotFound => Err(absent(dir, name)),
         Err(fault) => Err(PackageFault::told(name, "", fault, "")),
