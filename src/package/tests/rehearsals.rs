@@ -97,9 +97,10 @@ fn strangers_that_the_model_does_not_run_alone_say_nothing() {
             let amount = f32::from_ne_bytes(row.bytes[..4].try_into().unwrap());
             (amount - 2.5_f32.ln()).abs() < 0.1 || (amount - 9001_f32.ln()).abs() < 0.1
         };
-        match rows.iter().all(known) {
-            true => Ok(faithful(rows)),
-            false => Err(Fault::model(Stage::Predict, "no such place")),
+        if rows.iter().all(known) {
+            Ok(faithful(rows))
+        } else {
+            Err(Fault::model(Stage::Predict, "no such place"))
         }
     };
     assert_eq!(folder.package().rehearse(picky), Ok(None));
