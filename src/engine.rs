@@ -225,6 +225,10 @@ fn decide(
     timings.batch_rows = Some(predicted.batch_size);
     let started = Instant::now();
     let outcome = live.package.decide(object, &predicted.rows);
+    let outcome = outcome.and_then(|outcome| {
+        live.package.conform(&outcome)?;
+        Ok(outcome)
+    });
     timings.decide = Some(started.elapsed());
     outcome
 }

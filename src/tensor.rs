@@ -56,6 +56,9 @@ impl std::fmt::Display for Dtype {
     }
 }
 
+/// Bytes that the inputs of one full batch may take, 1 GiB: every session holds a buffer of that size for good.
+pub const MAX_BATCH_BYTES: usize = 1 << 30;
+
 /// One model input's place in a [`Row`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -70,16 +73,23 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Number of elements of one row.
+    /// Number of elements of one row; a shape beyond all memory has `usize::MAX`.
     #[must_use]
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        let elements = self.shape.iter().copied();
+        elements.fold(1, usize::saturating_mul)
     }
 
     /// Number of bytes of one row; 0 for strings.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.elements() * self.dtype.size()
+        self.elements().saturating_mul(self.dtype.size())
+    }
+
+    /// Where the bytes of one row lie in [`Row::bytes`].
+    #[must_use]
+    pub fn bytes(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset.saturating_add(self.len())
     }
 
     /// Whether a row has no bytes here.
@@ -111,9 +121,9 @@ impl RowLayout {
             };
             if dtype == Dtype::String {
                 slot.offset = layout.strings;
-                layout.strings += slot.elements();
+                layout.strings = layout.strings.saturating_add(slot.elements());
             } else {
-                layout.bytes += slot.len();
+                layout.bytes = layout.bytes.saturating_add(slot.len());
             }
             layout.slots.push(slot);
         }
@@ -136,6 +146,13 @@ impl RowLayout {
     #[must_use]
     pub fn strings(&self) -> usize {
         self.strings
+    }
+
+    /// Bytes of host memory that `rows` rows take in one batch.
+    #[must_use]
+    pub fn batch_bytes(&self, rows: usize) -> usize {
+        let strings = self.strings.saturating_mul(size_of::<String>());
+        self.bytes.saturating_add(strings).saturating_mul(rows)
     }
 
     /// A row of zeros and empty strings, to be filled in.
@@ -281,6 +298,15 @@ pub struct Signature {
 }
 
 impl Signature {
+    /// The number of rows that every run has, where an input fixes it.
+    #[must_use]
+    pub fn fixed_batch(&self) -> Option<usize> {
+        self.inputs.iter().find_map(|port| match port.batch {
+            BatchAxis::Fixed(rows) => Some(rows),
+            BatchAxis::Dynamic | BatchAxis::Absent => None,
+        })
+    }
+
     /// The layout of one row of all inputs.
     ///
     /// # Errors

@@ -53,7 +53,9 @@ fn settle(
     batch: Vec<Ticket>,
     run: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
 ) {
+    let whole = batch.len();
     let mut parts = vec![batch];
+    let mut told = false;
     while let Some(part) = parts.pop() {
         let now = Instant::now();
         let wanted = part.into_iter().filter_map(|ticket| ticket.if_wanted(now));
@@ -83,7 +85,10 @@ fn settle(
                 }
             }
             Err(fault) if part.len() > 1 => {
-                tracing::warn!(rows = part.len(), %fault, "a batch failed, its halves run again");
+                if !told {
+                    tracing::warn!(rows = whole, %fault, "a batch failed, its halves run again");
+                    told = true;
+                }
                 let second = part.split_off(part.len() / 2);
                 parts.extend([second, part]);
             }

@@ -30,16 +30,19 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
                 output::note(format_args!("warning: {warning}"));
             }
             let package = &live.package;
-            let how = if live.warnings.is_empty() {
+            let how = if live.max_size > 1 {
                 "alone, at full batch and among other rows"
             } else {
-                "alone"
+                "alone, as its rows run one by one"
+            };
+            let pass = match package.goldens().len() {
+                1 => "1 golden example passes".to_owned(),
+                n => format!("{n} golden examples pass"),
             };
             output::line(format_args!(
-                "{}@{} is fit to go live: {} golden examples pass {how}\ndigest sha256:{}",
+                "{}@{} is fit to go live: {pass} {how}\ndigest sha256:{}",
                 package.name(),
                 package.version(),
-                package.goldens().len(),
                 package.digest(),
             ))
         }

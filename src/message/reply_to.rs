@@ -65,6 +65,12 @@ impl NoReply {
     }
 }
 
+/// Whether a queue of this name is inferq's own.
+#[must_use]
+pub fn is_own(queue: &str) -> bool {
+    queue == "inferq" || queue.starts_with("inferq.")
+}
+
 /// Finds where the reply goes: the request's `reply_to`, else the package's default. Empty counts as absent.
 ///
 /// # Errors
@@ -81,7 +87,7 @@ pub fn reply_to<'a>(
     if name.len() > 255 {
         return Err(NoReply::TooLong);
     }
-    if name == "inferq" || name.starts_with("inferq.") {
+    if is_own(name) {
         return Err(NoReply::Forbidden);
     }
     match name.strip_prefix(DIRECT) {

@@ -26,6 +26,15 @@ pub(super) fn explain(
             mend: String::new(),
         });
     }
+    if variants_given(context, schema, here) > 1 {
+        return out.push(Complaint {
+            pointer: here.to_owned(),
+            about: About::Value,
+            found: "several at once".into(),
+            expected: "just one of the allowed forms".into(),
+            mend: "keep one of its keys and take the others away".into(),
+        });
+    }
     let best = context.iter().map(|errors| likeness(errors, here)).max();
     let mut likely = context
         .iter()
@@ -38,6 +47,18 @@ pub(super) fn explain(
         }
         _ => out.push(none_of(error, context, schema)),
     }
+}
+
+/// How many forms with one key of their own have that key, each disturbed only by what stands beside it.
+fn variants_given(context: &[Vec<ValidationError<'static>>], schema: &Value, here: &str) -> usize {
+    let given = |errors: &&Vec<ValidationError<'static>>| {
+        errors.iter().any(|error| {
+            let surplus = matches!(error.kind(), Kind::AdditionalProperties { .. });
+            let key = form(error, schema).and_then(|key| error.instance().get(key));
+            surplus && key.is_some() && error.instance_path().as_str() == here
+        })
+    };
+    context.iter().filter(given).count()
 }
 
 /// How likely it is that a form was meant.

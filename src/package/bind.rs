@@ -1,13 +1,17 @@
 //! A manifest meets its model.
 
 use super::{
-    Package, PackageFiles, fault::PackageFault, golden::Expected, manifest::MANIFEST, words::some,
+    Package, PackageFiles,
+    fault::PackageFault,
+    golden::Expected,
+    manifest::{MANIFEST, Manifest},
+    words::some,
 };
 use crate::{
     decision,
     message::object::Object,
     representation,
-    tensor::{Port, RowLayout, Signature},
+    tensor::{MAX_BATCH_BYTES, Port, RowLayout, Signature},
 };
 
 impl PackageFiles {
@@ -21,7 +25,9 @@ impl PackageFiles {
         let each = manifest.each.as_deref();
         let limits = manifest.limits();
         let mut faults = Vec::new();
-        let plan = layout(&manifest.model, &signature.inputs, &mut faults).and_then(|layout| {
+        let layout = layout(&manifest.model, &signature.inputs, &mut faults)
+            .filter(|layout| fits(manifest, signature, layout, &mut faults));
+        let plan = layout.and_then(|layout| {
             representation::Plan::compile(
                 &manifest.input,
                 &layout,
@@ -83,6 +89,48 @@ fn layout(model: &str, inputs: &[Port], faults: &mut Vec<PackageFault>) -> Optio
         Some((port.name.clone(), port.dtype, shape?))
     });
     Some(RowLayout::new(shapes.collect::<Option<Vec<_>>>()?))
+}
+
+/// Whether a full batch fits into memory: a buffer that cannot be had would end the whole worker.
+fn fits(
+    manifest: &Manifest,
+    signature: &Signature,
+    layout: &RowLayout,
+    faults: &mut Vec<PackageFault>,
+) -> bool {
+    let fixed = signature.fixed_batch();
+    let rows = fixed.unwrap_or(manifest.batch.max_size);
+    let bytes = layout.batch_bytes(rows);
+    if bytes <= MAX_BATCH_BYTES {
+        return true;
+    }
+    let row = layout.batch_bytes(1);
+    let expected = format!("at most {MAX_BATCH_BYTES} (1 GiB), which each session holds for good");
+    let most = MAX_BATCH_BYTES / row.max(1);
+    faults.push(match (fixed, most) {
+        (Some(rows), _) => PackageFault::new(
+            &manifest.model,
+            "",
+            format!("a batch fixed at {rows} rows: {bytes} bytes of inputs"),
+            expected,
+            "export the model with a dynamic first axis, or with one that is smaller",
+        ),
+        (None, 0) => PackageFault::new(
+            &manifest.model,
+            "",
+            format!("inputs of {row} bytes a row"),
+            expected,
+            "export the model with smaller inputs",
+        ),
+        (None, most) => PackageFault::new(
+            MANIFEST,
+            "batch.max_size",
+            format!("{rows}, which with rows of {row} bytes are {bytes}"),
+            expected,
+            format!("write max_size = {most} or less, or export the model with smaller inputs (pictures of fewer pixels)"),
+        ),
+    });
+    false
 }
 
 /// Golden examples that this package can never answer as they say.

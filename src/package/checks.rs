@@ -9,7 +9,7 @@ use super::{
     manifest::{FORMAT, MANIFEST},
     words::rendered,
 };
-use crate::representation::pointer::Pointer;
+use crate::{message::reply_to::is_own, representation::pointer::Pointer};
 
 /// Words that stand at a package's place in queues and routing keys.
 const RESERVED: [&str; 6] = ["unknown", "dead", "died", "retry", "predict", "control"];
@@ -31,12 +31,15 @@ pub(super) fn format(document: &Value) -> Result<(), PackageFault> {
 }
 
 /// Checks the values of `document` that are of the right type; the others have been told already.
-pub(super) fn check(dir: &Path, document: &Value, faults: &mut Vec<PackageFault>) {
+/// `placed` says that `dir` lies in a repository.
+pub(super) fn check(dir: &Path, placed: bool, document: &Value, faults: &mut Vec<PackageFault>) {
     let text = |key: &str| document.get(key).and_then(Value::as_str);
     let who = (text("name"), text("version"));
     let unfit = [who.0.and_then(name), who.1.and_then(version)];
     match who {
-        (Some(name), Some(version)) if unfit == [None, None] => place(dir, name, version, faults),
+        (Some(name), Some(version)) if unfit == [None, None] => {
+            place(dir, placed, (name, version), faults);
+        }
         _ => faults.extend(unfit.into_iter().flatten()),
     }
     for key in ["model", "request_schema", "response_schema"] {
@@ -100,11 +103,14 @@ fn version(version: &str) -> Option<PackageFault> {
     })
 }
 
-/// In a repository the folders are `<name>/<version>`. A folder is taken for one of a repository when it is called
-/// after the version, or by something that reads as a version, or lies in one that is called after the name.
-fn place(dir: &Path, name: &str, version: &str, faults: &mut Vec<PackageFault>) {
+/// In a repository the folders are `<name>/<version>`. A folder of which nobody says that it lies in one is taken for
+/// it when it is called after the version, or by something that reads as a version, or lies in one that is called
+/// after the name.
+fn place(dir: &Path, placed: bool, (name, version): (&str, &str), faults: &mut Vec<PackageFault>) {
+    // Names as they are given, for a folder may be linked to, unless they lead up again.
+    let leads_up = dir.components().any(|part| part == Component::ParentDir);
     let full = match dir.components().next_back() {
-        Some(Component::Normal(_)) => std::path::absolute(dir),
+        Some(Component::Normal(_)) if !leads_up => std::path::absolute(dir),
         _ => dir.canonicalize(),
     };
     let Ok(full) = full else { return };
@@ -116,7 +122,7 @@ fn place(dir: &Path, name: &str, version: &str, faults: &mut Vec<PackageFault>) 
         .split('.')
         .collect::<Vec<_>>();
     let is_version = numbered.len() > 1 && numbered.iter().all(|n| n.parse::<u64>().is_ok());
-    if folder != version && parent != name && !is_version {
+    if !placed && folder != version && parent != name && !is_version {
         return;
     }
     if folder != version {
@@ -144,22 +150,29 @@ pub(super) fn is_inside(path: &str) -> bool {
 }
 
 fn inside(key: &str, path: &str) -> Option<PackageFault> {
-    (!is_inside(path)).then(|| {
-        fault(
-            key,
-            rendered(&path.into()),
+    let hidden = |part: &str| part.starts_with('.') || part == "__pycache__";
+    let (expected, mend) = if !is_inside(path) {
+        (
             "the name of a file in the package's folder",
             "put the file into the folder and write its name",
         )
-    })
+    } else if path.split('/').any(hidden) {
+        (
+            "a name without a dot in front, and not in __pycache__",
+            "rename the file: tools hide such names, leave them out of copies and clear them away",
+        )
+    } else {
+        return None;
+    };
+    Some(fault(key, rendered(&path.into()), expected, mend))
 }
 
 fn reply_to(queue: &str) -> Option<PackageFault> {
-    queue.starts_with("inferq").then(|| {
+    is_own(queue).then(|| {
         fault(
             "default_reply_to",
             rendered(&queue.into()),
-            "a queue whose name does not begin with \"inferq\"",
+            "a queue other than \"inferq\" and those whose names begin with \"inferq.\"",
             "name a queue of the consumers' own: those are inferq's",
         )
     })

@@ -2,8 +2,8 @@
 //!
 //! The hash runs over `inferq package 1\0` and then, for each file in the order of the bytes of its path, the
 //! path's length, the path (relative, `/` between names), the content's length and the content; lengths are 64-bit
-//! little endian. External data of a model, tokenizers and the README are files like any other. Left out is what
-//! tools leave behind: names that begin with a dot, and `__pycache__`. Links are refused: what they lead to is not
+//! little endian. External data of a model, tokenizers and the README are files like any other, and so are those whose
+//! names begin with a dot, for a model may name them. Left out is only what tools are known to leave behind. Links are refused: what they lead to is not
 //! the package's own, and can change under it.
 
 use std::{
@@ -22,6 +22,31 @@ const MAX_DEPTH: usize = 16;
 
 /// Files of a package, at most.
 const MAX_FILES: usize = 10_000;
+
+/// What tools leave behind, by the whole name.
+const LEFT_BEHIND: [&str; 9] = [
+    ".DS_Store",
+    ".directory",
+    ".git",
+    ".gitattributes",
+    ".gitignore",
+    ".gitkeep",
+    ".idea",
+    ".ipynb_checkpoints",
+    ".vscode",
+];
+
+/// Whether `name`, in a folder whose path is `folder`, is what a tool leaves behind and no part of the package.
+fn is_left_behind(folder: &str, name: &str) -> bool {
+    let in_cache = folder.rsplit('/').next() == Some("__pycache__");
+    let compiled = Path::new(name).extension() == Some("pyc".as_ref());
+    let swap = name.starts_with('.') && Path::new(name).extension() == Some("swp".as_ref());
+    let marked = ["._", ".#", ".nfs"];
+    LEFT_BEHIND.contains(&name)
+        || swap
+        || in_cache && compiled
+        || marked.iter().any(|mark| name.starts_with(mark))
+}
 
 /// SHA-256 of a package's files; prints in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,7 +141,7 @@ impl Listing {
                 );
                 continue;
             };
-            if name.starts_with('.') || name == "__pycache__" {
+            if is_left_behind(prefix, &name) {
                 continue;
             }
             let path = match prefix {

@@ -139,8 +139,12 @@ fn mend(kind: &Kind, error: &ValidationError<'_>, schema: &Value) -> String {
     if let Kind::Type { kind } = kind {
         let wanted = a_type_of(kind);
         let quoted = error.instance().as_str();
+        let number = quoted.and_then(|text| text.parse::<f64>().ok());
+        if wanted == "a number" && number.is_some_and(|x| !x.is_finite()) {
+            return "write a finite number".into();
+        }
         let fits = match wanted.as_str() {
-            "a number" => quoted.is_some_and(|text| text.parse::<f64>().is_ok()),
+            "a number" => number.is_some(),
             "an integer" => quoted.is_some_and(|text| text.parse::<i64>().is_ok()),
             _ => false,
         };

@@ -63,8 +63,17 @@ impl PackageFiles {
     }
 }
 
-/// Reads the package in `dir`; `golden` says whether its examples are wanted.
-pub(super) fn read(dir: &Path, golden: bool) -> Result<PackageFiles, Vec<PackageFault>> {
+/// How a package is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reading {
+    /// Its golden examples are still to be written.
+    pub(super) draft: bool,
+    /// It lies in a repository.
+    pub(super) placed: bool,
+}
+
+/// Reads the package in `dir`.
+pub(super) fn read(dir: &Path, reading: Reading) -> Result<PackageFiles, Vec<PackageFault>> {
     if !dir.is_dir() {
         return Err(vec![PackageFault::new(
             dir.to_string_lossy(),
@@ -75,7 +84,7 @@ pub(super) fn read(dir: &Path, golden: bool) -> Result<PackageFiles, Vec<Package
         )]);
     }
     let mut faults = Vec::new();
-    let manifest = manifest(dir, &mut faults);
+    let manifest = manifest(dir, reading.placed, &mut faults);
     // With a manifest that cannot be read, the other files are looked for under their usual names.
     let named = |name: fn(&Manifest) -> &str, usual: &str| {
         let name = manifest.as_ref().map_or(usual, name).to_owned();
@@ -88,7 +97,9 @@ pub(super) fn read(dir: &Path, golden: bool) -> Result<PackageFiles, Vec<Package
     if let Some(model) = named(|m| &m.model, "model.onnx") {
         faults.extend(regular(dir, &model).err());
     }
-    let goldens = if golden {
+    let goldens = if reading.draft {
+        Vec::new()
+    } else {
         golden::read(
             dir,
             manifest.as_ref(),
@@ -96,8 +107,6 @@ pub(super) fn read(dir: &Path, golden: bool) -> Result<PackageFiles, Vec<Package
             response_schema.as_ref(),
             &mut faults,
         )
-    } else {
-        Vec::new()
     };
     let digest = keep(digest(dir), &mut faults);
     match (manifest, digest, request_schema, response_schema) {
@@ -137,13 +146,13 @@ fn schema(dir: &Path, file: &str) -> Result<Schema, Vec<PackageFault>> {
     Schema::compile(file, &text)
 }
 
-fn manifest(dir: &Path, faults: &mut Vec<PackageFault>) -> Option<Manifest> {
+fn manifest(dir: &Path, placed: bool, faults: &mut Vec<PackageFault>) -> Option<Manifest> {
     let document = text(dir, MANIFEST)
         .and_then(|text| toml(&text))
         .and_then(|document| checks::format(&document).map(|()| document));
     let document = keep(document.map_err(|fault| vec![fault]), faults)?;
     let mut checked = Vec::new();
-    checks::check(dir, &document, &mut checked);
+    checks::check(dir, placed, &document, &mut checked);
     let manifest = SHAPE.read::<Manifest>(MANIFEST, &document, Notation::Toml);
     let manifest = manifest.map_err(|mut shape| {
         // What the checks have said in better words.
@@ -209,6 +218,15 @@ fn as_json(value: toml::Value) -> Value {
 
 /// Parses the content of `file` as JSON.
 pub(super) fn json(file: &str, text: &[u8]) -> Result<Value, PackageFault> {
+    if text.starts_with(b"\xef\xbb\xbf") {
+        return Err(PackageFault::new(
+            file,
+            "",
+            "a byte order mark in front",
+            "JSON in UTF-8 without a byte order mark",
+            "save the file as plain UTF-8",
+        ));
+    }
     serde_json::from_slice(text).map_err(|fault| {
         let (line, column) = (fault.line(), fault.column());
         let told = fault.to_string();
@@ -249,20 +267,32 @@ pub(super) fn regular(dir: &Path, name: &str) -> Result<PathBuf, PackageFault> {
     let path = dir.join(name);
     match path.symlink_metadata() {
         Ok(meta) if meta.is_file() => Ok(path),
-        Ok(meta) if meta.is_symlink() => Err(PackageFault::new(
+        Ok(meta) if meta.is_dir() => Err(PackageFault::new(
             name,
             "",
-            "a symbolic link",
+            "a folder",
+            "a file",
+            "put a plain file here",
+        )),
+        Ok(meta) => Err(PackageFault::new(
+            name,
+            "",
+            if meta.is_symlink() {
+                "a symbolic link"
+            } else {
+                "neither a file nor a folder"
+            },
             "a file of the package's own",
             "put a copy of the file here",
         )),
-        Ok(_) => Err(PackageFault::new(name, "", "a folder", "a file", "")),
-        Err(fault) if fault.kind() == ErrorKind::NotFound => Err(absent(&path, name)),
+        Err(fault) if fault.kind() == ErrorKind::NotFound => Err(absent(dir, name)),
         Err(fault) => Err(PackageFault::told(name, "", fault, "")),
     }
 }
 
-fn absent(path: &Path, name: &str) -> PackageFault {
+/// The fault of a file that is not in `dir`, with the one there that may be meant.
+pub(super) fn absent(dir: &Path, name: &str) -> PackageFault {
+    let path = dir.join(name);
     let folder = path.parent().map(fs::read_dir);
     let entries = folder.and_then(Result::ok).into_iter().flatten().flatten();
     let names: Vec<_> = entries
@@ -275,9 +305,15 @@ fn absent(path: &Path, name: &str) -> PackageFault {
         .iter()
         .map(String::as_str)
         .filter(|name| !taken.contains(name));
-    let mend = match nearest(&wanted, free) {
-        Some(close) => format!("rename {}, or add the file", rendered(&close.into())),
-        None => "add the file".into(),
+    let is_model = |name: &str| Path::new(name).extension() == Some("onnx".as_ref());
+    let mut models = names.iter().filter(|name| is_model(name));
+    let mend = match (nearest(&wanted, free), models.next(), models.next()) {
+        (Some(close), _, _) => format!("rename {}, or add the file", rendered(&close.into())),
+        (None, Some(only), None) if is_model(name) => format!(
+            "write model = {} in {MANIFEST}, or add the file",
+            rendered(&only.as_str().into())
+        ),
+        _ => "add the file".into(),
     };
     PackageFault::new(name, "", "nothing", "a file", mend)
 }

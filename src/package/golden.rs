@@ -1,7 +1,7 @@
 //! Golden examples: requests whose answers the author knows. What is in the files is checked here; whether the
 //! model still gives these answers is found out by the rehearsal.
 
-use std::{fs, path::Path, sync::LazyLock};
+use std::{path::Path, sync::LazyLock};
 
 use bytes::Bytes;
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{
     checks::is_inside,
+    examples,
     fault::PackageFault,
     files::{bytes, json, text},
     manifest::Manifest,
@@ -69,8 +70,8 @@ struct GoldenSpec {
     outcome: Option<Value>,
     /// In its place: the code of the rejection that comes back.
     rejection: Option<String>,
-    /// How far numbers may be off, absolutely and relatively.
-    #[schemars(range(min = 0))]
+    /// How far numbers may be off, absolutely and relatively; from 1 on nothing would be wrong.
+    #[schemars(range(min = 0, max = 1))]
     tolerance: Option<f64>,
 }
 
@@ -90,18 +91,15 @@ pub(super) fn read(
     response: Option<&Schema>,
     faults: &mut Vec<PackageFault>,
 ) -> Vec<Golden> {
-    let entries = fs::read_dir(dir.join(FOLDER));
-    let entries = entries.into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| {
-            !name.starts_with('.') && Path::new(name).extension() == Some("json".as_ref())
-        })
-        .collect();
-    names.sort_unstable();
+    let names = match examples::list(dir, faults) {
+        Ok(names) => names,
+        Err(fault) => {
+            faults.push(fault);
+            return Vec::new();
+        }
+    };
     let (mut goldens, mut outcomes) = (Vec::new(), 0);
-    for name in names {
-        let file = format!("{FOLDER}/{name}");
+    for file in names {
         match one(dir, &file) {
             Ok(golden) => {
                 outcomes += usize::from(matches!(golden.expected, Expected::Outcome(_)));

@@ -93,8 +93,8 @@ fn response_schema() -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSpec {
-    /// Bytes of a request's body, decompressed.
-    #[schemars(range(min = 1))]
+    /// Bytes of a request's body, decompressed; 1 GiB at most.
+    #[schemars(range(min = 1, max = 1_073_741_824))]
     pub request_bytes: usize,
     /// Rows of a request. Without it: 64 with `each`, else 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,8 +103,8 @@ pub struct LimitsSpec {
     /// Milliseconds that a request may take when it names no deadline; a week at most.
     #[schemars(range(min = 1, max = 604_800_000))]
     pub deadline_ms: u64,
-    /// Bytes of a reply's body.
-    #[schemars(range(min = 1))]
+    /// Bytes of a reply's body; 1 GiB at most.
+    #[schemars(range(min = 1, max = 1_073_741_824))]
     pub reply_bytes: usize,
     /// Milliseconds that a run of the model may take; longer ones are stopped, and the rows that do so alone
     /// are answered `model_fault`. An hour at most.

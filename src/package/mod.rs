@@ -9,15 +9,19 @@ mod bind;
 mod checks;
 mod compare;
 mod digest;
+mod doubts;
+mod examples;
 mod explain;
 mod fault;
 mod files;
 mod golden;
+mod keywords;
 mod manifest;
 mod refs;
 mod rehearsal;
 mod schema;
 mod shape;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -26,6 +30,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use self::files::Reading;
 pub use self::{
     compare::{Difference, difference},
     digest::Digest,
@@ -38,7 +43,7 @@ pub use self::{
 };
 use crate::{
     decision,
-    fault::Failure,
+    fault::{Failure, Fault},
     message::{
         object::Object,
         rejection::{Code, Rejection, Stage},
@@ -63,7 +68,26 @@ impl Package {
     /// # Errors
     /// Every fault that can be found without opening the model.
     pub fn read(dir: &Path) -> Result<PackageFiles, Vec<PackageFault>> {
-        files::read(dir, true)
+        files::read(dir, Reading::default())
+    }
+
+    /// Reads a package of a repository: `dir` must be `<name>/<version>`.
+    ///
+    /// # Errors
+    /// As [`Package::read`].
+    pub fn placed(dir: &Path) -> Result<PackageFiles, Vec<PackageFault>> {
+        let reading = Reading {
+            placed: true,
+            ..Reading::default()
+        };
+        files::read(dir, reading)
+    }
+
+    /// The fault of a folder in a repository that has no manifest.
+    pub(crate) fn without_manifest(dir: &Path) -> PackageFault {
+        let mut fault = files::absent(dir, MANIFEST);
+        fault.mend += ", or move the folder out of the repository";
+        fault
     }
 
     /// Reads a package whose golden examples are still to be written: they are not looked at.
@@ -71,7 +95,11 @@ impl Package {
     /// # Errors
     /// As [`Package::read`].
     pub fn draft(dir: &Path) -> Result<PackageFiles, Vec<PackageFault>> {
-        files::read(dir, false)
+        let reading = Reading {
+            draft: true,
+            ..Reading::default()
+        };
+        files::read(dir, reading)
     }
 
     /// The package's name.
@@ -177,6 +205,12 @@ impl Package {
         })
     }
 
+    /// What its author should look at, although nothing of it is wrong.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        doubts::of(self)
+    }
+
     /// Turns a valid request into rows.
     ///
     /// # Errors
@@ -191,5 +225,28 @@ impl Package {
     /// See [`decision::Plan::decide`].
     pub fn decide(&self, object: &Object, rows: &[RowOutputs]) -> Result<Value, Failure> {
         self.decision.decide(object, rows)
+    }
+
+    /// Holds an outcome against the response schema, which is promised to whoever reads it.
+    ///
+    /// # Errors
+    /// A model fault that names the places at fault by their pointers, and no values.
+    pub fn conform(&self, outcome: &Value) -> Result<(), Fault> {
+        self.response_schema().check(outcome).map_err(|errors| {
+            let places = errors.iter().map(|error| match error.pointer.as_str() {
+                "" => "the whole of it",
+                pointer => pointer,
+            });
+            let mut places: Vec<_> = places.collect();
+            places.dedup();
+            Fault::model(
+                Stage::Decide,
+                format!(
+                    "the outcome is not what {} allows, at {}; mend the schema, or what the model gives",
+                    self.manifest().response_schema,
+                    places.join(", ")
+                ),
+            )
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! The golden examples, run: each alone, filling a batch by itself, and among the others.
+//! The golden examples, run: each alone, filling a batch by itself, among the others, and among strangers.
 //!
 //! An example that fails alone is a fault of the package. One that fails only in company shows that its batch-mates
 //! change its answer (dynamically quantised models do that): such a package runs one row at a time.
@@ -10,6 +10,7 @@ use super::{
     compare::{Difference, difference},
     fault::PackageFault,
     golden::{Expected, Golden},
+    strangers::strangers,
 };
 use crate::{
     fault::{Failure, Fault},
@@ -17,30 +18,58 @@ use crate::{
     tensor::{Outputs, Row, RowOutputs},
 };
 
-/// Why a package may not batch: an example that is right alone and wrong in company.
+/// Why the rows of a package run one by one, although it asks for batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BatchSensitive {
-    /// The example's file.
-    pub file: String,
-    /// Rows of the batch that it ran in.
-    pub rows: usize,
-    /// What came back there.
-    pub difference: Difference,
+pub enum BatchSensitive {
+    /// An example is right alone and wrong in company.
+    Changed {
+        /// The example's file.
+        file: String,
+        /// Rows of the batch that it ran in.
+        rows: usize,
+        /// What came back there.
+        difference: Difference,
+    },
+    /// An example is right alone, and a batch with it does not run.
+    Fails {
+        /// The example's file.
+        file: String,
+        /// Rows of the batch that it ran in.
+        rows: usize,
+        /// What was said of the run.
+        fault: String,
+    },
+    /// All examples make the same row, and no other could be made that the model runs.
+    Untried,
 }
 
 impl fmt::Display for BatchSensitive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference {
-            pointer,
-            expected,
-            found,
-        } = &self.difference;
-        let at = if pointer.is_empty() { "" } else { " at " };
-        write!(
-            f,
-            "{} is right alone but not in a batch of {}: found {found}{at}{pointer}, expected {expected}; the model lets rows of a batch change each other, so its rows run one by one; export it without dynamic quantisation or batch statistics to have them batched",
-            self.file, self.rows
-        )
+        match self {
+            BatchSensitive::Changed {
+                file,
+                rows,
+                difference,
+            } => {
+                let Difference {
+                    pointer,
+                    expected,
+                    found,
+                } = difference;
+                let at = if pointer.is_empty() { "" } else { " at " };
+                write!(
+                    f,
+                    "{file} is right alone but not in a batch of {rows}: found {found}{at}{pointer}, expected {expected}; the model lets rows of a batch change each other, so its rows run one by one; export it without dynamic quantisation or batch statistics to have them batched"
+                )
+            }
+            BatchSensitive::Fails { file, rows, fault } => write!(
+                f,
+                "{file} is right alone but a batch of {rows} with it fails ({fault}); the model takes one row at a time whatever its inputs say, so its rows run one by one; export it with the batch axis dynamic all the way through, without a Reshape to a batch of 1, to have them batched"
+            ),
+            BatchSensitive::Untried => f.write_str(
+                "the golden examples make one and the same row, and the model runs none that differs from it, so nothing shows that rows of a batch leave each other alone and they run one by one; add a golden example with other values to have them batched",
+            ),
+        }
     }
 }
 
@@ -48,6 +77,16 @@ impl fmt::Display for BatchSensitive {
 struct Part<'g> {
     golden: &'g Golden,
     rows: Vec<Row>,
+}
+
+impl Part<'_> {
+    fn fails(&self, rows: usize, fault: &Fault) -> BatchSensitive {
+        BatchSensitive::Fails {
+            file: self.golden.file.clone(),
+            rows,
+            fault: fault.detail.clone(),
+        }
+    }
 }
 
 impl Package {
@@ -89,9 +128,30 @@ impl Package {
         predict: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
     ) -> Option<BatchSensitive> {
         let size = self.batch().max_size;
-        if size < 2 {
-            return None;
+        let rows: Vec<_> = parts.iter().flat_map(|part| &part.rows).collect();
+        let first = rows.first().filter(|_| size > 1)?;
+        if let Some(found) = self.among_examples(parts, size, predict) {
+            return Some(found);
         }
+        let mut strangers = strangers(self.layout(), &rows);
+        // One that the model does not run even alone (a place outside its table) would say nothing of company.
+        strangers.retain(|row| predict(&[row]).is_ok());
+        if strangers.is_empty() {
+            let alike = rows.iter().all(|row| row == first);
+            return alike.then_some(BatchSensitive::Untried);
+        }
+        let strangers: Vec<_> = strangers.iter().collect();
+        let among = |part| self.among_strangers(part, &strangers, size, predict);
+        parts.iter().find_map(among)
+    }
+
+    /// Each example fills a batch by itself, then all do together, in two orders.
+    fn among_examples(
+        &self,
+        parts: &[Part<'_>],
+        size: usize,
+        predict: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
+    ) -> Option<BatchSensitive> {
         let each = parts.iter().map(|part| vec![part]);
         let all: Vec<_> = parts.iter().collect();
         let reversed: Vec<_> = parts.iter().rev().collect();
@@ -103,22 +163,59 @@ impl Package {
             let times = size.div_ceil(rows);
             let copies: Vec<_> = company.iter().cycle().take(times * company.len()).collect();
             let batch: Vec<_> = copies.iter().flat_map(|part| &part.rows).collect();
-            let outputs = run(predict, &batch, size);
-            let mut given = outputs.as_deref().unwrap_or_default();
+            let ran = size.min(batch.len());
+            let outputs = match run(predict, &batch, size) {
+                Ok(outputs) => outputs,
+                Err(fault) => return copies.first().map(|part| part.fails(ran, &fault)),
+            };
+            let mut given = outputs.as_slice();
             copies.iter().find_map(|part| {
                 let (own, rest) = given.split_at_checked(part.rows.len()).unwrap_or_default();
                 given = rest;
-                let own = match &outputs {
-                    Ok(_) => Ok(own.to_vec()),
-                    Err(fault) => Err(fault.clone()),
-                };
-                let difference = self.judge(part.golden, own)?;
-                Some(BatchSensitive {
-                    file: part.golden.file.clone(),
-                    rows: size.min(batch.len()),
-                    difference,
-                })
+                self.changed(part, ran, own.to_vec())
             })
+        })
+    }
+
+    /// The rows of one example, in full batches with rows that are nobody's: ahead of them, then behind them.
+    fn among_strangers(
+        &self,
+        part: &Part<'_>,
+        strangers: &[&Row],
+        size: usize,
+        predict: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
+    ) -> Option<BatchSensitive> {
+        let most = (size / 2).max(1);
+        [true, false].into_iter().find_map(|ahead| {
+            let mut given = Vec::with_capacity(part.rows.len());
+            for own in part.rows.chunks(most) {
+                let others = strangers.iter().copied().cycle().take(size - own.len());
+                let first = if ahead { 0 } else { size - own.len() };
+                let batch: Vec<_> = if ahead {
+                    own.iter().chain(others).collect()
+                } else {
+                    others.chain(own).collect()
+                };
+                match run(predict, &batch, size) {
+                    Ok(outputs) => given.extend(outputs.into_iter().skip(first).take(own.len())),
+                    Err(fault) => return Some(part.fails(size, &fault)),
+                }
+            }
+            self.changed(part, size, given)
+        })
+    }
+
+    fn changed(
+        &self,
+        part: &Part<'_>,
+        rows: usize,
+        outputs: Vec<RowOutputs>,
+    ) -> Option<BatchSensitive> {
+        let difference = self.judge(part.golden, Ok(outputs))?;
+        Some(BatchSensitive::Changed {
+            file: part.golden.file.clone(),
+            rows,
+            difference,
         })
     }
 

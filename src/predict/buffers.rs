@@ -8,7 +8,7 @@ use ort::{
 use crate::{
     fault::Fault,
     message::rejection::Stage,
-    tensor::{BatchAxis, Dtype, Port, Row, RowLayout, Signature, Slot},
+    tensor::{BatchAxis, Dtype, MAX_BATCH_BYTES, Port, Row, RowLayout, Signature, Slot},
 };
 
 /// One buffer for each model input, allocated once for the widest run and filled anew for every one.
@@ -38,6 +38,15 @@ impl Buffers {
                 ),
             )
         })?;
+        if layout.batch_bytes(rows) > MAX_BATCH_BYTES {
+            return Err(Fault::model(
+                Stage::Predict,
+                format!(
+                    "a batch of {rows} rows takes {} bytes; expected at most {MAX_BATCH_BYTES}; lower batch.max_size, or export the model with smaller inputs",
+                    layout.batch_bytes(rows)
+                ),
+            ));
+        }
         let input = |(slot, port): (&Slot, &Port)| {
             let has_batch_axis = port.batch != BatchAxis::Absent;
             let row_dims = slot.shape.iter().map(|dim| dim_of(*dim));
@@ -114,7 +123,7 @@ impl Input {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
         if len > 0 {
             for (row, place) in rows.zip(bytes.chunks_exact_mut(len)) {
-                if let Some(source) = row.bytes.get(slot.offset..slot.offset + len) {
+                if let Some(source) = row.bytes.get(slot.bytes()) {
                     place.copy_from_slice(source);
                 }
             }

@@ -82,7 +82,7 @@ fn open(
         Fault::model(
             Stage::Predict,
             format!(
-                "{file} cannot be opened by ONNX Runtime {}: {fault}",
+                "{file} cannot be opened by ONNX Runtime {}: {fault}; expected an ONNX model that it reads, its external data beside it; export it again, with an opset that this ONNX Runtime knows",
                 library.version()
             ),
         )

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use crate::{
     batcher::{BatchObservation, Batcher, PolicyConfig},
     fault::Fault,
-    package::{Package, PackageFault},
+    package::{Package, PackageFault, PackageFiles},
     predict::{Library, SessionSpec, SessionThread, inspect},
     telemetry::metrics::PackageMetrics,
 };
@@ -17,7 +17,11 @@ use super::Live;
 /// # Errors
 /// Everything that is wrong with it, as far as one fault does not hide another.
 pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFault>> {
-    let files = Package::read(dir)?;
+    load(library, Package::read(dir)?)
+}
+
+/// The same, of a package whose files have been read.
+pub(super) fn load(library: &Library, files: PackageFiles) -> Result<Live, Vec<PackageFault>> {
     let model = files.model();
     let signature = inspect(library, &model).map_err(|fault| vec![files.model_fault(&fault)])?;
     let package = Arc::new(files.bind(&signature)?);
@@ -43,7 +47,14 @@ pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFa
         max_delay: package.batch().max_delay(),
         queue_limit: package.batch().queue_limit,
     };
-    let mut warnings = Vec::new();
+    let mut warnings = package.doubts();
+    if let Some(fixed) = signature.fixed_batch().filter(|n| *n > policy.max_size) {
+        warnings.push(format!(
+            "{}: every run has {fixed} rows, of which batch.max_size = {} are used at most; export it with a dynamic first axis, or raise max_size",
+            package.manifest().model,
+            policy.max_size
+        ));
+    }
     if let Some(session) = sessions.first() {
         let rehearsed = Arc::clone(&package);
         let verdict = session
@@ -67,6 +78,7 @@ pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFa
     Ok(Live {
         package,
         batcher,
+        max_size: policy.max_size,
         warnings,
     })
 }

@@ -1,13 +1,16 @@
 //! The model repository: packages in folders, loaded whole or not at all.
 //!
-//! A repository is a directory `<name>/<version>/package.toml`. Every version found is loaded, its golden
+//! A repository is a directory `<name>/<version>/package.toml`, whose manifests say the name and version of their
+//! folders. Every version found is loaded, its golden
 //! examples are run, and only then is it live; the highest version answers requests that pin none.
 
+mod listing;
 mod load;
 mod version;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,6 +22,9 @@ use crate::{
     predict::Library,
 };
 
+use listing::Listing;
+pub use listing::list;
+use load::load;
 pub use load::load_package;
 
 /// One live version of one package: what a request needs from resolve to decide, all of one piece.
@@ -28,6 +34,8 @@ pub struct Live {
     pub package: Arc<Package>,
     /// Its rows wait here for the device.
     pub batcher: Batcher,
+    /// Most rows that run together: the package's own, or 1 where rows would change each other.
+    pub max_size: usize,
     /// What its author should know, although it is live.
     pub warnings: Vec<String>,
 }
@@ -39,6 +47,14 @@ pub struct Refused {
     pub dir: PathBuf,
     /// Everything that is wrong with it.
     pub faults: Vec<PackageFault>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.dir.display())?;
+        let mut faults = self.faults.iter();
+        faults.try_for_each(|fault| write!(f, ": {fault}"))
+    }
 }
 
 /// All live packages.
@@ -63,10 +79,14 @@ pub enum RepositoryFault {
         source: std::io::Error,
     },
     /// Nothing in it looks like a package.
-    #[error("repository {dir}: no package found; expected <name>/<version>/package.toml below it")]
+    #[error(
+        "repository {dir}: no package found{beside}; expected <name>/<version>/package.toml below it"
+    )]
     Empty {
         /// The directory asked for.
         dir: PathBuf,
+        /// The first of what is there instead, or nothing.
+        beside: String,
     },
 }
 
@@ -87,23 +107,28 @@ impl Repository {
         &self.library
     }
 
-    /// Loads every package below `dir`. A broken one is kept in [`Repository::refused`] and stops no other.
+    /// Loads every package below `dir`. A broken one, or a folder that cannot be read or holds none, is kept in
+    /// [`Repository::refused`] and stops no other.
     ///
     /// # Errors
     /// When `dir` cannot be listed or holds no package at all.
     pub fn open(library: Library, dir: &Path) -> Result<Repository, RepositoryFault> {
-        let found = list(dir).map_err(|source| RepositoryFault::Unreadable {
-            dir: dir.to_owned(),
-            source,
-        })?;
-        if found.is_empty() {
-            return Err(RepositoryFault::Empty {
+        let Listing { packages, refused } =
+            Listing::of(dir).map_err(|source| RepositoryFault::Unreadable {
                 dir: dir.to_owned(),
-            });
+                source,
+            })?;
+        if packages.is_empty() {
+            let first = refused.first();
+            let beside = first.map_or(String::new(), |refused| format!(" ({refused})"));
+            let dir = dir.to_owned();
+            return Err(RepositoryFault::Empty { dir, beside });
         }
         let mut repository = Repository::new(library);
-        for dir in found {
-            match load_package(&repository.library, &dir) {
+        repository.refused = refused;
+        for dir in packages {
+            let loaded = Package::placed(&dir).and_then(|files| load(&repository.library, files));
+            match loaded {
                 Ok(live) => repository.add(live),
                 Err(faults) => repository.refused.push(Refused { dir, faults }),
             }
@@ -111,12 +136,13 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Makes a loaded version available.
+    /// Makes a loaded version available, in the place of one that has its name and version.
     pub fn add(&mut self, live: Live) {
         let versions = self
             .packages
             .entry(Arc::from(live.package.name()))
             .or_default();
+        versions.retain(|other| other.package.version() != live.package.version());
         versions.push(Arc::new(live));
         versions.sort_by(|a, b| version::compare(a.package.version(), b.package.version()));
     }
@@ -176,30 +202,4 @@ impl Repository {
     pub fn refused(&self) -> &[Refused] {
         &self.refused
     }
-}
-
-/// The directories `<dir>/<name>/<version>` that hold a `package.toml`, sorted.
-///
-/// # Errors
-/// A folder that cannot be listed.
-pub fn list(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for name in subdirectories(dir)? {
-        found.extend(
-            subdirectories(&name)?
-                .into_iter()
-                .filter(|d| d.join("package.toml").is_file()),
-        );
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn subdirectories(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
-    Ok(entries
-        .into_iter()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect())
 }

@@ -215,6 +215,12 @@ impl TextColumn {
     /// The text found from `base`.
     pub(super) fn text(&self, base: &Value) -> Result<String, Unfit<'_>> {
         match (self.pointer.present(base), &self.fallback) {
+            // ONNX Runtime's texts end at the first NUL.
+            (Some(Value::String(text)), _) if text.contains('\0') => Err(Unfit {
+                pointer: &self.pointer,
+                expected: "text without NUL characters".into(),
+                found: Some("text with one"),
+            }),
             (Some(Value::String(text)), _) => Ok(text.clone()),
             (Some(other), _) => Err(Unfit {
                 pointer: &self.pointer,

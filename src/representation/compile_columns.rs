@@ -164,12 +164,12 @@ impl Writer<'_> {
             }
         }
         let fallback = match self.default(faults) {
-            Some(Scalar::Text(text)) => Some(text.clone()),
+            Some(Scalar::Text(text)) if !text.contains('\0') => Some(text.clone()),
             Some(other) => {
                 faults.push(self.fault(
                     "default",
                     show(other),
-                    "text",
+                    "text without NUL characters",
                     "write it in quotes: this input of the model takes strings",
                 ));
                 None

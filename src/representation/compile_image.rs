@@ -37,6 +37,16 @@ pub(super) fn image(
         );
     }
     let too_small = spec.too_small.as_ref().and_then(|rule| {
+        for (part, least) in [("width", rule.width), ("height", rule.height)] {
+            if least == 0 {
+                check.fault(
+                    &format!("too_small.{part}"),
+                    "0",
+                    "the least size of a picture, in pixels",
+                    format!("write 1 where any {part} will do"),
+                );
+            }
+        }
         let refusal = check.refusal("too_small.code", &rule.code, rejections)?;
         Some((rule.width, rule.height, refusal))
     });
@@ -165,6 +175,7 @@ impl Check<'_> {
                 return Vec::new();
             }
         }
+        let before = self.faults.len();
         for (part, values) in [("mean", &spec.mean), ("std", &spec.std)] {
             let Some(values) = values else { continue };
             if values.len() != channels {
@@ -198,6 +209,20 @@ impl Check<'_> {
         if given.iter().all(|(_, given)| !given) {
             return Vec::new();
         }
+        let tables = Self::values(spec, channels);
+        let finite = tables.iter().flatten().all(|value| value.is_finite());
+        if self.faults.len() == before && !finite {
+            self.fault(
+                "std",
+                "scale, mean and std that make inf or nan of a sample",
+                "(sample · scale - mean) / std to be finite for samples from 0 to 255",
+                "mend scale or std: one is far too large or too small",
+            );
+        }
+        tables
+    }
+
+    fn values(spec: &ImageSpec, channels: usize) -> Vec<[f32; 256]> {
         (0..channels)
             .map(|c| {
                 let of = |values: &Option<Vec<f32>>, otherwise| {

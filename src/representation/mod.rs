@@ -10,6 +10,7 @@ mod compile_columns;
 mod compile_image;
 mod complaints;
 mod image;
+mod jpeg;
 pub(crate) mod nearest;
 mod picture;
 mod plan;

@@ -11,7 +11,10 @@ use image::{
     codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder},
 };
 
-use super::spec::{Background, Color};
+use super::{
+    jpeg,
+    spec::{Background, Color},
+};
 
 /// Why bytes are no picture for us, in words for the requester.
 pub(super) type Unreadable = &'static str;
@@ -84,8 +87,13 @@ impl<'b> Picture<'b> {
         let (width, height) = self.size();
         let (kind, samples) = match self.decoder {
             Decoder::Png(decoder) => samples(*decoder),
-            Decoder::Jpeg(_) if !jpeg_is_whole(self.bytes) => return Err(TRUNCATED),
-            Decoder::Jpeg(decoder) => samples(decoder),
+            Decoder::Jpeg(decoder) => {
+                let once = samples(decoder);
+                if !once.as_ref().is_ok_and(|d| jpeg_is_whole(self.bytes, &d.1)) {
+                    return Err(TRUNCATED);
+                }
+                once
+            }
             Decoder::WebP(decoder) => samples(decoder),
         }
         .map_err(|error| reason(&error))?;
@@ -114,30 +122,20 @@ fn reason(error: &ImageError) -> Unreadable {
     }
 }
 
+/// Whether the samples decoded from a JPEG are all its own: the decoder makes up what is missing.
+fn jpeg_is_whole(bytes: &[u8], decoded: &[u8]) -> bool {
+    let Some(other) = jpeg::with_other_end(bytes) else {
+        return false;
+    };
+    let again = JpegDecoder::new(Cursor::new(&other)).and_then(samples);
+    again.is_ok_and(|(_, again)| again == decoded)
+}
+
 fn samples(decoder: impl ImageDecoder) -> ImageResult<(ColorType, Vec<u8>)> {
     let kind = decoder.color_type();
     let mut samples = vec![0; usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX)];
     decoder.read_image(&mut samples)?;
     Ok((kind, samples))
-}
-
-/// Whether an end marker follows the first scan: the decoder fills up what is missing with grey.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    const START_OF_SCAN: u8 = 0xDA;
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    loop {
-        match rest {
-            [0xFF, 0xFF, ..] => rest = rest.get(1..).unwrap_or_default(),
-            [0xFF, marker, high, low, ..] => {
-                let length = usize::from(u16::from_be_bytes([*high, *low]));
-                rest = rest.get(2 + length..).unwrap_or_default();
-                if *marker == START_OF_SCAN {
-                    return rest.windows(2).any(|pair| pair == [0xFF, 0xD9]);
-                }
-            }
-            _ => return false,
-        }
-    }
 }
 
 /// Any samples → 8-bit grey or RGB; `None` for formats that our decoders do not give.

@@ -152,7 +152,7 @@ fn input(
     faults: &mut Vec<SpecFault>,
 ) -> Option<Input> {
     compile_columns::dtype(spec, slot, faults);
-    let bytes = slot.offset..slot.offset + slot.len();
+    let bytes = slot.bytes();
     match (&spec.columns, &spec.image) {
         (Some(columns), None) if slot.dtype == Dtype::String => Some(Input::Texts {
             columns: compile_columns::texts(columns, slot, faults),

@@ -1,6 +1,6 @@
 //! Manifest against model.
 
-use super::*;
+use super::{broken::TOML, *};
 
 struct Case {
     way: &'static str,
@@ -134,4 +134,63 @@ fn with_each_a_request_may_have_64_rows() {
     folder.edit("package.toml", "owner", "each = \"/items\"\nowner");
     let files = Package::draft(folder.path()).unwrap();
     assert_eq!(files.manifest().limits().max_rows, 64);
+}
+
+#[test]
+fn what_no_memory_holds_is_a_fault_with_the_size_that_fits() {
+    let folder = Folder::valid();
+    let bind = |change: fn(&mut Signature)| {
+        let mut model = signature();
+        change(&mut model);
+        folder.read().unwrap().bind(&model).unwrap_err()
+    };
+    let fixed = bind(|s| s.inputs[0].batch = BatchAxis::Fixed(1 << 40));
+    expect(
+        &fixed,
+        "model.onnx",
+        "",
+        "a batch fixed at 1099511627776 rows",
+    );
+    let pictures = bind(|s| s.inputs[0].row_shape = vec![Some(3), Some(2048), Some(2048)]);
+    expect(
+        &pictures,
+        TOML,
+        "batch.max_size",
+        "write max_size = 21 or less",
+    );
+    let endless = bind(|s| s.inputs[0].row_shape = vec![Some(1 << 62), Some(1 << 62)]);
+    expect(
+        &endless,
+        "model.onnx",
+        "",
+        "export the model with smaller inputs",
+    );
+    assert!(
+        [fixed, pictures, endless]
+            .iter()
+            .all(|faults| faults.len() == 1)
+    );
+}
+
+#[test]
+fn what_is_most_likely_a_mistake_is_told_and_nothing_else_is() {
+    let folder = Folder::valid();
+    assert_eq!(folder.package().doubts(), [] as [String; 0]);
+    let band = "uncertain = { label = \"bad\", below = 0.6 }\nscore_field";
+    folder.edit(TOML, "score_field", band);
+    let more =
+        "[rejection.odd]\ntitle = \"Odd\"\n[sessions]\ncount = 64\nthreads = 256\n[rejection.n";
+    folder.edit(TOML, "[rejection.n", more);
+    folder.edit("response.schema.json", "\"minimum\"", "\"minimun\"");
+    let doubts = folder.package().doubts();
+    let starts = [
+        "package.toml: rejection.odd: nothing gives this code",
+        "package.toml: outcome.verdict.class.uncertain.label: ",
+        "package.toml: sessions: found 64 sessions of 256 threads",
+        "response.schema.json: /properties/score/minimun: ",
+    ];
+    assert_eq!(doubts.len(), starts.len(), "{doubts:?}");
+    for (doubt, start) in doubts.iter().zip(starts) {
+        assert!(doubt.starts_with(start), "{doubt}");
+    }
 }

@@ -10,7 +10,7 @@ const SECOND: &str = "golden/second.json";
 const ASKED: &str = "\"request\": { \"amount\": 1.5, \"currency\": \"EUR\" }";
 
 /// What replaces what in a file, and the fault that it gives there: `(way, file, from, to, key, words)`.
-const EDITS: [[&str; 6]; 19] = [
+const EDITS: [[&str; 6]; 21] = [
     [
         "a schema that is not JSON",
         REQUEST,
@@ -156,6 +156,22 @@ const EDITS: [[&str; 6]; 19] = [
         "put the picture into golden/",
     ],
     [
+        "a tolerance of everything",
+        FIRST,
+        "\"request\"",
+        "\"tolerance\": 1e9, \"request\"",
+        "/tolerance",
+        "expected a number of at most 1; correct the value",
+    ],
+    [
+        "a schema with a byte order mark",
+        REQUEST,
+        "{\n  \"$schema\"",
+        "\u{feff}{\n  \"$schema\"",
+        "",
+        "without a byte order mark",
+    ],
+    [
         "a negative tolerance",
         FIRST,
         "\"request\"",
@@ -222,6 +238,50 @@ fn a_file_with_nearly_the_right_name_is_pointed_at() {
 }
 
 #[test]
+fn a_model_of_another_name_is_pointed_at_with_the_key_that_names_it() {
+    let folder = Folder::valid();
+    let (from, to) = ("model.onnx", "xgb_2024_07.onnx");
+    fs::rename(folder.dir.join(from), folder.dir.join(to)).unwrap();
+    let faults = folder.read().unwrap_err();
+    let words = "write model = \"xgb_2024_07.onnx\" in package.toml, or add the file";
+    expect(&faults, "model.onnx", "", words);
+}
+
+#[test]
+fn examples_that_would_be_passed_over_are_faults() {
+    let folder = Folder::valid();
+    fs::create_dir(folder.dir.join("golden/sub")).unwrap();
+    fs::create_dir(folder.dir.join("golden/pictures")).unwrap();
+    for file in [
+        "sub/x.json",
+        "x.JSON",
+        "x.jsn",
+        "pictures/a.png",
+        "README.md",
+        ".x.json",
+    ] {
+        folder.write(&format!("golden/{file}"), "{}");
+    }
+    let faults = folder.read().unwrap_err();
+    for file in ["golden/sub/x.json", "golden/x.JSON", "golden/x.jsn"] {
+        expect(
+            &faults,
+            file,
+            "",
+            "expected an example as golden/<name>.json",
+        );
+    }
+    assert_eq!(faults.len(), 3, "{faults:?}");
+
+    let folder = Folder::valid();
+    fs::remove_dir_all(folder.dir.join("golden")).unwrap();
+    folder.write("golden", "no folder");
+    let faults = folder.read().unwrap_err();
+    expect(&faults, "golden", "", "make it a folder");
+    assert_eq!(faults.len(), 1, "{faults:?}");
+}
+
+#[test]
 fn a_manifest_in_another_encoding_is_found_out() {
     let folder = Folder::valid();
     folder.write(TOML, b"format = 1\nname = \"\xe4\"");
@@ -280,6 +340,16 @@ fn a_folder_outside_a_repository_may_be_called_anything() {
     let mut folder = Folder::valid();
     folder.rename("work/my-model");
     folder.read().unwrap();
+    let faults = Package::placed(&folder.dir).unwrap_err();
+    expect(&faults, TOML, "name", "rename the folder to \"scores\"");
+    expect(&faults, TOML, "version", "rename the folder to \"1.0.0\"");
+}
+
+#[test]
+fn a_folder_that_is_named_by_a_detour_is_still_the_one() {
+    let folder = Folder::valid();
+    Package::placed(&folder.dir.join("../1.0.0")).unwrap();
+    Package::placed(&folder.dir.join("golden/..")).unwrap();
 }
 
 #[test]

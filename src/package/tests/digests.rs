@@ -17,6 +17,12 @@ fn a_digest_names_every_file_and_nothing_else() {
     folder.write("__pycache__/hooks.pyc", "left behind");
     assert_eq!(digest(&folder), first);
 
+    for hidden in [".w.bin", "__pycache__/w.bin"] {
+        folder.write(hidden, "a model may name it");
+        assert_ne!(digest(&folder), first, "{hidden}");
+        folder.remove(hidden);
+    }
+
     folder.write("weights.bin", "external data");
     let second = digest(&folder);
     assert_ne!(second, first);

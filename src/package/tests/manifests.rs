@@ -11,7 +11,7 @@ const TABLE: &str = "[input.features]";
 /// A line at the top.
 const LINE: &str = "owner = ";
 
-const CASES: [Case; 34] = [
+const CASES: [Case; 37] = [
     [
         "a text without quotes",
         "\"scores\"",
@@ -136,7 +136,7 @@ const CASES: [Case; 34] = [
         TABLE,
         "[batch]\nmax_delay_ms = inf\n[input.features]",
         "batch.max_delay_ms",
-        "found \"inf\", expected a number",
+        "found \"inf\", expected a number; write a finite number",
     ],
     [
         "a queue that holds no batch",
@@ -235,6 +235,27 @@ const CASES: [Case; 34] = [
         "default_reply_to = \"inferq.dead\"\nowner = ",
         "default_reply_to",
         "name a queue of the consumers' own",
+    ],
+    [
+        "two kinds of outcome in one field",
+        "[outcome.verdict.class]",
+        "[outcome.verdict.number]\noutput = \"p\"\n[outcome.verdict.class]",
+        "outcome.verdict",
+        "expected just one of the allowed forms; keep one of its keys and take the others away",
+    ],
+    [
+        "a model in hiding",
+        LINE,
+        "model = \"__pycache__/m.onnx\"\nowner = ",
+        "model",
+        "rename the file",
+    ],
+    [
+        "a schema in hiding",
+        LINE,
+        "request_schema = \".r.json\"\nowner = ",
+        "request_schema",
+        "rename the file",
     ],
     [
         "a model elsewhere",

@@ -260,6 +260,12 @@ fn text_goes_into_text_inputs() {
             "/b: expected text, found true or false"
         ]
     );
+    let rejection = represent(&plan, json!({"a": "secret\0"})).unwrap_err();
+    let told = ["/a: expected text without NUL characters, found text with one"];
+    assert_eq!(
+        (errors(&rejection), rejection.code),
+        (told.map(str::to_owned).to_vec(), Code::Unrepresentable)
+    );
 }
 
 #[test]

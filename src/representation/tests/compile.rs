@@ -145,7 +145,7 @@ fn columns_that_cannot_be_are_explained() {
         (
             "{ pointer = '/a', on_missing = 'default', default = 1 }",
             Dtype::String,
-            "input.x.columns[0].default: found 1, expected text",
+            "input.x.columns[0].default: found 1, expected text without NUL characters",
         ),
     ] {
         let found = column_fault(column, dtype);
@@ -204,6 +204,18 @@ fn images_that_cannot_be_are_explained() {
             Dtype::String,
             nchw,
             "input.x.image.color: found a picture for a string input",
+        ),
+        (
+            "scale = 3e38\nstd = [1.0, 1.0, 1e-45]",
+            Dtype::Float32,
+            nchw,
+            "input.x.image.std: found scale, mean and std that make inf or nan of a sample",
+        ),
+        (
+            "too_small = { width = 0, height = 8, code = 'small' }\n[rejection.small]\ntitle = 't'",
+            Dtype::Float32,
+            nchw,
+            "input.x.image.too_small.width: found 0",
         ),
         (
             "too_small = { width = 8, height = 8, code = 'smal' }\n[rejection.small]\ntitle = 't'",

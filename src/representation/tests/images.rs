@@ -245,6 +245,31 @@ fn whole_jpegs_are_read_and_truncated_ones_are_not() {
     }
 }
 
+/// Cut anywhere and given an end again, it is refused, unless nothing but padding is gone.
+#[test]
+fn jpegs_whose_data_ends_early_are_not_read_though_they_have_an_end() {
+    let plan = plan(9, 7, 3, "");
+    let jpeg = file(&rgb(), ImageFormat::Jpeg);
+    let found = pixels(&plan, jpeg.clone());
+    let scan = jpeg.windows(2).position(|m| m == [0xFF, 0xDA]).unwrap() + 14;
+    for cut in scan..jpeg.len() - 2 {
+        let short = [&jpeg[..cut], &[0xFF, 0xD9]].concat();
+        if let Ok(row) = score(&plan, short) {
+            assert_eq!(
+                (row.bytes.as_slice(), cut),
+                (found.as_slice(), jpeg.len() - 3)
+            );
+        }
+    }
+    let size = jpeg.windows(2).position(|m| m == [0xFF, 0xC0]).unwrap() + 5;
+    let mut tall = jpeg;
+    tall[size] = 4;
+    assert!(
+        score(&plan, tall).is_err(),
+        "a header of 1031 lines with the data of 7"
+    );
+}
+
 #[test]
 fn truncated_pngs_and_webps_are_not_read() {
     let plan = plan(9, 7, 3, "");

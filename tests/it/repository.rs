@@ -1,0 +1,165 @@
+//! Repositories of tiny models: what goes live, what does not, and what neither may do to the others.
+
+use std::{fs, path::Path};
+
+use inferq::{
+    engine::{Engine, Request},
+    fault::{Failure, FaultKind},
+};
+use serde_json::{Value, json};
+
+use crate::onnx::{self, FLOAT, Graph, N, identity};
+
+/// Writes `y = model(x)` into `<root>/<place>`, with one golden example.
+fn package(root: &Path, place: &str, (name, version): (&str, &str), model: &Graph, more: &str) {
+    let dir = root.join(place);
+    fs::create_dir_all(dir.join("golden")).unwrap();
+    let write = |file: &str, text: String| fs::write(dir.join(file), text).unwrap();
+    write(
+        "package.toml",
+        format!(
+            "format = 1\nname = \"{name}\"\nversion = \"{version}\"\ndescription = \"For tests.\"\nowner = \"tests\"\n\
+             {more}\n[input.x]\ncolumns = [{{ pointer = \"/x\" }}]\n[outcome.y.number]\noutput = \"y\"\n"
+        ),
+    );
+    write("request.schema.json", json!({}).to_string());
+    let most = json!({"properties": {"y": {"maximum": 100}}});
+    write("response.schema.json", most.to_string());
+    let golden = json!({"request": {"x": 2.0}, "outcome": {"y": 2.0}});
+    write("golden/one.json", golden.to_string());
+    model.write(&dir);
+}
+
+fn same() -> Graph {
+    identity(FLOAT, &[N, 1])
+}
+
+fn open(root: &Path) -> Engine {
+    Engine::open(root, None).unwrap()
+}
+
+fn live(engine: &Engine) -> Vec<String> {
+    let live = engine.repository().live();
+    live.map(|live| format!("{}@{}", live.package.name(), live.package.version()))
+        .collect()
+}
+
+#[tokio::test]
+async fn two_folders_cannot_both_be_one_version() {
+    let root = tempfile::tempdir().unwrap();
+    package(root.path(), "a/blue", ("fraud", "1.0.0"), &same(), "");
+    package(root.path(), "b/green", ("fraud", "1.0.0"), &same(), "");
+    package(root.path(), "fraud/1.0.0", ("fraud", "1.0.0"), &same(), "");
+    let engine = open(root.path());
+    assert_eq!(live(&engine), ["fraud@1.0.0"]);
+    let refused = engine.repository().refused();
+    assert_eq!(refused.len(), 2);
+    assert!(
+        refused.iter().all(|refused| refused.faults.len() == 2),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_folder_without_a_package_is_refused_and_the_others_are_live() {
+    let root = tempfile::tempdir().unwrap();
+    package(root.path(), "fraud/1.0.0", ("fraud", "1.0.0"), &same(), "");
+    fs::create_dir_all(root.path().join("digits/2.0.0")).unwrap();
+    let engine = open(root.path());
+    assert_eq!(live(&engine), ["fraud@1.0.0"]);
+    let told = engine.repository().refused()[0].to_string();
+    assert!(
+        told.contains("digits/2.0.0: package.toml: found nothing"),
+        "{told}"
+    );
+
+    fs::remove_dir_all(root.path().join("fraud")).unwrap();
+    let told = Engine::open(root.path(), None).unwrap_err().to_string();
+    assert!(
+        told.contains("no package found") && told.contains("digits/2.0.0"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn an_outcome_that_the_response_schema_forbids_is_a_model_fault_without_values() {
+    let root = tempfile::tempdir().unwrap();
+    package(root.path(), "same/1", ("same", "1"), &same(), "");
+    let engine = open(root.path());
+    let score = |x: f64| engine.score(Request::new("same", json!({ "x": x })));
+    assert_eq!(score(100.0).await.result.unwrap(), json!({"y": 100.0}));
+    let Err(Failure::Faulted(fault)) = score(77_889.0).await.result else {
+        panic!("an outcome that is not valid went out");
+    };
+    assert_eq!(fault.kind, FaultKind::Model);
+    assert!(
+        fault.detail.contains("response.schema.json allows, at /y"),
+        "{fault}"
+    );
+    assert!(!fault.detail.contains("77889"), "{fault}");
+}
+
+#[tokio::test]
+async fn one_golden_example_shows_that_a_model_lets_rows_change_each_other() {
+    let root = tempfile::tempdir().unwrap();
+    // x - max(x) + x: the batch's own maximum is what equal rows all have.
+    let model = Graph::new()
+        .input("x", FLOAT, &[N, 1])
+        .output("y", FLOAT, &[N, 1])
+        .node_ints("ReduceMax", &["x"], "max", &[("keepdims", 0)])
+        .node("Sub", &["x", "max"], &["less"])
+        .node("Add", &["less", "x"], &["y"]);
+    package(root.path(), "mates/1", ("mates", "1"), &model, "");
+    package(
+        root.path(),
+        "same/1",
+        ("same", "1"),
+        &onnx::identity(FLOAT, &[N, 1]),
+        "",
+    );
+    let engine = open(root.path());
+    let score = |x: f64| engine.score(Request::new("mates", json!({ "x": x })));
+    let together = futures::future::join_all((0..8).map(|x| score(x.into()))).await;
+    let outcomes: Vec<Value> = together.into_iter().map(|a| a.result.unwrap()).collect();
+    let expected: Vec<_> = (0..8).map(|x| json!({"y": f64::from(x)})).collect();
+    assert_eq!(outcomes, expected);
+    let sizes: Vec<_> = engine
+        .repository()
+        .live()
+        .map(|live| live.max_size)
+        .collect();
+    assert_eq!(sizes, [1, 64]);
+}
+
+#[tokio::test]
+async fn a_model_that_runs_more_rows_than_it_is_given_is_warned_of() {
+    let root = tempfile::tempdir().unwrap();
+    let model = identity(FLOAT, &[16, 1]);
+    package(
+        root.path(),
+        "wide/1",
+        ("wide", "1"),
+        &model,
+        "[batch]\nmax_size = 4",
+    );
+    let engine = open(root.path());
+    let warnings: Vec<_> = engine
+        .repository()
+        .live()
+        .flat_map(|live| live.warnings.clone())
+        .collect();
+    assert!(
+        warnings[0].starts_with("model.onnx: every run has 16 rows"),
+        "{warnings:?}"
+    );
+
+    let endless = identity(FLOAT, &[1 << 40, 1]);
+    package(root.path(), "endless/1", ("endless", "1"), &endless, "");
+    let engine = open(root.path());
+    assert_eq!(live(&engine), ["wide@1"]);
+    let told = engine.repository().refused()[0].to_string();
+    assert!(
+        told.contains("a batch fixed at 1099511627776 rows"),
+        "{told}"
+    );
+}
