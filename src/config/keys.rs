@@ -19,6 +19,7 @@ enum Kind {
     Text,
     OneOf(Vec<String>),
     Whole { low: i64, high: i64 },
+    Wholes { low: i64, high: i64, most: usize },
 }
 
 /// All settings, in the schema's order.
@@ -100,6 +101,14 @@ impl Key {
     pub(super) fn read(&self, text: &str) -> Value {
         match self.kind {
             Kind::Whole { .. } => text.trim().parse().ok().map(Value::Integer),
+            Kind::Wholes { .. } => {
+                let numbers = text.trim().trim_start_matches('[').trim_end_matches(']');
+                let each = numbers.split(',').map(str::trim).filter(|n| !n.is_empty());
+                let parsed: Result<Vec<i64>, _> = each.map(str::parse).collect();
+                parsed
+                    .ok()
+                    .map(|numbers| Value::Array(numbers.into_iter().map(Value::Integer).collect()))
+            }
             Kind::Text | Kind::OneOf(_) => None,
         }
         .unwrap_or_else(|| Value::String(text.to_owned()))
@@ -128,18 +137,48 @@ impl Key {
                 format!("a whole number from {low} to {high}"),
                 "write it in digits, without quotes",
             )),
+            (Kind::Wholes { low, high, most }, value) => {
+                let within = |value: &Value| {
+                    let number = value.as_integer();
+                    number.is_some_and(|number| (low..=high).contains(&&number))
+                };
+                let numbers = value.as_array().filter(|all| all.len() <= *most);
+                let fit = numbers.is_some_and(|all| all.iter().all(within));
+                (!fit).then(|| {
+                    (
+                        format!("at most {most} whole numbers from {low} to {high}"),
+                        "write them as [1000, 5000]",
+                    )
+                })
+            }
         }
     }
 }
 
 impl Kind {
     fn of(schema: &Schema) -> Kind {
-        let number = |bound| schema.get(bound).and_then(Schema::as_i64);
-        if schema.get("type").and_then(Schema::as_str) == Some("integer") {
-            return Kind::Whole {
-                low: number("minimum").unwrap_or(i64::MIN),
-                high: number("maximum").unwrap_or(i64::MAX),
-            };
+        let number = |schema: &Schema, bound| schema.get(bound).and_then(Schema::as_i64);
+        let range = |schema: &Schema| {
+            (
+                number(schema, "minimum").unwrap_or(i64::MIN),
+                number(schema, "maximum").unwrap_or(i64::MAX),
+            )
+        };
+        match (
+            schema.get("type").and_then(Schema::as_str),
+            schema.get("items"),
+        ) {
+            (Some("integer"), _) => {
+                let (low, high) = range(schema);
+                return Kind::Whole { low, high };
+            }
+            (Some("array"), Some(items)) => {
+                let (low, high) = range(items);
+                let most = number(schema, "maxItems").and_then(|most| usize::try_from(most).ok());
+                let most = most.unwrap_or(usize::MAX);
+                return Kind::Wholes { low, high, most };
+            }
+            _ => {}
         }
         match schema.get("oneOf").and_then(Schema::as_array) {
             None => Kind::Text,
@@ -166,6 +205,21 @@ mod tests {
                 let key = keys.get(&section, name).unwrap();
                 assert_eq!(key.refuses(value), None, "{section}.{name}");
             }
+        }
+    }
+
+    #[test]
+    fn a_list_of_numbers_is_read_with_and_without_its_brackets() {
+        let keys = Keys::of_schema();
+        let key = keys.get("intake", "retry_delays_ms").unwrap();
+        for (text, fits) in [
+            ("[100, 2000]", true),
+            ("3000", true),
+            ("[]", true),
+            ("1,x", false),
+            ("0", false),
+        ] {
+            assert_eq!(key.refuses(&key.read(text)).is_none(), fits, "{text}");
         }
     }
 
