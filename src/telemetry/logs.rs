@@ -43,12 +43,17 @@ pub fn init_tracing(config: &Config) -> Result<(), LogFault> {
         Some(filter) => ("RUST_LOG", filter.as_str()),
         None => ("telemetry.log_filter", config.log_filter.as_str()),
     };
-    let filter =
-        EnvFilter::try_new(filter).map_err(|source| LogFault::Filter { origin, source })?;
+    let filter = quiet(filter).map_err(|source| LogFault::Filter { origin, source })?;
     tracing_subscriber::registry()
         .with(layer(config.log_format, filter, io::stderr))
         .try_init()
         .map_err(LogFault::Taken)
+}
+
+/// The filter, and nothing of lapin that it does not ask for by name: whatever ends a connection or a channel
+/// is told once more by those who supervise it, in our words. A panic of lapin's threads is told by nobody else.
+fn quiet(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(["lapin=off", "lapin::thread=error", filter].join(","))
 }
 
 fn layer<S, W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Layer<S> + Send + Sync>
@@ -101,7 +106,7 @@ mod tests {
     fn written(format: LogFormat, filter: &str, run: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();
-        let filter = EnvFilter::try_new(filter).unwrap();
+        let filter = quiet(filter).unwrap();
         let layer = layer(format, filter, move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), run);
         let bytes = written.0.lock().unwrap().clone();
@@ -112,7 +117,7 @@ mod tests {
     fn messages_that_lapin_got_back_are_never_logged_whatever_the_filter_says() {
         let text = written(
             LogFormat::Text,
-            "trace,lapin::returned_messages=trace",
+            "trace,lapin=trace,lapin::returned_messages=trace",
             || {
                 warn!(target: "lapin::returned_messages", "secret");
                 warn!(target: "lapin::returned_messages::inner", "secret");
@@ -126,6 +131,20 @@ mod tests {
             text.contains("connection error") && text.contains("unrelated"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn lapin_speaks_only_where_it_is_asked_to_by_name() {
+        let log = || {
+            tracing::error!(target: "lapin::channels", "connection error");
+            tracing::error!(target: "lapin::thread", "thread panicked");
+        };
+        for filter in ["info", "trace", "error,inferq=debug"] {
+            let text = written(LogFormat::Text, filter, log);
+            assert!(!text.contains("connection error"), "{filter}: {text}");
+            assert!(text.contains("thread panicked"), "{filter}: {text}");
+        }
+        assert!(written(LogFormat::Text, "info,lapin=info", log).contains("connection error"));
     }
 
     #[test]
