@@ -1,8 +1,11 @@
 //! AMQP properties, read in the contract's words.
 
 use crate::{
-    broker::{Delivery, Header},
-    message::request::{ACCEPT, DEADLINE, Head, HeaderValue, TRACEPARENT, TRACESTATE, VERSION},
+    broker::{Blemish, Delivery, Header},
+    message::{
+        reply_to::{NoReply, ReplyTo, reply_to},
+        request::{ACCEPT, DEADLINE, Head, HeaderValue, TRACEPARENT, TRACESTATE, VERSION},
+    },
 };
 
 /// How often the request was tried before.
@@ -32,9 +35,21 @@ pub(super) fn head(delivery: &Delivery) -> Head<'_> {
     }
 }
 
+/// Where the reply goes, or for which reason there is none.
+pub(super) fn destination<'a>(
+    delivery: &'a Delivery,
+    package_default: Option<&'a str>,
+) -> Result<ReplyTo<'a>, &'static str> {
+    if delivery.blemish == Some(Blemish::ReplyTo) {
+        return Err("reply_to_malformed");
+    }
+    reply_to(delivery.properties.reply_to(), package_default).map_err(NoReply::reason)
+}
+
 fn value(header: Header<'_>) -> HeaderValue<'_> {
     match header {
         Header::Int(number) => HeaderValue::Int(number),
+        Header::Time(seconds) => HeaderValue::Time(seconds),
         Header::Text(text) => HeaderValue::Text(text),
         Header::Float(number) => HeaderValue::Float(number),
         Header::Bytes(_) | Header::Bool(_) | Header::Other => HeaderValue::Other,
@@ -47,4 +62,11 @@ pub(super) fn attempts(delivery: &Delivery) -> u32 {
         Some(Header::Int(count)) => u32::try_from(count).unwrap_or_default(),
         _ => 0,
     }
+}
+
+/// Whether it has just come back from a retry queue.
+pub(super) fn returned(delivery: &Delivery) -> bool {
+    let deaths = delivery.properties.deaths();
+    let last = deaths.first().map_or("", |death| death.queue.as_str());
+    last.starts_with("inferq.retry.") && attempts(delivery) > 0
 }

@@ -19,6 +19,8 @@ use crate::{
     telemetry::metrics::PackageMetrics,
 };
 
+use verdict::Verdict;
+
 pub use config::{Config, ConfigFault};
 
 /// Which of inferq's queues a delivery came from.
@@ -93,14 +95,20 @@ impl Intake {
         desk.metrics.requests.increment(1);
         if delivery.redelivered {
             desk.metrics.redelivered.increment(1);
+        } else if head::returned(&delivery) {
+            desk.metrics.retries_returned.increment(1);
         }
         let verdict = match &desk.source {
             Source::Package(package) => self.judge(package, desk, &delivery).await,
             Source::Unknown => self.refuse(&delivery),
             Source::Died => self.explain(&delivery),
         };
+        let again = matches!(verdict, Verdict::Retry(_));
         match self.carry_out(desk, &delivery, verdict).await {
-            Ok(()) => delivery.receipt.ack(),
+            Ok(()) => {
+                desk.metrics.retries.increment(again.into());
+                delivery.receipt.ack();
+            }
             Err(fault) => {
                 let queue = &*delivery.queue;
                 tracing::warn!(queue, %fault, "nothing confirmed, giving the delivery back");

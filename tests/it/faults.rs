@@ -10,6 +10,7 @@ mod outage;
 mod packages;
 mod poison;
 mod retrying;
+mod strays;
 
 use std::{
     collections::BTreeMap,
