@@ -27,16 +27,16 @@ const INDEX: &str = "inferq\n\n\
 pub struct Status {
     /// Version of inferq.
     pub version: &'static str,
-    /// Version of ONNX Runtime.
-    pub onnx_runtime: String,
+    /// Version of ONNX Runtime; null until it is loaded.
+    pub onnx_runtime: Option<String>,
     /// Seconds since start.
     pub uptime_s: f64,
     /// Why no requests are taken; null while they are.
     pub not_ready: Option<String>,
     /// Why the process should be replaced; null while it should not.
     pub not_live: Option<String>,
-    /// Connections and queues.
-    pub broker: Health,
+    /// Connections and queues; null until there is a broker to connect to.
+    pub broker: Option<Health>,
     /// Live package versions.
     pub packages: Vec<PackageStatus>,
     /// Packages that did not go live.
@@ -60,6 +60,8 @@ pub struct PackageStatus {
     pub waiting_rows: usize,
     /// Batches that run.
     pub running_batches: usize,
+    /// Seconds that a run has been going on which was stopped and does not end.
+    pub hung_s: Option<f64>,
 }
 
 /// A package that did not go live.

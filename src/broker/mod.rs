@@ -50,6 +50,7 @@ pub struct Broker {
     publishing: watch::Receiver<LinkState>,
     publisher: Publisher,
     plan: Arc<Mutex<Plan>>,
+    topology_fault: Mutex<Option<TopologyFault>>,
     consumers: Mutex<Vec<Arc<Shared>>>,
     stop_consumers: CancellationToken,
     stop_publishers: CancellationToken,
@@ -69,6 +70,8 @@ pub struct Health {
     pub waiting_publications: usize,
     /// Destinations that refuse what is published to them, or do not confirm it.
     pub sick_destinations: usize,
+    /// What of the topology is missing or differs, as last seen.
+    pub topology: Option<String>,
     /// Every queue that is consumed.
     pub queues: Vec<QueueHealth>,
 }
@@ -132,6 +135,7 @@ impl Broker {
             publishing,
             publisher,
             plan: Arc::new(Mutex::new(Topology::default().plan())),
+            topology_fault: Mutex::default(),
             consumers: Mutex::default(),
             stop_consumers: CancellationToken::new(),
             stop_publishers,
@@ -157,14 +161,33 @@ impl Broker {
     /// # Errors
     /// What is missing or differs, and how to mend it.
     pub async fn establish(&self, topology: &Topology) -> Result<(), TopologyFault> {
-        match self.config.topology {
+        let mode = self.config.topology;
+        let end = match mode {
             TopologyMode::Declare => {
                 *lock(&self.plan) = topology.plan();
-                self.walk(&topology.plan(), TopologyMode::Declare).await
+                self.walk(&topology.plan(), mode).await
             }
-            TopologyMode::Passive => {
-                self.walk(&topology.whole_plan(), TopologyMode::Passive)
-                    .await
+            TopologyMode::Passive => self.walk(&topology.whole_plan(), mode).await,
+        };
+        *lock(&self.topology_fault) = end.clone().err();
+        end
+    }
+
+    /// Establishes the topology again each `period`, and sooner while that fails, without end: somebody may
+    /// delete an exchange or a binding, and no consumer would notice. [`Health::topology`] tells of it.
+    pub async fn keep(&self, topology: &Topology, period: Duration) {
+        let mut pause = period;
+        loop {
+            tokio::time::sleep(pause).await;
+            let before = lock(&self.topology_fault).clone();
+            let end = self.establish(topology).await;
+            pause = if end.is_ok() { period } else { period / 10 };
+            match (end, before) {
+                (Err(fault), before) if before.as_ref() != Some(&fault) => {
+                    tracing::error!(%fault, "requests may not reach their queue");
+                }
+                (Ok(()), Some(_)) => tracing::info!("the topology is whole again"),
+                (Ok(()) | Err(_), _) => {}
             }
         }
     }
@@ -299,6 +322,7 @@ impl Broker {
             publishing: LinkHealth::from(&*self.publishing.borrow()),
             waiting_publications: self.publisher.waiting(),
             sick_destinations: self.publisher.sick(),
+            topology: lock(&self.topology_fault).as_ref().map(ToString::to_string),
             queues: lock(&self.consumers)
                 .iter()
                 .filter(|shared| Arc::strong_count(shared) > 1)

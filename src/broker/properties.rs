@@ -14,8 +14,10 @@ pub enum Header<'a> {
     Text(&'a str),
     /// A string that is not, or a byte array.
     Bytes(&'a [u8]),
-    /// An integer or a timestamp (seconds since 1970).
+    /// An integer.
     Int(i64),
+    /// A timestamp, seconds since 1970.
+    Time(u64),
     /// A floating-point number.
     Float(f64),
     /// True or false.
@@ -164,14 +166,14 @@ impl Properties {
             AMQPValue::Boolean(truth) => Header::Bool(*truth),
             AMQPValue::Float(number) => Header::Float(f64::from(*number)),
             AMQPValue::Double(number) => Header::Float(*number),
+            AMQPValue::Timestamp(seconds) => Header::Time(*seconds),
             value @ (AMQPValue::ShortShortInt(_)
             | AMQPValue::ShortShortUInt(_)
             | AMQPValue::ShortInt(_)
             | AMQPValue::ShortUInt(_)
             | AMQPValue::LongInt(_)
             | AMQPValue::LongUInt(_)
-            | AMQPValue::LongLongInt(_)
-            | AMQPValue::Timestamp(_)) => integer(value).map_or(Header::Other, Header::Int),
+            | AMQPValue::LongLongInt(_)) => integer(value).map_or(Header::Other, Header::Int),
             AMQPValue::DecimalValue(_)
             | AMQPValue::FieldArray(_)
             | AMQPValue::FieldTable(_)
@@ -261,7 +263,6 @@ fn integer(value: &AMQPValue) -> Option<i64> {
         .or_else(|| value.as_short_uint().map(i64::from))
         .or_else(|| value.as_short_short_int().map(i64::from))
         .or_else(|| value.as_short_short_uint().map(i64::from))
-        .or_else(|| value.as_timestamp().and_then(|at| at.try_into().ok()))
 }
 
 #[cfg(test)]
@@ -274,6 +275,7 @@ mod tests {
         table.insert("bytes".into(), AMQPValue::LongString(vec![0xff].into()));
         table.insert("small".into(), AMQPValue::ShortShortInt(-3));
         table.insert("none".into(), AMQPValue::Void);
+        table.insert("time".into(), AMQPValue::Timestamp(1_767_225_600));
         table.insert("x-delivery-count".into(), AMQPValue::LongInt(4));
         let properties = Properties(BasicProperties::default().with_headers(table))
             .with_header("text", "täxt")
@@ -283,6 +285,7 @@ mod tests {
         assert_eq!(properties.header("small"), Some(Header::Int(-3)));
         assert_eq!(properties.header("number"), Some(Header::Int(7)));
         assert_eq!(properties.header("none"), Some(Header::Other));
+        assert_eq!(properties.header("time"), Some(Header::Time(1_767_225_600)));
         assert_eq!(properties.header("absent"), None);
         assert_eq!(properties.delivery_count(), 4);
     }

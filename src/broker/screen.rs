@@ -6,7 +6,7 @@
 //! mended before lapin sees it, and the delivery is marked, so that its consumer can reject it by name:
 //!
 //! - short strings (properties, header names at any depth, exchange, routing key): each byte that is not
-//!   UTF-8 becomes `?`;
+//!   UTF-8 becomes `?`; for `reply_to` the mark says so;
 //! - a table or array nested deeper than [`MAX_DEPTH`] becomes a byte array of the same layout;
 //! - a property list that cannot be walked becomes an empty one.
 //!
@@ -26,20 +26,30 @@ pub enum Blemish {
     NotUtf8,
     /// Headers nested deeper than [`MAX_DEPTH`].
     TooDeep,
+    /// `reply_to` held bytes that are not UTF-8. What is left of them may name a queue of somebody else's, so
+    /// the delivery comes with an empty one.
+    ReplyTo,
     /// The property list does not follow AMQP 0-9-1; nothing of it is left.
     Unreadable,
 }
 
 impl Blemish {
-    /// A sentence's worth for the one who sent it.
+    /// What is wrong and how to mend it, for the one who sent it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Blemish::NotUtf8 => {
-                "a property, a header name or the routing key holds bytes that are not UTF-8"
+                "a property, a header name or the routing key holds bytes that are not UTF-8; encode such texts as UTF-8"
             }
-            Blemish::TooDeep => "the headers nest deeper than 16 levels",
-            Blemish::Unreadable => "the properties do not follow AMQP 0-9-1 and cannot be read",
+            Blemish::TooDeep => {
+                "the headers nest deeper than 16 levels; nest them less deep, or put what they hold into the body"
+            }
+            Blemish::ReplyTo => {
+                "the property reply_to holds bytes that are not UTF-8; name the reply queue in UTF-8"
+            }
+            Blemish::Unreadable => {
+                "the properties do not follow AMQP 0-9-1 and cannot be read; send them as its section 4.2 has them"
+            }
         }
     }
 }
@@ -184,6 +194,8 @@ const PROPERTIES: [Kind; 14] = {
         Text, Text, Table, Octet, Octet, Text, Text, Text, Text, Time, Text, Text, Text, Text,
     ]
 };
+/// Where `reply_to` stands among them.
+const REPLY_TO: usize = 6;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -205,7 +217,14 @@ impl Walk {
                 continue;
             }
             match kind {
-                Kind::Text => self.short_string(&mut rest)?,
+                Kind::Text => self.text(
+                    &mut rest,
+                    if bit == REPLY_TO {
+                        Blemish::ReplyTo
+                    } else {
+                        Blemish::NotUtf8
+                    },
+                )?,
                 Kind::Octet => drop(rest.take(1)?),
                 Kind::Time => drop(rest.take(8)?),
                 Kind::Table => {
@@ -262,10 +281,14 @@ impl Walk {
     }
 
     fn short_string(&mut self, rest: &mut Rest<'_>) -> Option<()> {
+        self.text(rest, Blemish::NotUtf8)
+    }
+
+    fn text(&mut self, rest: &mut Rest<'_>, blemish: Blemish) -> Option<()> {
         let [size] = rest.take(1)? else { return None };
         let text = rest.take(usize::from(*size))?;
         if mend(text) {
-            self.note(Blemish::NotUtf8);
+            self.note(blemish);
         }
         Some(())
     }

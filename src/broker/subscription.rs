@@ -5,6 +5,7 @@ use crate::broker::consumer::{Delivery, Session, bounded, lock};
 use crate::broker::credit::{Credit, Step};
 use crate::broker::properties::{Properties, short};
 use crate::broker::receipt::{COALESCE, Ledger};
+use crate::broker::screen::Blemish;
 use futures::{Stream, future::join_all};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
@@ -284,7 +285,11 @@ impl<'a> Consuming<'a> {
             .redelivered
             .fetch_add(redelivered.into(), Ordering::Relaxed);
         let tag = message.delivery_tag;
-        let properties = Properties(message.properties);
+        let blemish = self.link.marks.take(self.channel.id(), tag);
+        let mut properties = Properties(message.properties);
+        if blemish == Some(Blemish::ReplyTo) {
+            properties = properties.with_reply_to("");
+        }
         let delivery = Delivery {
             body: message.data.into(),
             exchange: message.exchange.into(),
@@ -297,7 +302,7 @@ impl<'a> Consuming<'a> {
             } else {
                 0
             },
-            blemish: self.link.marks.take(self.channel.id(), tag),
+            blemish,
             received: now,
             receipt: self.ledger.enter(tag, now),
             properties,

@@ -45,7 +45,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "URL")]
     broker_url: Option<String>,
     /// Send this many requests, going round the given ones, and print a summary.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     count: Option<usize>,
     /// Requests a second; as fast as the replies allow when absent.
     #[arg(long, value_name = "R", value_parser = positive)]
@@ -72,6 +72,11 @@ fn name(text: &str) -> Result<String, String> {
             "found a name of {found} bytes, expected 1 to 255: AMQP carries no longer one"
         )),
     }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "expected a whole number, 1 or more".to_owned())
 }
 
 fn positive(text: &str) -> Result<f64, String> {

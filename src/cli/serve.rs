@@ -52,6 +52,8 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
             Failed::Usage(fault.into())
         }
         WorkerFault::NoPackage { .. } => Failed::Data(fault.into()),
-        WorkerFault::Interrupted | WorkerFault::System(_) => Failed::Internal(fault.into()),
+        WorkerFault::Interrupted | WorkerFault::Hung { .. } | WorkerFault::System(_) => {
+            Failed::Internal(fault.into())
+        }
     })
 }

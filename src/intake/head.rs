@@ -1,8 +1,11 @@
 //! AMQP properties, read in the contract's words.
 
 use crate::{
-    broker::{Delivery, Header},
-    message::request::{ACCEPT, DEADLINE, Head, HeaderValue, TRACEPARENT, TRACESTATE, VERSION},
+    broker::{Blemish, Delivery, Header},
+    message::{
+        reply_to::{NoReply, ReplyTo, reply_to},
+        request::{ACCEPT, DEADLINE, Head, HeaderValue, TRACEPARENT, TRACESTATE, VERSION},
+    },
 };
 
 /// How often the request was tried before.
@@ -35,9 +38,21 @@ pub(super) fn head(delivery: &Delivery) -> Head<'_> {
     }
 }
 
+/// Where the reply goes, or for which reason there is none.
+pub(super) fn destination<'a>(
+    delivery: &'a Delivery,
+    package_default: Option<&'a str>,
+) -> Result<ReplyTo<'a>, &'static str> {
+    if delivery.blemish == Some(Blemish::ReplyTo) {
+        return Err("reply_to_malformed");
+    }
+    reply_to(delivery.properties.reply_to(), package_default).map_err(NoReply::reason)
+}
+
 fn value(header: Header<'_>) -> HeaderValue<'_> {
     match header {
         Header::Int(number) => HeaderValue::Int(number),
+        Header::Time(seconds) => HeaderValue::Time(seconds),
         Header::Text(text) => HeaderValue::Text(text),
         Header::Float(number) => HeaderValue::Float(number),
         Header::Bytes(_) | Header::Bool(_) | Header::Other => HeaderValue::Other,
@@ -58,4 +73,11 @@ pub(super) fn first_at(delivery: &Delivery) -> Option<u64> {
         Header::Int(ms) => u64::try_from(ms).ok(),
         _ => None,
     }
+}
+
+/// Whether it has just come back from a retry queue.
+pub(super) fn returned(delivery: &Delivery) -> bool {
+    let deaths = delivery.properties.deaths();
+    let last = deaths.first().map_or("", |death| death.queue.as_str());
+    last.starts_with("inferq.retry.") && attempts(delivery) > 0
 }

@@ -11,7 +11,6 @@ use crate::{
         deadline::{Deadline, resolve_deadline, unix_ms},
         rejection::{Code, Rejection, Stage},
         reply::Reply,
-        reply_to::reply_to,
         request::Head,
         timings::Timings,
     },
@@ -20,7 +19,7 @@ use crate::{
 
 use super::{
     Desk, Intake,
-    head::{attempts, head},
+    head::{attempts, destination, head},
     verdict::{Burial, Verdict, Written},
 };
 
@@ -33,8 +32,8 @@ impl Intake {
         delivery: &Delivery,
     ) -> Verdict {
         let head = head(delivery);
-        if let Err(nobody) = reply_to(head.reply_to, self.default_reply_to(package)) {
-            return Verdict::Bury(Burial::new(nobody.reason(), Stage::Decode), None);
+        if let Err(reason) = destination(delivery, self.default_reply_to(package)) {
+            return Verdict::Bury(Burial::new(reason, Stage::Decode), None);
         }
         if delivery.delivery_count >= self.config.poison_deliveries {
             let detail = "workers died while they had this request; it is not run again";
@@ -157,10 +156,7 @@ fn resolve<'e>(
     head: &Head<'_>,
 ) -> Result<&'e Arc<Live>, Rejection> {
     if let Some(blemish) = delivery.blemish {
-        let detail = format!(
-            "{}; send them as AMQP 0-9-1 and UTF-8 have them",
-            blemish.as_str()
-        );
+        let detail = blemish.as_str();
         return Err(Rejection::new(
             Code::MalformedMessage,
             Stage::Decode,

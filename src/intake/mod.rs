@@ -99,13 +99,19 @@ impl Intake {
         desk.metrics.requests.increment(1);
         if delivery.redelivered {
             desk.metrics.redelivered.increment(1);
+        } else if head::returned(&delivery) {
+            desk.metrics.retries_returned.increment(1);
         }
         let deciding = AssertUnwindSafe(self.decide(desk, &delivery)).catch_unwind();
         let verdict = deciding
             .await
             .unwrap_or_else(|_| self.panicked(desk, &delivery));
+        let again = matches!(verdict, Verdict::Retry(..));
         match self.carry_out(desk, &delivery, verdict).await {
-            Ok(()) => delivery.receipt.ack(),
+            Ok(()) => {
+                desk.metrics.retries.increment(again.into());
+                delivery.receipt.ack();
+            }
             Err(fault) => {
                 let queue = &*delivery.queue;
                 tracing::warn!(queue, %fault, "nothing confirmed, giving the delivery back");

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::Delivery,
+    broker::{Delivery, topology},
     message::{
+        name::valid_package_name,
         rejection::{Code, Rejection, Stage},
-        reply_to::reply_to,
     },
 };
 
 use super::{
     Intake,
-    head::head,
+    head::{destination, head},
     verdict::{Burial, Verdict},
 };
 
@@ -20,8 +20,8 @@ impl Intake {
     /// A request for a package that nobody serves.
     pub(super) fn refuse(&self, delivery: &Delivery) -> Verdict {
         let head = head(delivery);
-        if let Err(nobody) = reply_to(head.reply_to, None) {
-            return Verdict::Bury(Burial::new(nobody.reason(), Stage::Resolve), None);
+        if let Err(reason) = destination(delivery, None) {
+            return Verdict::Bury(Burial::new(reason, Stage::Resolve), None);
         }
         let package = &delivery.routing_key;
         let rejection = self.engine.repository().unknown_package(package);
@@ -31,9 +31,14 @@ impl Intake {
     /// What the broker gave up on: answered without a look at its body.
     pub(super) fn explain(&self, delivery: &Delivery) -> Verdict {
         let head = head(delivery);
-        let package = died_of(delivery);
-        if let Err(nobody) = reply_to(head.reply_to, self.default_reply_to(&package)) {
-            return Verdict::Bury(Burial::new(nobody.reason(), Stage::Decode), None);
+        let died = died_of(delivery);
+        // The queue of the unknown does not tell what was asked for.
+        let package = match &*died {
+            "unknown" => delivery.routing_key.as_str(),
+            package => package,
+        };
+        if let Err(reason) = destination(delivery, self.default_reply_to(package)) {
+            return Verdict::Bury(Burial::new(reason, Stage::Decode), None);
         }
         let deaths = delivery.properties.deaths();
         let reason = deaths.first().map_or("", |death| death.reason.as_str());
@@ -55,7 +60,7 @@ impl Intake {
             ),
         };
         let rejection = Rejection::new(code, Stage::Decode, detail);
-        let reply = self.rejection(delivery, &head, &package, &rejection);
+        let reply = self.rejection(delivery, &head, package, &rejection);
         match burial {
             None => Verdict::Reply(reply),
             Some(reason) => Verdict::Bury(Burial::new(reason, Stage::Decode), Some(reply)),
@@ -63,10 +68,13 @@ impl Intake {
     }
 }
 
-/// The package whose queue a message died in.
+/// The package whose queue a message died in, or whose dead letters it belongs to: `unknown`, `died`.
 pub(super) fn died_of(delivery: &Delivery) -> Arc<str> {
     let deaths = delivery.properties.deaths();
     let queue = deaths.first().map_or("", |death| death.queue.as_str());
-    let name = queue.strip_prefix("inferq.").unwrap_or("died");
-    Arc::from(name.strip_suffix(".high").unwrap_or(name))
+    let name = queue.strip_prefix("inferq.").unwrap_or_default();
+    let name = name.strip_suffix(".high").unwrap_or(name);
+    // Whoever may publish to inferq.died writes the header as they like, and queues are named after this.
+    let sound = queue == topology::UNKNOWN || valid_package_name(name).is_ok();
+    Arc::from(if sound { name } else { "died" })
 }

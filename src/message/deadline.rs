@@ -13,17 +13,41 @@ const MAX_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A deadline before this (the year 2001) was meant in seconds.
 const SURELY_SECONDS: u64 = 1_000_000_000_000;
 
+/// What a deadline was read from: its requester is told by this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Header,
+    TimestampAndExpiration,
+    Expiration,
+    Package,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Source::Header => DEADLINE,
+            Source::TimestampAndExpiration => "timestamp + expiration",
+            Source::Expiration => "expiration",
+            Source::Package => "the package's default",
+        }
+    }
+}
+
 /// After this moment nobody wants the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
     unix_ms: u64,
+    source: Source,
 }
 
 impl Deadline {
-    /// At this Unix time in ms.
+    /// At this Unix time in ms, as the header `inferq-deadline` carries it.
     #[must_use]
     pub fn at(unix_ms: u64) -> Self {
-        Deadline { unix_ms }
+        Deadline {
+            unix_ms,
+            source: Source::Header,
+        }
     }
 
     /// Unix time in ms, as the header `inferq-deadline` carries it.
@@ -49,12 +73,25 @@ impl Deadline {
     #[must_use]
     pub fn exceeded(self, stage: Stage, now_unix_ms: u64) -> Rejection {
         let late = now_unix_ms.saturating_sub(self.unix_ms);
-        let detail = if self.unix_ms < SURELY_SECONDS {
-            format!(
-                "the deadline lies before the year 2001; {DEADLINE} is Unix time in milliseconds, not in seconds"
-            )
-        } else {
-            format!("the deadline passed {late} ms ago; allow more time, or send less at once")
+        let ancient = self.unix_ms < SURELY_SECONDS;
+        let detail = match self.source {
+            Source::Header if ancient => format!(
+                "the deadline lies before the year 2001; the header {DEADLINE} is Unix time in milliseconds, not in seconds"
+            ),
+            Source::TimestampAndExpiration if ancient => {
+                "the deadline, timestamp + expiration, lies before the year 2001; the property timestamp is Unix time in seconds, of when the request was sent".to_owned()
+            }
+            Source::Expiration if late == 0 => {
+                "the property expiration leaves no time to answer; allow some milliseconds"
+                    .to_owned()
+            }
+            Source::Header
+            | Source::TimestampAndExpiration
+            | Source::Expiration
+            | Source::Package => format!(
+                "the deadline ({}) passed {late} ms ago; allow more time, or send less at once",
+                self.source.name()
+            ),
         };
         Rejection::new(Code::DeadlineExceeded, stage, detail)
     }
@@ -69,8 +106,9 @@ pub fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Finds a request's deadline: header `inferq-deadline`; else `timestamp` + `expiration`; else arrival +
-/// `expiration` (a worker cannot see how long a message waited); else arrival + the package's default.
+/// Finds a request's deadline: header `inferq-deadline` (ms, or a timestamp of AMQP); else `timestamp` +
+/// `expiration`; else arrival + `expiration` (a worker cannot see how long a message waited); else arrival +
+/// the package's default.
 ///
 /// # Errors
 /// `malformed_message` that names the header or property whose value cannot be a time.
@@ -87,22 +125,27 @@ pub fn resolve_deadline(
         });
     }
     let Some(expiration) = head.expiration else {
-        return Ok(Deadline::at(
-            arrived_unix_ms.saturating_add(package_default_ms),
-        ));
+        return Ok(Deadline {
+            unix_ms: arrived_unix_ms.saturating_add(package_default_ms),
+            source: Source::Package,
+        });
     };
     let expiration: u64 = expiration.parse().map_err(|_| {
         malformed("the property expiration is not a number; expected milliseconds as text, such as \"30000\"")
     })?;
-    let from = match head.timestamp {
-        Some(seconds) => seconds.checked_mul(1000).ok_or_else(|| {
-            malformed("the property timestamp is too large; expected Unix time in seconds")
-        })?,
-        None => arrived_unix_ms,
+    let (from, source) = match head.timestamp {
+        Some(seconds) => {
+            let ms = seconds.checked_mul(1000).ok_or_else(|| {
+                malformed("the property timestamp is too large; expected Unix time in seconds")
+            })?;
+            (ms, Source::TimestampAndExpiration)
+        }
+        None => (arrived_unix_ms, Source::Expiration),
     };
-    from.checked_add(expiration)
-        .map(Deadline::at)
-        .ok_or_else(|| malformed("the properties timestamp and expiration are too large together"))
+    let unix_ms = from.checked_add(expiration).ok_or_else(|| {
+        malformed("the properties timestamp and expiration are too large together")
+    })?;
+    Ok(Deadline { unix_ms, source })
 }
 
 fn header(value: HeaderValue<'_>) -> Option<u64> {
@@ -111,6 +154,7 @@ fn header(value: HeaderValue<'_>) -> Option<u64> {
     match value {
         HeaderValue::Int(ms) => u64::try_from(ms).ok(),
         HeaderValue::Text(ms) => ms.parse().ok(),
+        HeaderValue::Time(seconds) => seconds.checked_mul(1000),
         // Python's `time.time() * 1000` is a float.
         #[expect(
             clippy::cast_possible_truncation,
@@ -185,6 +229,55 @@ mod tests {
                 "{value:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_header_that_is_a_timestamp_is_in_seconds_as_amqp_has_it() {
+        let at = |seconds| {
+            let head = Head {
+                deadline: Some(HeaderValue::Time(seconds)),
+                ..Head::default()
+            };
+            resolve_deadline(&head, NOW, 1)
+        };
+        assert_eq!(at(1_767_225_601), Ok(Deadline::at(NOW + 1000)));
+        assert_eq!(at(u64::MAX).unwrap_err().code, Code::MalformedMessage);
+    }
+
+    #[test]
+    fn a_requester_who_is_late_is_told_by_which_words_of_the_request() {
+        let said = |head: Head<'_>| {
+            let deadline = resolve_deadline(&head, NOW, 0).unwrap();
+            let (now, header) = (NOW + 7, head.deadline.is_some());
+            let detail = deadline.exceeded(Stage::Decode, now).detail;
+            assert_eq!(detail.contains(DEADLINE), header, "{detail}");
+            detail
+        };
+        let with = |timestamp, expiration| Head {
+            timestamp,
+            expiration: Some(expiration),
+            ..Head::default()
+        };
+        let ancient = said(with(Some(1), "1000"));
+        assert!(
+            ancient.contains("timestamp + expiration") && ancient.contains("2001"),
+            "{ancient}"
+        );
+        let late = said(with(Some(NOW / 1000 - 1), "900"));
+        assert!(
+            late.contains("timestamp + expiration") && late.contains("107 ms"),
+            "{late}"
+        );
+        let late = said(with(None, "2"));
+        assert!(late.contains("(expiration) passed 5 ms"), "{late}");
+        assert!(said(Head::default()).contains("the package's default"));
+        said(Head {
+            deadline: Some(HeaderValue::Int(1)),
+            ..Head::default()
+        });
+        let none = resolve_deadline(&with(None, "0"), NOW, 1).unwrap();
+        let detail = none.exceeded(Stage::Decode, NOW).detail;
+        assert!(detail.contains("expiration leaves no time"), "{detail}");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum HeaderValue<'a> {
     Int(i64),
     /// A floating-point number of any width.
     Float(f64),
+    /// A timestamp: Unix time in seconds.
+    Time(u64),
     /// Any other type.
     Other,
 }
@@ -69,11 +71,15 @@ impl<'a> Head<'a> {
             None => Ok(None),
             Some(HeaderValue::Text(version)) => Ok(Some(Cow::Borrowed(version))),
             Some(HeaderValue::Int(version)) => Ok(Some(Cow::Owned(version.to_string()))),
-            Some(HeaderValue::Float(_) | HeaderValue::Other) => Err(Rejection::new(
-                Code::MalformedMessage,
-                Stage::Decode,
-                format!("the header {VERSION} is not text; expected a version such as \"1.0.0\""),
-            )),
+            Some(HeaderValue::Float(_) | HeaderValue::Time(_) | HeaderValue::Other) => {
+                Err(Rejection::new(
+                    Code::MalformedMessage,
+                    Stage::Decode,
+                    format!(
+                        "the header {VERSION} is not text; expected a version such as \"1.0.0\""
+                    ),
+                ))
+            }
         }
     }
 

@@ -66,11 +66,17 @@ impl Config {
 }
 
 fn read(origin: &'static str, filter: &str) -> Result<EnvFilter, LogFault> {
-    EnvFilter::try_new(filter).map_err(|fault| LogFault::Filter {
+    quiet(filter).map_err(|fault| LogFault::Filter {
         origin,
         found: filter.to_owned(),
         reason: fault.to_string(),
     })
+}
+
+/// The filter, and nothing of lapin that it does not ask for by name: whatever ends a connection or a channel
+/// is told once more by those who supervise it, in our words. A panic of lapin's threads is told by nobody else.
+fn quiet(filter: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    EnvFilter::try_new(["lapin=off", "lapin::thread=error", filter].join(","))
 }
 
 fn layer<S, W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Layer<S> + Send + Sync>
@@ -123,7 +129,7 @@ mod tests {
     fn written(format: LogFormat, filter: &str, run: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();
-        let filter = EnvFilter::try_new(filter).unwrap();
+        let filter = quiet(filter).unwrap();
         let layer = layer(format, filter, move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), run);
         let bytes = written.0.lock().unwrap().clone();
@@ -134,7 +140,7 @@ mod tests {
     fn messages_that_lapin_got_back_are_never_logged_whatever_the_filter_says() {
         let text = written(
             LogFormat::Text,
-            "trace,lapin::returned_messages=trace",
+            "trace,lapin=trace,lapin::returned_messages=trace",
             || {
                 warn!(target: "lapin::returned_messages", "secret");
                 warn!(target: "lapin::returned_messages::inner", "secret");
@@ -148,6 +154,20 @@ mod tests {
             text.contains("connection error") && text.contains("unrelated"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn lapin_speaks_only_where_it_is_asked_to_by_name() {
+        let log = || {
+            tracing::error!(target: "lapin::channels", "connection error");
+            tracing::error!(target: "lapin::thread", "thread panicked");
+        };
+        for filter in ["info", "trace", "error,inferq=debug"] {
+            let text = written(LogFormat::Text, filter, log);
+            assert!(!text.contains("connection error"), "{filter}: {text}");
+            assert!(text.contains("thread panicked"), "{filter}: {text}");
+        }
+        assert!(written(LogFormat::Text, "info,lapin=info", log).contains("connection error"));
     }
 
     #[test]

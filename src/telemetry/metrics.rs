@@ -104,6 +104,10 @@ pub struct PackageMetrics {
     pub outcomes: Counter,
     /// Deliveries that the broker had delivered before.
     pub redelivered: Counter,
+    /// Requests put into a retry queue.
+    pub retries: Counter,
+    /// Requests that came back from one.
+    pub retries_returned: Counter,
     /// Replies whose `reply_to` names no queue.
     pub replies_unroutable: Counter,
     in_flight: Gauge,
@@ -126,6 +130,8 @@ impl PackageMetrics {
             requests: counter(&names::REQUESTS, own),
             outcomes: counter(&names::OUTCOMES, own),
             redelivered: counter(&names::REDELIVERED, own),
+            retries: counter(&names::RETRIES, own),
+            retries_returned: counter(&names::RETRIES_RETURNED, own),
             replies_unroutable: counter(&names::REPLIES_UNROUTABLE, own),
             in_flight: gauge(&names::IN_FLIGHT, own),
             oldest_unsettled: gauge(&names::OLDEST_UNSETTLED_SECONDS, own),

@@ -14,6 +14,7 @@ pub struct Config {
     /// How log lines are written to stderr.
     pub log_format: LogFormat,
     /// Which log lines are written, in the syntax of `tracing`'s `EnvFilter`: `info`, `warn,inferq=debug` …
+    /// The AMQP library's own lines must be asked for by name: `info,lapin=info`.
     /// The environment variable `RUST_LOG` beats it.
     pub log_filter: String,
 }

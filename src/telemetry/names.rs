@@ -153,6 +153,18 @@ pub const REDELIVERED: Metric = counter(
     &["package"],
     "deliveries that the broker had delivered before",
 );
+/// Copies to a retry queue.
+pub const RETRIES: Metric = counter(
+    "inferq_retries_total",
+    &["package"],
+    "requests put into a retry queue",
+);
+/// What came back from there.
+pub const RETRIES_RETURNED: Metric = counter(
+    "inferq_retries_returned_total",
+    &["package"],
+    "requests that came back from a retry queue, to whichever worker: of all workers together as many as retries",
+);
 /// Dead letters.
 pub const DEAD_LETTERS: Metric = counter(
     "inferq_dead_letters_total",
@@ -191,6 +203,8 @@ pub const ALL: &[Metric] = &[
     OLDEST_UNSETTLED_SECONDS,
     MODEL_LOADED,
     REDELIVERED,
+    RETRIES,
+    RETRIES_RETURNED,
     DEAD_LETTERS,
     REPLIES_UNROUTABLE,
     PUBLISHED,

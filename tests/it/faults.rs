@@ -5,12 +5,14 @@
 mod answers;
 mod consuming;
 mod draining;
+mod hanging;
 mod hostile;
 mod mates;
 mod outage;
 mod packages;
 mod poison;
 mod retrying;
+mod strays;
 
 use std::{
     collections::BTreeMap,

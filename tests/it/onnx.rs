@@ -204,6 +204,22 @@ pub(crate) fn labour() -> Graph {
         .node_graph("Loop", &["turns", "", "x"], &["y"], &turn)
 }
 
+/// `y = x[N, 1]`, after one multiplication of two square matrices as wide as the largest of `work[N, 1]` says.
+pub(crate) fn product() -> Graph {
+    Graph::new()
+        .input("x", FLOAT, &[N, 1])
+        .input("work", INT64, &[N, 1])
+        .output("y", FLOAT, &[N, 1])
+        .node_ints("ReduceMax", &["work"], "one_by_one", &[("keepdims", 1)])
+        .node_ints("ReduceMax", &["work"], "width", &[("keepdims", 0)])
+        .node("Shape", &["one_by_one"], &["ones"])
+        .node("Mul", &["ones", "width"], &["square"])
+        .node("ConstantOfShape", &["square"], &["zeros"])
+        .node("MatMul", &["zeros", "zeros"], &["product"])
+        .node_ints("ReduceMax", &["product"], "zero", &[("keepdims", 0)])
+        .node("Add", &["x", "zero"], &["y"])
+}
+
 /// `y = x` as each of the types that a package may meet, `x[N, 2]`.
 pub(crate) fn casts() -> Graph {
     let graph = Graph::new().input("x", FLOAT, &[N, 2]);

@@ -16,7 +16,7 @@ impl RawConnection {
     /// Connects as guest to a virtual host.
     pub(crate) fn open_in(port: u16, vhost: &str) -> io::Result<RawConnection> {
         let socket = TcpStream::connect(("127.0.0.1", port))?;
-        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut raw = RawConnection(socket);
         raw.0.write_all(b"AMQP\x00\x00\x09\x01")?;
         raw.expect(10, 10)?;

@@ -1,6 +1,7 @@
 use super::*;
+use crate::worker::vhost;
 use inferq::broker::TopologyMode;
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
 fn topology(package: &str) -> Topology {
@@ -92,4 +93,89 @@ async fn what_expires_in_a_queue_is_found_among_the_died_with_its_reason() {
     assert_eq!(delivery.properties.deaths()[0].reason, "expired");
     delivery.receipt.ack();
     broker.close().await;
+}
+
+const PERIOD: Duration = Duration::from_millis(100);
+
+async fn channel_on(url: &str) -> lapin::Channel {
+    let properties = lapin::ConnectionProperties::default();
+    let connection = lapin::Connection::connect(url, properties).await.unwrap();
+    connection.create_channel().await.unwrap()
+}
+
+async fn delete_exchange(channel: &lapin::Channel) {
+    let options = ExchangeDeleteOptions::default();
+    let deleting = channel.exchange_delete(names::EXCHANGE.into(), options);
+    deleting.await.unwrap();
+}
+
+/// Publishes until a queue takes it.
+async fn until_routed(broker: &Broker, package: &str) {
+    let start = Instant::now();
+    while let Err(fault) = broker.publisher().publish(request(package, "1")).await {
+        assert!(start.elapsed() < BOUND, "{fault}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_or_a_binding_that_somebody_deletes_is_made_again() {
+    let url = vhost();
+    let broker = Broker::start(config(&url));
+    let topology = topology("digits");
+    broker.establish(&topology).await.unwrap();
+    let channel = channel_on(&url).await;
+    let story = async {
+        delete_exchange(&channel).await;
+        until_routed(&broker, "digits").await;
+        let (queue, arguments) = (names::queue_of("digits"), FieldTable::default());
+        let (exchange, key) = (names::EXCHANGE.into(), "digits".into());
+        let unbinding = channel.queue_unbind(queue.as_str().into(), exchange, key, arguments);
+        unbinding.await.unwrap();
+        // what comes meanwhile is taken by the queue of the unknown
+        let before = ready(&channel, &queue).await;
+        let start = Instant::now();
+        while ready(&channel, &queue).await == before {
+            assert!(start.elapsed() < BOUND, "the binding stays away");
+            until_routed(&broker, "digits").await;
+        }
+    };
+    tokio::select! {
+        () = broker.keep(&topology, PERIOD) => unreachable!(),
+        () = story => {}
+    }
+    assert_eq!(broker.health().topology, None);
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_may_declare_nothing_says_what_is_missing_until_it_is_there() {
+    let url = vhost();
+    let topology = topology("digits");
+    let owner = Broker::start(config(&url));
+    owner.declare(&topology).await.unwrap();
+    let mut passive = config(&url);
+    passive.topology = TopologyMode::Passive;
+    let broker = Broker::start(passive);
+    broker.establish(&topology).await.unwrap();
+    assert_eq!(broker.health().topology, None);
+    let channel = channel_on(&url).await;
+    let story = async {
+        delete_exchange(&channel).await;
+        let lacking = || broker.health().topology;
+        until("the exchange is missed", || lacking().is_some()).await;
+        let text = lacking().unwrap();
+        assert!(
+            text.contains("exchange \"inferq\"") && text.contains("import_definitions"),
+            "{text}"
+        );
+        owner.declare(&topology).await.unwrap();
+        until("it is there again", || lacking().is_none()).await;
+    };
+    tokio::select! {
+        () = broker.keep(&topology, PERIOD) => unreachable!(),
+        () = story => {}
+    }
+    broker.close().await;
+    owner.close().await;
 }

@@ -1,6 +1,11 @@
 //! `inferq serve` that cannot start says why, and how to mend it.
 
-use std::{net::TcpListener, time::Instant};
+use std::{
+    io,
+    net::{Shutdown, TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::*;
 use crate::{
@@ -80,6 +85,80 @@ fn an_absent_broker_is_69_after_the_boots_patience() {
     assert!(start.elapsed().as_secs() >= 9, "no patience");
 }
 
+/// Told to stop before it serves, it ends at once and well; until then its pages say why it does not serve.
+#[track_caller]
+fn assert_stops_while_starting(mut worker: Worker, why: &[&str]) {
+    worker.await_that("starting, and waiting", |worker| {
+        let Some((code, text)) = worker.get("/readyz") else {
+            return false;
+        };
+        assert_eq!((code, text.get(..10)), (503, Some("starting: ")), "{text}");
+        why.iter().all(|part| text.contains(part))
+    });
+    assert_eq!(worker.get("/livez"), Some((200, "ok\n".to_owned())));
+    let told = Instant::now();
+    worker.signal("TERM");
+    let status = worker.wait();
+    assert_eq!(status.code(), Some(0), "{}", worker.log());
+    assert!(told.elapsed() < Duration::from_secs(3), "{}", worker.log());
+    assert!(worker.log().contains("drained"));
+}
+
+#[test]
+fn a_worker_that_waits_for_its_broker_says_so_and_stops_when_told() {
+    let packages = Packages::of(&["fraud"]);
+    let address = nobody();
+    let url = format!("amqp://{address}");
+    let worker = Worker::spawn(&url, Path::new(packages.path()), &[]);
+    let no_broker = format!("no broker at {address}");
+    assert_stops_while_starting(worker, &["waiting for the broker", &no_broker]);
+}
+
+/// Passes one connection on to the shared node, then listens no more.
+fn one_connection() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (client, _) = listener.accept().unwrap();
+        drop(listener);
+        let node = TcpStream::connect(("127.0.0.1", Node::shared().port())).unwrap();
+        let pass = |mut from: TcpStream, mut to: TcpStream| {
+            // However the connection ends, it ends for both.
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+        };
+        let (from, to) = (client.try_clone().unwrap(), node.try_clone().unwrap());
+        thread::spawn(move || pass(from, to));
+        pass(node, client);
+    });
+    address.to_string()
+}
+
+#[test]
+fn a_broker_that_vanishes_after_the_first_look_is_waited_for_and_the_worker_stops_when_told() {
+    let packages = Packages::of(&["fraud"]);
+    Node::shared();
+    let address = one_connection();
+    let worker = Worker::spawn(
+        &format!("amqp://{address}/%2f"),
+        Path::new(packages.path()),
+        &[],
+    );
+    let no_broker = format!("no broker at {address}");
+    assert_stops_while_starting(worker, &["exchanges and queues", &no_broker]);
+}
+
+#[test]
+fn a_worker_told_to_stop_while_it_loads_stops() {
+    for _ in 0..5 {
+        let mut worker = Worker::spawn(&format!("amqp://{}", nobody()), &samples(), &[]);
+        worker.await_that("listening", |worker| worker.get("/livez").is_some());
+        worker.signal("TERM");
+        let status = worker.wait();
+        assert_eq!(status.code(), Some(0), "{}", worker.log());
+    }
+}
+
 #[test]
 fn a_wrong_password_and_a_missing_virtual_host_are_69_at_once() {
     let packages = Packages::of(&["fraud"]);
@@ -110,11 +189,13 @@ fn a_wrong_password_and_a_missing_virtual_host_are_69_at_once() {
         done.failed(69, &["refused user \"guest\"", "check user and password"]);
         assert!(!done.err.contains("waiting for the broker"), "{}", done.err);
         assert!(!done.err.contains("hunter2"), "{}", done.err);
+        assert!(!done.err.contains("lapin"), "{}", done.err);
     }
     let url = format!("amqp://guest:guest@127.0.0.1:{port}/nosuch");
     let done = serve(packages.path(), &url, &[]);
     done.failed(69, &["virtual host \"nosuch\"", "create it"]);
     assert!(!done.err.contains("waiting for the broker"), "{}", done.err);
+    assert!(!done.err.contains("lapin"), "{}", done.err);
 }
 
 #[test]

@@ -94,6 +94,18 @@ fn a_request_without_a_reply_is_69() {
     let done = send(&["--timeout", "0.5", "--count", "3"]);
     done.failed(69, &["3 of 3"]);
     assert!(done.out.contains("3  timeout"), "{}", done.out);
+    for count in ["0", "-1", "many"] {
+        let args = [
+            "send",
+            "fraud",
+            &good,
+            "--broker-url",
+            &url,
+            "--count",
+            count,
+        ];
+        run(&args).failed(64, &["--count"]);
+    }
     let nobody = ["send", "fraud", &good, "--broker-url", "amqp://127.0.0.1:1"];
     run(&nobody).failed(69, &["no broker at 127.0.0.1:1", "broker.url"]);
 }

@@ -83,6 +83,7 @@ pub(super) fn harmless() -> Vec<Case> {
         case("message id of 255 bytes").with("message_id", &*long),
         case("app id and type of 255 bytes").with("app_id", &*long).with("type", &*long),
         case("deadline at the end of time").header("inferq-deadline", i64::MAX),
+        case("deadline that is a timestamp").header("inferq-deadline", json!({ "$timestamp": 4_102_444_800_u64 })),
         case("timestamp at the end of time").with("timestamp", 253_402_300_799_i64).with("expiration", "60000"),
         case("content type of parameters alone").with("content_type", ";"),
         Case::body("byte order mark", "fraud", format!("\u{feff}{}", payment())),

@@ -1,0 +1,154 @@
+//! From a configuration to a worker that consumes; every step may take long, and is shown while it does.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    broker::{
+        Broker, ConnectFault, ConsumeOptions, ConsumerHandle, PackageQueues, Topology, topology,
+    },
+    config::Config,
+    engine::Engine,
+    intake::{Intake, Source},
+    repository::Repository,
+};
+
+use super::{WorkerFault, health::Board};
+
+/// How long a boot waits for a broker that is not there yet.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A worker that consumes.
+pub(super) struct Worker {
+    pub(super) broker: Arc<Broker>,
+    pub(super) topology: Topology,
+    pub(super) intake: Arc<Intake>,
+    pub(super) consumers: Vec<ConsumerHandle>,
+}
+
+/// Loads, connects, declares, and consumes last: until it returns nothing is in hand, so it may be dropped.
+pub(super) async fn boot(config: &Config, board: &Arc<Board>) -> Result<Worker, WorkerFault> {
+    board.starting("loading packages");
+    let engine = open(config, board).await?;
+    wait_for_broker(config, board).await?;
+    board.starting("making sure of exchanges and queues");
+    let broker = Arc::new(Broker::start(config.broker.clone()));
+    board.connecting(&broker);
+    let topology = topology_of(&engine, config);
+    broker.establish(&topology).await?;
+
+    let intake = Intake::new(
+        engine.clone(),
+        Arc::clone(&broker),
+        config.intake.clone(),
+        worker_name(),
+    );
+    let consumers = consume(&engine, &broker, &intake, config.broker.prefetch);
+    board.started();
+    let in_hand = usize::from(config.broker.prefetch) * consumers.len();
+    tracing::info!(
+        in_hand,
+        "memory is bounded by so many messages × the broker's max_message_size"
+    );
+    Ok(Worker {
+        broker,
+        topology,
+        intake,
+        consumers,
+    })
+}
+
+/// Loads ONNX Runtime and the packages, and tells about those that are broken.
+async fn open(config: &Config, board: &Arc<Board>) -> Result<Engine, WorkerFault> {
+    let (dir, library) = (
+        config.repository.dir.clone(),
+        config.runtime.library.clone(),
+    );
+    let load = move || Engine::open(&dir, library.as_deref());
+    let engine = board.load(load).await?;
+    let repository = engine.repository();
+    for live in repository.live() {
+        let (name, version) = (live.package.name(), live.package.version());
+        tracing::info!(package = name, version, digest = %live.package.digest(), "live");
+        for warning in &live.warnings {
+            tracing::warn!(package = name, version, warning);
+        }
+    }
+    let refused = faults(repository);
+    for fault in &refused {
+        tracing::error!(fault, "a package did not go live");
+    }
+    if repository.names().next().is_none() {
+        return Err(WorkerFault::NoPackage {
+            faults: refused.join("; "),
+        });
+    }
+    Ok(engine)
+}
+
+fn faults(repository: &Repository) -> Vec<String> {
+    let each = repository.refused().iter().flat_map(|refused| {
+        let dir = refused.dir.display().to_string();
+        refused
+            .faults
+            .iter()
+            .map(move |fault| format!("{dir}: {fault}"))
+    });
+    each.collect()
+}
+
+/// Waits a little for a broker that is still starting; not for one that says no.
+async fn wait_for_broker(config: &Config, board: &Board) -> Result<(), ConnectFault> {
+    board.starting("connecting to the broker");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Broker::connect_once(&config.broker).await {
+            Err(fault) if !fault.is_final() && Instant::now() < deadline => {
+                tracing::warn!(%fault, "waiting for the broker");
+                board.starting(format!("waiting for the broker: {fault}"));
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            end => return end,
+        }
+    }
+}
+
+fn topology_of(engine: &Engine, config: &Config) -> Topology {
+    let packages = engine.repository().names();
+    let queues = packages.map(|name| PackageQueues {
+        name: name.to_owned(),
+        high: false,
+    });
+    Topology {
+        packages: queues.collect(),
+        retry_ms: config.intake.retry_queues_ms(),
+    }
+}
+
+fn consume(
+    engine: &Engine,
+    broker: &Broker,
+    intake: &Arc<Intake>,
+    prefetch: u16,
+) -> Vec<ConsumerHandle> {
+    let options = ConsumeOptions {
+        prefetch_max: prefetch,
+    };
+    let packages = engine.repository().names().map(Arc::<str>::from);
+    let mut sources: Vec<(String, Source)> = packages
+        .map(|name| (topology::queue_of(&name), Source::Package(name)))
+        .collect();
+    sources.push((topology::UNKNOWN.to_owned(), Source::Unknown));
+    sources.push((topology::DIED.to_owned(), Source::Died));
+    let each = sources.into_iter();
+    each.map(|(queue, source)| broker.consume(&queue, options.clone(), intake.handler(source)))
+        .collect()
+}
+
+/// Who this is, in dead letters and logs: host and process.
+fn worker_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}", host.trim(), std::process::id())
+}

@@ -1,0 +1,300 @@
+//! How the worker stands, from its first moment on: what `/livez`, `/readyz` and `/status` say.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    admin::{self, PackageStatus, RefusedStatus, Status},
+    broker::{Broker, Health, QueueHealth},
+    engine::{Engine, EngineFault},
+    repository::Live,
+    telemetry::metrics::{BrokerMetrics, PackageMetrics},
+};
+
+use super::WorkerFault;
+
+/// A delivery this much older than the longest deadline is stuck, not waiting.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// Where a worker is on its way.
+#[derive(Clone, Debug)]
+enum Phase {
+    /// What it does or waits for.
+    Starting(String),
+    Serving,
+    Draining,
+}
+
+/// What is known so far.
+pub(super) struct Board {
+    started: Instant,
+    phase: Mutex<Phase>,
+    engine: OnceLock<Engine>,
+    broker: OnceLock<Arc<Broker>>,
+    loading: TaskTracker,
+}
+
+impl Board {
+    pub(super) fn new() -> Board {
+        Board {
+            started: Instant::now(),
+            phase: Mutex::new(Phase::Starting("reading the configuration".to_owned())),
+            engine: OnceLock::new(),
+            broker: OnceLock::new(),
+            loading: TaskTracker::new(),
+        }
+    }
+
+    /// It does this, or waits for it.
+    pub(super) fn starting(&self, what: impl Into<String>) {
+        *self.phase() = Phase::Starting(what.into());
+    }
+
+    /// Makes the engine, on a thread of its own.
+    pub(super) async fn load(
+        self: &Arc<Self>,
+        load: impl FnOnce() -> Result<Engine, EngineFault> + Send + 'static,
+    ) -> Result<Engine, WorkerFault> {
+        let board = Arc::clone(self);
+        let loading = move || load().map(|engine| board.engine.get_or_init(|| engine).clone());
+        let loaded = self.loading.spawn_blocking(loading).await;
+        Ok(loaded.map_err(|error| WorkerFault::System(error.to_string()))??)
+    }
+
+    /// There is a broker, or will be.
+    pub(super) fn connecting(&self, broker: &Arc<Broker>) {
+        // The first is the only one.
+        let _ = self.broker.set(Arc::clone(broker));
+    }
+
+    /// Requests are taken.
+    pub(super) fn started(&self) {
+        *self.phase() = Phase::Serving;
+    }
+
+    /// No more of them are.
+    pub(super) fn draining(&self) {
+        *self.phase() = Phase::Draining;
+    }
+
+    /// When some run does not end; until then it looks once a second.
+    pub(super) async fn hung(&self) -> WorkerFault {
+        loop {
+            let live = self.engine.get().into_iter();
+            let live = live.flat_map(|engine| engine.repository().live());
+            let mut stats = live.map(|live| (live, live.batcher.stats().hung));
+            if let Some((live, Some(run))) = stats.find(|(_, hung)| hung.is_some()) {
+                let package = live.package.name().to_owned();
+                return WorkerFault::Hung { package, run };
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Closes what there is. Whoever loads is waited for: a process that ends while ONNX Runtime opens a
+    /// session crashes.
+    pub(super) async fn close(&self) {
+        self.loading.close();
+        self.loading.wait().await;
+        if let Some(broker) = self.broker.get() {
+            broker.close().await;
+        }
+        if let Some(engine) = self.engine.get() {
+            engine.close().await;
+        }
+    }
+
+    /// For the admin pages; brings gauges up to date as well.
+    pub(super) fn probe(self: Arc<Self>) -> admin::Probe {
+        Arc::new(move || self.status())
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> Status {
+        let engine = self.engine.get();
+        let health = self.broker.get().map(|broker| broker.health());
+        health.iter().for_each(measure);
+        let live = || {
+            engine
+                .into_iter()
+                .flat_map(|engine| engine.repository().live())
+        };
+        let packages: Vec<_> = live().map(|live| package_status(live)).collect();
+        let longest = live().map(|live| live.package.limits().deadline).max();
+        let stuck_after = STUCK_AFTER + longest.unwrap_or_default();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            onnx_runtime: engine.map(|engine| engine.repository().library().version().to_owned()),
+            uptime_s: self.started.elapsed().as_secs_f64(),
+            not_ready: not_ready(&self.phase(), health.as_ref()),
+            not_live: not_live(health.as_ref(), &packages, stuck_after),
+            broker: health,
+            packages,
+            refused: engine.map(refused).unwrap_or_default(),
+        }
+    }
+}
+
+fn measure(health: &Health) {
+    for queue in &health.queues {
+        let name = queue.queue.strip_prefix("inferq.").unwrap_or(&queue.queue);
+        let oldest = Duration::from_secs_f64(queue.oldest_unsettled_s.unwrap_or_default());
+        PackageMetrics::new(name).oldest_unsettled(oldest);
+    }
+    let links = BrokerMetrics::new();
+    links
+        .consuming_reconnects
+        .absolute(health.consuming.reconnects);
+    links
+        .publishing_reconnects
+        .absolute(health.publishing.reconnects);
+}
+
+fn refused(engine: &Engine) -> Vec<RefusedStatus> {
+    let refused = engine.repository().refused().iter();
+    refused
+        .map(|refused| RefusedStatus {
+            dir: refused.dir.display().to_string(),
+            faults: refused.faults.iter().map(ToString::to_string).collect(),
+        })
+        .collect()
+}
+
+fn package_status(live: &Live) -> PackageStatus {
+    let stats = live.batcher.stats();
+    PackageStatus {
+        name: live.package.name().to_owned(),
+        version: live.package.version().to_owned(),
+        digest: live.package.digest().to_string(),
+        warnings: live.warnings.clone(),
+        sessions: stats.sessions_alive,
+        waiting_rows: stats.waiting_rows,
+        running_batches: stats.running_batches,
+        hung_s: stats.hung.map(|run| run.as_secs_f64()),
+    }
+}
+
+/// Why no requests are taken.
+fn not_ready(phase: &Phase, health: Option<&Health>) -> Option<String> {
+    let trouble = health.and_then(trouble);
+    match (phase, trouble) {
+        (Phase::Starting(what), None) => Some(format!("starting: {what}")),
+        (Phase::Starting(what), Some(trouble)) => Some(format!("starting: {what}: {trouble}")),
+        (Phase::Serving, trouble) => trouble,
+        (Phase::Draining, _) => Some("draining: no new requests are taken".to_owned()),
+    }
+}
+
+/// What is wrong with the broker's side.
+fn trouble(health: &Health) -> Option<String> {
+    for (name, link) in [
+        ("consuming", &health.consuming),
+        ("publishing", &health.publishing),
+    ] {
+        if !link.connected {
+            let reason = link.reason.as_deref().unwrap_or("connecting");
+            return Some(format!(
+                "the {name} connection to the broker is down: {reason}"
+            ));
+        }
+    }
+    if let Some(reason) = &health.publishing.blocked {
+        return Some(format!("the broker takes no publications: {reason}"));
+    }
+    if let Some(fault) = &health.topology {
+        return Some(fault.clone());
+    }
+    let idle = health.queues.iter().find(|queue| !queue.subscribed)?;
+    let reason = idle.reason.as_deref().unwrap_or("subscribing");
+    Some(format!("queue {} is not consumed: {reason}", idle.queue))
+}
+
+/// Why the process should be replaced: work that should flow does not, and the broker is not the reason.
+fn not_live(
+    health: Option<&Health>,
+    packages: &[PackageStatus],
+    stuck_after: Duration,
+) -> Option<String> {
+    if let Some(dead) = packages.iter().find(|package| package.sessions == 0) {
+        return Some(format!(
+            "{}@{} has no session left",
+            dead.name, dead.version
+        ));
+    }
+    if let Some((package, run)) = packages.iter().find_map(|p| Some((p, p.hung_s?))) {
+        let (name, version) = (&package.name, &package.version);
+        return Some(format!(
+            "a run of {name}@{version} has been going on for {run:.0} s and does not end when it is stopped"
+        ));
+    }
+    let health = health?;
+    if !health.publishing.connected || health.publishing.blocked.is_some() {
+        return None;
+    }
+    let oldest = |queue: &QueueHealth| queue.oldest_unsettled_s.unwrap_or_default();
+    let stuck = health
+        .queues
+        .iter()
+        .find(|queue| oldest(queue) > stuck_after.as_secs_f64())?;
+    Some(format!(
+        "a delivery of queue {} has been in hand for {:.0} s",
+        stuck.queue,
+        oldest(stuck)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::LinkHealth;
+
+    fn health() -> Health {
+        let link = LinkHealth {
+            connected: true,
+            blocked: None,
+            reason: None,
+            reconnects: 0,
+        };
+        Health {
+            consuming: link.clone(),
+            publishing: link,
+            waiting_publications: 0,
+            sick_destinations: 0,
+            topology: None,
+            queues: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_worker_is_ready_while_it_serves_and_nothing_of_the_broker_is_amiss() {
+        let starting = Phase::Starting("loading packages".to_owned());
+        let said = |phase: &Phase, health: Option<&Health>| not_ready(phase, health);
+        let sound = health();
+        assert_eq!(
+            said(&starting, None).as_deref(),
+            Some("starting: loading packages")
+        );
+        assert!(said(&starting, Some(&sound)).is_some());
+        assert_eq!(said(&Phase::Serving, Some(&sound)), None);
+        assert!(said(&Phase::Draining, Some(&sound)).is_some());
+
+        let mut lacking = health();
+        lacking.topology = Some("exchange \"inferq\": gone".to_owned());
+        assert_eq!(said(&Phase::Serving, Some(&lacking)), lacking.topology);
+        let mut lost = health();
+        lost.publishing.connected = false;
+        lost.publishing.reason = Some("no broker".to_owned());
+        let text = said(&starting, Some(&lost)).unwrap();
+        assert!(
+            text.starts_with("starting: loading packages: ") && text.ends_with("no broker"),
+            "{text}"
+        );
+    }
+}

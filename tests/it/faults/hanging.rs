@@ -1,0 +1,83 @@
+//! Runs that take longer than their package allows.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{Client, Packages, header_text, properties, request};
+use crate::{
+    onnx,
+    worker::{Worker, vhost},
+};
+
+const PORTS: &str = r#"
+[input.x]
+dtype = "float32"
+columns = [{ pointer = "/x" }]
+[input.work]
+dtype = "int64"
+columns = [{ pointer = "/work" }]
+[outcome.y.number]
+output = "y"
+round = 0
+"#;
+
+/// `loop` looks up between the turns of a loop, `product` is one multiplication that does not.
+fn packages() -> Packages {
+    let golden = || (json!({"x": 7, "work": 3}), json!({"y": 7}));
+    let batch = "max_size = 8\nmax_delay_ms = 1.0";
+    let packages = Packages::new()
+        .with(("loop", "1.0.0"), batch, PORTS, &onnx::labour(), golden())
+        .with(
+            ("product", "1.0.0"),
+            batch,
+            PORTS,
+            &onnx::product(),
+            golden(),
+        );
+    for name in ["loop", "product"] {
+        let file = packages.path().join(name).join("1.0.0/package.toml");
+        let manifest = fs::read_to_string(&file).unwrap();
+        let limited = manifest.replace("[limits]\n", "[limits]\nrun_ms = 300\n");
+        fs::write(&file, limited).unwrap();
+    }
+    packages
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_beyond_its_limit_is_a_model_fault_and_its_mates_are_answered() {
+    let (url, packages) = (vhost(), packages());
+    let worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    for id in 0..40 {
+        let work = if id == 20 { 1 << 50 } else { 1 };
+        let properties = properties(&id.to_string());
+        client.send("loop", properties, &request(id, work)).await;
+    }
+    client.until_answered(40).await;
+    assert_eq!(client.answer("20").code(), "model_fault");
+    client.assert_outcomes((0..40).filter(|id| *id != 20));
+    client.until_ready("inferq.dead.loop", 1).await;
+    let letters = client.drain("inferq.dead.loop").await;
+    let reason = header_text(&letters[0].properties, "inferq-reason");
+    assert_eq!(reason.as_deref(), Some("model_fault"));
+    assert!(worker.log().contains("stopped after 300ms (limits.run_ms)"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_does_not_listen_ends_its_worker_with_70_and_the_request_goes_back() {
+    let (url, packages) = (vhost(), packages());
+    let mut worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    client
+        .send("product", properties("deaf"), &request(1, 14_000))
+        .await;
+    client.send("loop", properties("2"), &request(2, 1)).await;
+    client.until_answered(1).await;
+    client.assert_outcomes([2]);
+    let status = worker.wait();
+    assert_eq!(status.code(), Some(70), "{}", worker.log());
+    assert!(worker.log().contains("does not end when it is stopped"));
+    client.until_ready("inferq.product", 1).await;
+    assert_eq!(client.ready("inferq.dead.product").await, 0);
+}
