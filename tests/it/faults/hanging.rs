@@ -35,10 +35,12 @@ fn packages() -> Packages {
             &onnx::product(),
             golden(),
         );
-    for name in ["loop", "product"] {
+    // Long enough for the matrices to be there, and far shorter than they take to be multiplied.
+    for (name, limit) in [("loop", 300), ("product", 3_000)] {
         let file = packages.path().join(name).join("1.0.0/package.toml");
         let manifest = fs::read_to_string(&file).unwrap();
-        let limited = manifest.replace("[limits]\n", "[limits]\nrun_ms = 300\n");
+        let limits = format!("[limits]\nrun_ms = {limit}\n");
+        let limited = manifest.replace("[limits]\n", &limits);
         fs::write(&file, limited).unwrap();
     }
     packages
@@ -70,7 +72,7 @@ async fn a_run_that_does_not_listen_ends_its_worker_with_70_and_the_request_goes
     let mut worker = Worker::start(&url, packages.path());
     let mut client = Client::connect(&url).await;
     client
-        .send("product", properties("deaf"), &request(1, 14_000))
+        .send("product", properties("deaf"), &request(1, 12_000))
         .await;
     client.send("loop", properties("2"), &request(2, 1)).await;
     client.until_answered(1).await;
