@@ -195,6 +195,24 @@ pub fn list(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The folder of a package's highest version, read or not.
+#[must_use]
+pub fn newest(dir: &Path, package: &str) -> Option<PathBuf> {
+    let version = |dir: &PathBuf| {
+        dir.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    let versions = subdirectories(&dir.join(package)).ok()?.into_iter();
+    let versions = versions.filter(|dir| dir.join("package.toml").is_file());
+    versions.max_by(|a, b| {
+        let (a, b) = (
+            version(a).unwrap_or_default(),
+            version(b).unwrap_or_default(),
+        );
+        version::compare(&a, &b)
+    })
+}
+
 fn subdirectories(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
     Ok(entries

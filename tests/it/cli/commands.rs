@@ -12,7 +12,7 @@ use inferq::cli::{SchemaName, schema};
 
 use super::*;
 
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 15] = [
     &[],
     &["serve"],
     &["check"],
@@ -21,6 +21,11 @@ const COMMANDS: [&[&str]; 10] = [
     &["topology"],
     &["topology", "declare"],
     &["topology", "export"],
+    &["dead"],
+    &["dead", "list"],
+    &["dead", "show"],
+    &["dead", "replay"],
+    &["dead", "purge"],
     &["config"],
     &["schema"],
 ];
