@@ -6,20 +6,22 @@
 //! of its own that is cancelled once full: one with room again is sent letters that nobody waits for, and to
 //! cancel a busy one leaks those under way.
 
+mod ask;
+
+use self::ask::{fault, open, stat, within};
 use crate::broker::config::Config;
-use crate::broker::connection::{ConnectFault, Endpoint, Link, PATIENCE};
+use crate::broker::connection::{ConnectFault, Endpoint, Link};
 use crate::broker::properties::{Properties, short};
 use crate::broker::topology::{dead_queue_of, queue_of};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-    QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer, ErrorKind, message::Delivery};
+use lapin::{Channel, Consumer, message::Delivery};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of letters that one batch may hold, judged by the largest so far.
 const BUDGET: usize = 32 << 20;
@@ -29,8 +31,19 @@ const MOST: usize = 512;
 const GROWTH: usize = 4;
 /// After so long without a letter, the queue is asked whether there are more.
 const SILENCE: Duration = Duration::from_millis(300);
+/// Nothing left and nothing come for more silences than this: nothing is on its way either.
+const ENOUGH: usize = 3;
 /// A broker that says there are more and sends none for so many silences has failed.
 const SILENCES: usize = 100;
+/// Letters given back at once: within more, the broker's order is that of a hash map.
+const RUN: usize = 32;
+/// Bytes that are read for nothing but to give letters back in their order.
+const ROUND: usize = 256 << 20;
+/// How often the queue is asked whether it has settled all.
+const SETTLING: Duration = Duration::from_millis(20);
+/// How long it may take to settle the next batch.
+const ALONE: Duration = Duration::from_secs(10);
+const AMONG_OTHERS: Duration = Duration::from_secs(2);
 /// How often a channel that nobody waits on is looked at.
 const CHECK: Duration = Duration::from_millis(250);
 
@@ -93,6 +106,10 @@ pub struct Letters {
     /// Letters of the next batch.
     size: usize,
     largest: usize,
+    /// The last letter taken had been given back before.
+    again: bool,
+    /// Something was removed.
+    removed: bool,
     /// Tags of what is in hand.
     held: BTreeSet<u64>,
     /// The last tag of each batch.
@@ -119,6 +136,8 @@ impl Letters {
             ahead: count,
             size: 1,
             largest: 1,
+            again: false,
+            removed: false,
             held: BTreeSet::new(),
             ends: Vec::new(),
         })
@@ -162,15 +181,15 @@ impl Letters {
             return Ok(Vec::new());
         }
         // A tag that is used again crashes the channel's process in the broker.
-        let tag = format!("inferq-dead-{}", self.ends.len());
+        let tag = format!("inferq-dead-{:06}", self.ends.len());
         let mut consumer = self.consume(&tag, size).await?;
         let mut letters = Vec::with_capacity(size);
         let mut silences = 0;
         while letters.len() < size {
             match tokio::time::timeout(SILENCE, consumer.next()).await {
                 Ok(delivery) => letters.push(self.enter(delivery)?),
-                // Somebody else has taken what was counted.
-                Err(_) if self.ready().await? == 0 => {
+                // Somebody else has taken what was counted, unless it is still on its way.
+                Err(_) if self.ready().await? == 0 && silences >= ENOUGH => {
                     self.ahead = 0;
                     break;
                 }
@@ -200,6 +219,7 @@ impl Letters {
     /// The channel or the connection ended: the broker has the letter back.
     pub fn remove(&mut self, ticket: Ticket) -> Result<(), LettersFault> {
         self.held.remove(&ticket.0);
+        self.removed = true;
         let acking = self.channel.basic_ack(ticket.0, BasicAckOptions::default());
         // The frame is queued by the first poll; when it is written is of no interest.
         match acking.now_or_never() {
@@ -221,20 +241,59 @@ impl Letters {
     /// # Errors
     /// The connection ended first: the broker may have letters back that were removed.
     pub async fn close(mut self) -> Result<(), LettersFault> {
+        // What is given back queues up behind what was given back before, so that is taken first.
+        while self.again
+            && !self.held.is_empty()
+            && self.ahead.saturating_mul(self.largest) <= ROUND
+        {
+            if self.next(usize::MAX).await?.is_empty() {
+                break;
+            }
+        }
         let options = BasicNackOptions {
             multiple: true,
             requeue: true,
         };
         for end in std::mem::take(&mut self.ends) {
-            // `multiple` wants a tag that the broker still waits for.
             let rest = self.held.split_off(&(end + 1));
-            let batch = std::mem::replace(&mut self.held, rest);
-            if let Some(last) = batch.last() {
+            let batch: Vec<u64> = std::mem::replace(&mut self.held, rest)
+                .into_iter()
+                .collect();
+            // `multiple` wants a tag that the broker still waits for.
+            for last in batch.chunks(RUN).filter_map(<[u64]>::last) {
                 self.within(self.channel.basic_nack(*last, options)).await?;
             }
         }
+        if self.removed {
+            self.settled().await?;
+        }
         self.within(self.channel.close(200, "bye".into())).await?;
         self.link.close().await;
+        Ok(())
+    }
+
+    /// Waits until the queue has settled what the channel was told: RabbitMQ (3.10, seen) forgets what a channel
+    /// still had to pass on when it is closed, and letters that were removed come back. A cancelled consumer is
+    /// counted until its last letter is settled.
+    async fn settled(&self) -> Result<(), LettersFault> {
+        // Where there are others, theirs cannot be told from ours: it is enough that nothing changes any more.
+        let patience = if self.others == 0 {
+            ALONE
+        } else {
+            AMONG_OTHERS
+        };
+        let (mut last, mut since) = (usize::MAX, Instant::now());
+        while since.elapsed() < patience {
+            let stat = stat(&self.link, &self.queue).await?;
+            let consumers = stat.map_or(0, |(_, consumers)| consumers);
+            if consumers <= self.others {
+                break;
+            }
+            if consumers != last {
+                (last, since) = (consumers, Instant::now());
+            }
+            tokio::time::sleep(SETTLING).await;
+        }
         Ok(())
     }
 
@@ -256,8 +315,10 @@ impl Letters {
         let delivery = delivery.map_err(|error| self.fault(&error))?;
         self.held.insert(delivery.delivery_tag);
         self.largest = self.largest.max(delivery.data.len());
+        let properties = Properties(delivery.properties);
+        self.again = properties.delivery_count() > 0;
         Ok(Letter {
-            properties: Properties(delivery.properties),
+            properties,
             body: delivery.data.into(),
             ticket: Ticket(delivery.delivery_tag),
         })
@@ -286,70 +347,5 @@ impl Letters {
             queue: self.queue.clone(),
             reason: reason.to_owned(),
         }
-    }
-}
-
-async fn open(link: &Link, queue: &str) -> Result<Channel, LettersFault> {
-    link.channel().await.map_err(|reason| LettersFault::Ended {
-        queue: queue.to_owned(),
-        reason,
-    })
-}
-
-/// Ready messages and consumers of a queue; `None` where there is none. On a channel of its own: that it is
-/// missing closes the channel.
-async fn stat(link: &Link, queue: &str) -> Result<Option<(usize, usize)>, LettersFault> {
-    const NOT_FOUND: u16 = 404;
-    let channel = open(link, queue).await?;
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    let asking = channel.queue_declare(short(queue), options, FieldTable::default());
-    let asked = tokio::time::timeout(PATIENCE, asking).await;
-    let stat = match asked.map_err(|_| silent(queue))? {
-        Ok(stat) => stat,
-        Err(error) if code(&error) == Some(NOT_FOUND) => return Ok(None),
-        Err(error) => return Err(fault(queue, &error)),
-    };
-    within(queue, channel.close(200, "bye".into())).await?;
-    let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-    Ok(Some((
-        size(stat.message_count()),
-        size(stat.consumer_count()),
-    )))
-}
-
-async fn within<T>(
-    queue: &str,
-    asking: impl Future<Output = lapin::Result<T>>,
-) -> Result<T, LettersFault> {
-    let answer = tokio::time::timeout(PATIENCE, asking).await;
-    answer
-        .map_err(|_| silent(queue))?
-        .map_err(|error| fault(queue, &error))
-}
-
-fn silent(queue: &str) -> LettersFault {
-    LettersFault::Ended {
-        queue: queue.to_owned(),
-        reason: "the broker does not answer".to_owned(),
-    }
-}
-
-fn code(error: &lapin::Error) -> Option<u16> {
-    match error.kind() {
-        ErrorKind::ProtocolError(error) => Some(error.get_id()),
-        _ => None,
-    }
-}
-
-fn fault(queue: &str, error: &lapin::Error) -> LettersFault {
-    const ACCESS_REFUSED: u16 = 403;
-    let (queue, reason) = (queue.to_owned(), error.to_string());
-    if code(error) == Some(ACCESS_REFUSED) {
-        LettersFault::AccessRefused { queue, reason }
-    } else {
-        LettersFault::Ended { queue, reason }
     }
 }

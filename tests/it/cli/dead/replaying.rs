@@ -177,7 +177,10 @@ async fn a_replayed_request_is_the_original_without_what_was_noted_on_it() {
         .keys()
         .map(ToString::to_string)
         .collect();
-    assert_eq!(names, ["inferq-version", "traceparent"]);
+    // The queue counts its own deliveries: none before this one.
+    assert_eq!(names, ["inferq-version", "traceparent", "x-delivery-count"]);
+    let count = &properties.headers().as_ref().unwrap().inner()["x-delivery-count"];
+    assert_eq!(count.as_long_long_int(), Some(0));
 
     let before = unix_ms();
     let done = dead(
