@@ -39,11 +39,9 @@ const SILENCES: usize = 100;
 const RUN: usize = 32;
 /// Bytes that are read for nothing but to give letters back in their order.
 const ROUND: usize = 256 << 20;
-/// How often the queue is asked whether it has settled all.
-const SETTLING: Duration = Duration::from_millis(20);
-/// How long it may take to settle the next batch.
-const ALONE: Duration = Duration::from_secs(10);
-const AMONG_OTHERS: Duration = Duration::from_secs(2);
+/// How often the queue is asked whether it has settled a batch, and how long it may take.
+const SETTLING: Duration = Duration::from_millis(5);
+const SETTLED: Duration = Duration::from_secs(5);
 /// How often a channel that nobody waits on is looked at.
 const CHECK: Duration = Duration::from_millis(250);
 
@@ -108,8 +106,6 @@ pub struct Letters {
     largest: usize,
     /// The last letter taken had been given back before.
     again: bool,
-    /// Something was removed.
-    removed: bool,
     /// Tags of what is in hand.
     held: BTreeSet<u64>,
     /// The last tag of each batch.
@@ -137,7 +133,6 @@ impl Letters {
             size: 1,
             largest: 1,
             again: false,
-            removed: false,
             held: BTreeSet::new(),
             ends: Vec::new(),
         })
@@ -189,7 +184,7 @@ impl Letters {
             match tokio::time::timeout(SILENCE, consumer.next()).await {
                 Ok(delivery) => letters.push(self.enter(delivery)?),
                 // Somebody else has taken what was counted, unless it is still on its way.
-                Err(_) if self.ready().await? == 0 && silences >= ENOUGH => {
+                Err(_) if self.stat().await?.0 == 0 && silences >= ENOUGH => {
                     self.ahead = 0;
                     break;
                 }
@@ -219,7 +214,6 @@ impl Letters {
     /// The channel or the connection ended: the broker has the letter back.
     pub fn remove(&mut self, ticket: Ticket) -> Result<(), LettersFault> {
         self.held.remove(&ticket.0);
-        self.removed = true;
         let acking = self.channel.basic_ack(ticket.0, BasicAckOptions::default());
         // The frame is queued by the first poll; when it is written is of no interest.
         match acking.now_or_never() {
@@ -250,51 +244,49 @@ impl Letters {
                 break;
             }
         }
+        if self.ends.is_empty() {
+            self.link.close().await;
+            return Ok(());
+        }
+        let mut batches = Vec::new();
+        for end in std::mem::take(&mut self.ends) {
+            let rest = self.held.split_off(&(end + 1));
+            batches.push(std::mem::replace(&mut self.held, rest));
+        }
+        batches.retain(|batch| !batch.is_empty());
         let options = BasicNackOptions {
             multiple: true,
             requeue: true,
         };
-        for end in std::mem::take(&mut self.ends) {
-            let rest = self.held.split_off(&(end + 1));
-            let batch: Vec<u64> = std::mem::replace(&mut self.held, rest)
-                .into_iter()
-                .collect();
+        let mut consumers = self.others + batches.len();
+        let mut telling = self.settled(consumers).await?;
+        for batch in batches {
+            let tags: Vec<u64> = batch.into_iter().collect();
             // `multiple` wants a tag that the broker still waits for.
-            for last in batch.chunks(RUN).filter_map(<[u64]>::last) {
+            for last in tags.chunks(RUN).filter_map(<[u64]>::last) {
                 self.within(self.channel.basic_nack(*last, options)).await?;
             }
-        }
-        if self.removed {
-            self.settled().await?;
+            consumers -= 1;
+            telling = telling && self.settled(consumers).await?;
         }
         self.within(self.channel.close(200, "bye".into())).await?;
         self.link.close().await;
         Ok(())
     }
 
-    /// Waits until the queue has settled what the channel was told: RabbitMQ (3.10, seen) forgets what a channel
-    /// still had to pass on when it is closed, and letters that were removed come back. A cancelled consumer is
-    /// counted until its last letter is settled.
-    async fn settled(&self) -> Result<(), LettersFault> {
-        // Where there are others, theirs cannot be told from ours: it is enough that nothing changes any more.
-        let patience = if self.others == 0 {
-            ALONE
-        } else {
-            AMONG_OTHERS
-        };
-        let (mut last, mut since) = (usize::MAX, Instant::now());
-        while since.elapsed() < patience {
-            let stat = stat(&self.link, &self.queue).await?;
-            let consumers = stat.map_or(0, |(_, consumers)| consumers);
-            if consumers <= self.others {
-                break;
+    /// Waits until the queue has so many consumers: a cancelled one is counted until its last letter is settled.
+    /// RabbitMQ (3.10, seen) merges what a channel has not passed on yet, out of order, and forgets it when the
+    /// channel is closed: letters that were removed come back. False where the count tells nothing, for others
+    /// come and go.
+    async fn settled(&self, consumers: usize) -> Result<bool, LettersFault> {
+        let since = Instant::now();
+        loop {
+            match self.stat().await? {
+                (_, counted) if counted <= consumers => return Ok(true),
+                _ if since.elapsed() >= SETTLED => return Ok(false),
+                _ => tokio::time::sleep(SETTLING).await,
             }
-            if consumers != last {
-                (last, since) = (consumers, Instant::now());
-            }
-            tokio::time::sleep(SETTLING).await;
         }
-        Ok(())
     }
 
     async fn consume(&self, tag: &str, prefetch: usize) -> Result<Consumer, LettersFault> {
@@ -324,11 +316,10 @@ impl Letters {
         })
     }
 
-    /// Letters that nobody has in hand.
-    async fn ready(&self) -> Result<usize, LettersFault> {
+    /// Letters that nobody has in hand, and consumers.
+    async fn stat(&self) -> Result<(usize, usize), LettersFault> {
         let stat = stat(&self.link, &self.queue).await?;
-        stat.map(|(ready, _)| ready)
-            .ok_or_else(|| self.ended("the queue was deleted"))
+        stat.ok_or_else(|| self.ended("the queue was deleted"))
     }
 
     async fn within<T>(
