@@ -218,7 +218,7 @@ impl Letters {
         // The frame is queued by the first poll; when it is written is of no interest.
         match acking.now_or_never() {
             Some(Err(error)) => Err(self.fault(&error)),
-            Some(Ok(_)) | None => Ok(()),
+            Some(Ok(())) | None => Ok(()),
         }
     }
 

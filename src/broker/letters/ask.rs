@@ -56,9 +56,10 @@ fn silent(queue: &str) -> LettersFault {
 }
 
 fn code(error: &lapin::Error) -> Option<u16> {
-    match error.kind() {
-        ErrorKind::ProtocolError(error) => Some(error.get_id()),
-        _ => None,
+    if let ErrorKind::ProtocolError(error) = error.kind() {
+        Some(error.get_id())
+    } else {
+        None
     }
 }
 

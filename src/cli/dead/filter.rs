@@ -81,8 +81,8 @@ mod tests {
         }
     }
 
-    fn hour(age: u64) -> Option<Duration> {
-        Some(Duration::from_secs(3_600 * age))
+    fn hours(age: u64) -> Duration {
+        Duration::from_secs(3_600 * age)
     }
 
     #[test]
@@ -116,11 +116,11 @@ mod tests {
         let now = 10 * 3_600_000;
         let poison = notes(Some("poison"), Some(now - 3_600_000));
         for (older_than, newer_than, taken) in [
-            (hour(1), None, true),
-            (hour(2), None, false),
-            (None, hour(1), true),
+            (Some(hours(1)), None, true),
+            (Some(hours(2)), None, false),
+            (None, Some(hours(1)), true),
             (None, Some(Duration::from_secs(3_599)), false),
-            (hour(1), hour(1), true),
+            (Some(hours(1)), Some(hours(1)), true),
         ] {
             let filter = Filter {
                 older_than,

@@ -86,10 +86,8 @@ fn id(letter: &Letter) -> String {
     hash.update(died_at.to_be_bytes());
     hash.update(&letter.body);
     let hash = hash.finalize();
-    hash.iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let hex = hash.iter().take(6).map(|byte| format!("{byte:02x}"));
+    hex.collect::<Vec<_>>().concat()
 }
 
 fn text(properties: &Properties, key: &str) -> Option<String> {

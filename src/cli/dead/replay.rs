@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// The package that gets the requests [default: PACKAGE; letters of unknown and died need one].
     #[arg(long, value_name = "NAME", value_parser = package)]
     to: Option<String>,
-    /// The folder that holds <name>/<version>/package.toml, for the package's default_reply_to.
+    /// The folder that holds <name>/<version>/package.toml, for the package's default reply queue.
     #[arg(long, value_name = "DIR")]
     pub(super) repository: Option<String>,
 }
@@ -191,8 +191,8 @@ impl Replay<'_> {
                 let ticket = letter.ticket;
                 match self.request(&letter) {
                     Ok(request) => publishing.push(async move {
-                        let published = tokio::time::timeout(CONFIRM, publisher.publish(request));
-                        (notes, ticket, published.await)
+                        let confirm = tokio::time::timeout(CONFIRM, publisher.publish(request));
+                        (notes, ticket, confirm.await)
                     }),
                     Err(why) => self.left(scan, tally, &notes, why)?,
                 }
@@ -203,10 +203,10 @@ impl Replay<'_> {
                     next = publishing.next() => next,
                     fault = scan.letters.lost() => return Err(unavailable(fault)),
                 };
-                let Some((notes, ticket, published)) = next else {
+                let Some((notes, ticket, end)) = next else {
                     break;
                 };
-                match published {
+                match end {
                     Ok(Ok(())) => {
                         scan.letters.remove(ticket).map_err(unavailable)?;
                         tally.replayed += 1;

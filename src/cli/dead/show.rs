@@ -109,7 +109,9 @@ fn shown(notes: &Notes, letter: &Letter, with_body: bool, json: bool) -> String 
                 lines.extend(each);
             }
             Value::Array(inner) => lines.extend(inner.iter().map(|value| line(name, value))),
-            value => lines.push(line(name, value)),
+            value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                lines.push(line(name, value));
+            }
         }
     }
     if with_body {
@@ -123,7 +125,9 @@ fn line(name: &str, value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => plain(text),
-        value => plain(&value.to_string()),
+        value @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            plain(&value.to_string())
+        }
     };
     format!("{:<32} {text}", plain(name))
 }
