@@ -40,34 +40,9 @@ fn listed(url: &str, part: &str, args: &[&str]) -> Vec<Value> {
     lines.iter().map(|line| line[part].clone()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_workers_bury_is_listed_shown_and_answered_when_it_is_replayed() {
-    let (url, client) = fraud().await;
-    let packages = Packages::of(&["fraud"]);
-    let payment = fs::read(sample("fraud/not-fraud-1.json")).unwrap();
-    let poison = properties("poison").with_reply_to("replies".into());
-    client.reply_queue("replies").await;
-    client
-        .publish("inferq", "fraud", vec![(poison, payment.clone())])
-        .await;
-    client.give_back("inferq.fraud", 4).await;
-    let worker = Worker::start(&url, Path::new(packages.path()));
-    client.until_ready("inferq.dead.fraud", 1).await;
-    let nowhere = properties("nowhere").with_reply_to("gone".into());
-    for (key, properties) in [
-        ("fraud", nowhere),
-        ("fraud", properties("mute")),
-        ("nobody", properties("lost")),
-    ] {
-        client
-            .publish("inferq", key, vec![(properties, payment.clone())])
-            .await;
-        client.until_rest(&worker).await;
-    }
-    client.until_ready("inferq.dead.fraud", 3).await;
-    client.until_ready("inferq.dead.unknown", 1).await;
-
-    let lines = dead(&url, &["list", "fraud", "--json"]).lines();
+/// The letters of three deaths, as `list` and `show` have them.
+fn assert_listed_and_shown(url: &str, payment: &[u8], folder: &Path) {
+    let lines = dead(url, &["list", "fraud", "--json"]).lines();
     let brief = |line: &Value| {
         (
             line["id"].clone(),
@@ -102,7 +77,7 @@ async fn what_workers_bury_is_listed_shown_and_answered_when_it_is_replayed() {
             "{line}"
         );
     }
-    let done = dead(&url, &["list", "fraud"]);
+    let done = dead(url, &["list", "fraud"]);
     assert_eq!(
         done.out.lines().count(),
         5,
@@ -114,20 +89,20 @@ async fn what_workers_bury_is_listed_shown_and_answered_when_it_is_replayed() {
         footer,
         "3 letters: no_reply_to 1, poison 1, reply_undeliverable 1"
     );
-    let unknown = dead(&url, &["list", "unknown", "--json"]).lines();
+    let unknown = dead(url, &["list", "unknown", "--json"]).lines();
     assert_eq!(
         (&unknown[0]["id"], &unknown[0]["reason"]),
         (&json!("lost"), &json!("no_reply_to"))
     );
 
-    let file = packages.0.path().join("body.json");
+    let file = folder.join("body.json");
     let shown = dead(
-        &url,
+        url,
         &["show", "fraud", "mute", "--body", file.to_str().unwrap()],
     );
     assert_eq!(
         (shown.code, fs::read(&file).unwrap()),
-        (0, payment.clone()),
+        (0, payment.to_vec()),
         "{}",
         shown.err
     );
@@ -136,13 +111,43 @@ async fn what_workers_bury_is_listed_shown_and_answered_when_it_is_replayed() {
         "{}",
         shown.out
     );
-    let whole = dead(&url, &["show", "fraud", "poison", "--json"]).lines();
+    let whole = dead(url, &["show", "fraud", "poison", "--json"]).lines();
     assert_eq!(
         whole[0]["body"],
-        serde_json::from_slice::<Value>(&payment).unwrap()
+        serde_json::from_slice::<Value>(payment).unwrap()
     );
     assert_eq!(whole[0]["properties"]["reply_to"], "replies");
     assert_eq!(whole[0]["headers"]["inferq-reason"], "poison");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_workers_bury_is_listed_shown_and_answered_when_it_is_replayed() {
+    let (url, client) = fraud().await;
+    let packages = Packages::of(&["fraud"]);
+    let payment = fs::read(sample("fraud/not-fraud-1.json")).unwrap();
+    let poison = properties("poison").with_reply_to("replies".into());
+    client.reply_queue("replies").await;
+    client
+        .publish("inferq", "fraud", vec![(poison, payment.clone())])
+        .await;
+    client.give_back("inferq.fraud", 4).await;
+    let worker = Worker::start(&url, Path::new(packages.path()));
+    client.until_ready("inferq.dead.fraud", 1).await;
+    let nowhere = properties("nowhere").with_reply_to("gone".into());
+    for (key, properties) in [
+        ("fraud", nowhere),
+        ("fraud", properties("mute")),
+        ("nobody", properties("lost")),
+    ] {
+        client
+            .publish("inferq", key, vec![(properties, payment.clone())])
+            .await;
+        client.until_rest(&worker).await;
+    }
+    client.until_ready("inferq.dead.fraud", 3).await;
+    client.until_ready("inferq.dead.unknown", 1).await;
+
+    assert_listed_and_shown(&url, &payment, packages.0.path());
 
     let mute = ["replay", "fraud", "--reason", "no_reply_to"];
     dead(&url, &mute).failed(64, &["left 1 letter", "no reply_to", "--reply-to QUEUE"]);

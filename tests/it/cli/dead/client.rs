@@ -165,6 +165,23 @@ impl Client {
         all
     }
 
+    /// As [`Client::drain`], for many.
+    pub(super) async fn stream(&self, queue: &str) -> Vec<Delivery> {
+        let options = BasicConsumeOptions {
+            no_ack: true,
+            ..BasicConsumeOptions::default()
+        };
+        let count = self.ready(queue).await as usize;
+        let (tag, arguments) = ("stream".into(), FieldTable::default());
+        let consuming = self
+            .channel
+            .basic_consume(queue.into(), tag, options, arguments);
+        let consumer = consuming.await.unwrap();
+        let all = consumer.take(count).map(Result::unwrap).collect();
+        let all = tokio::time::timeout(BOUND, all).await;
+        all.expect("every message in time")
+    }
+
     /// Takes `count` messages and keeps them.
     pub(super) async fn hold(&self, queue: &str, count: u16) -> Held {
         let channel = self.connection.create_channel().await.unwrap();
