@@ -70,6 +70,8 @@ pub struct Death {
     pub reason: String,
     /// How often, there and for that.
     pub count: u64,
+    /// When first, in seconds since 1970.
+    pub time: Option<u64>,
 }
 
 /// A short string of at most 255 bytes, cut at a character where it is longer.
@@ -159,26 +161,25 @@ impl Properties {
     /// The header of this name.
     #[must_use]
     pub fn header(&self, key: &str) -> Option<Header<'_>> {
-        Some(match self.headers()?.inner().get(key)? {
-            AMQPValue::LongString(text) => text_or_bytes(text.as_bytes()),
-            AMQPValue::ShortString(text) => Header::Text(text.as_str()),
-            AMQPValue::ByteArray(bytes) => Header::Bytes(bytes.as_slice()),
-            AMQPValue::Boolean(truth) => Header::Bool(*truth),
-            AMQPValue::Float(number) => Header::Float(f64::from(*number)),
-            AMQPValue::Double(number) => Header::Float(*number),
-            AMQPValue::Timestamp(seconds) => Header::Time(*seconds),
-            value @ (AMQPValue::ShortShortInt(_)
-            | AMQPValue::ShortShortUInt(_)
-            | AMQPValue::ShortInt(_)
-            | AMQPValue::ShortUInt(_)
-            | AMQPValue::LongInt(_)
-            | AMQPValue::LongUInt(_)
-            | AMQPValue::LongLongInt(_)) => integer(value).map_or(Header::Other, Header::Int),
-            AMQPValue::DecimalValue(_)
-            | AMQPValue::FieldArray(_)
-            | AMQPValue::FieldTable(_)
-            | AMQPValue::Void => Header::Other,
-        })
+        self.headers()?.inner().get(key).map(read)
+    }
+
+    /// Every header, by name.
+    pub fn each_header(&self) -> impl Iterator<Item = (&str, Header<'_>)> {
+        let headers = self.headers().into_iter().flat_map(FieldTable::inner);
+        headers.map(|(key, value)| (key.as_str(), read(value)))
+    }
+
+    /// Takes headers away.
+    #[must_use]
+    pub fn without_headers(self, keys: &[&str]) -> Self {
+        let mut kept = FieldTable::default();
+        for (key, value) in self.headers().into_iter().flat_map(FieldTable::inner) {
+            if !keys.contains(&key.as_str()) {
+                kept.insert(key.clone(), value.clone());
+            }
+        }
+        Properties(self.0.with_headers(kept))
     }
 
     /// Sets a header.
@@ -235,12 +236,36 @@ impl Properties {
                     .and_then(integer)
                     .and_then(|count| u64::try_from(count).ok())
                     .unwrap_or(1),
+                time: table.inner().get("time").and_then(AMQPValue::as_timestamp),
             })
             .collect()
     }
 
     pub(super) fn headers(&self) -> Option<&FieldTable> {
         self.0.headers().as_ref()
+    }
+}
+
+fn read(value: &AMQPValue) -> Header<'_> {
+    match value {
+        AMQPValue::LongString(text) => text_or_bytes(text.as_bytes()),
+        AMQPValue::ShortString(text) => Header::Text(text.as_str()),
+        AMQPValue::ByteArray(bytes) => Header::Bytes(bytes.as_slice()),
+        AMQPValue::Boolean(truth) => Header::Bool(*truth),
+        AMQPValue::Float(number) => Header::Float(f64::from(*number)),
+        AMQPValue::Double(number) => Header::Float(*number),
+        AMQPValue::Timestamp(seconds) => Header::Time(*seconds),
+        value @ (AMQPValue::ShortShortInt(_)
+        | AMQPValue::ShortShortUInt(_)
+        | AMQPValue::ShortInt(_)
+        | AMQPValue::ShortUInt(_)
+        | AMQPValue::LongInt(_)
+        | AMQPValue::LongUInt(_)
+        | AMQPValue::LongLongInt(_)) => integer(value).map_or(Header::Other, Header::Int),
+        AMQPValue::DecimalValue(_)
+        | AMQPValue::FieldArray(_)
+        | AMQPValue::FieldTable(_)
+        | AMQPValue::Void => Header::Other,
     }
 }
 

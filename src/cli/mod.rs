@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod dead;
 mod input;
 mod output;
 mod print;
@@ -59,6 +60,8 @@ enum Command {
     Send(send::Args),
     /// Make the broker's exchanges and queues, or print them as a definitions file.
     Topology(topology::Args),
+    /// List, show, replay or purge what could not be answered.
+    Dead(dead::Args),
     /// Show the configuration as it takes effect.
     Config(print::Args),
     /// Print the JSON Schema of what inferq reads or writes.
@@ -134,6 +137,7 @@ fn run(cli: Cli) -> Result<(), Failed> {
         Command::Score(args) => score::run(&args, file),
         Command::Send(args) => send::run(&args, file),
         Command::Topology(args) => topology::run(args, file),
+        Command::Dead(args) => dead::run(args, file),
         Command::Config(args) => print::run(&args, file),
         Command::Schema(args) => schema::run(&args),
     }

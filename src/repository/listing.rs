@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Refused;
+use super::{Refused, version};
 use crate::package::{MANIFEST, Package, PackageFault};
 
 /// What file systems put where they are mounted.
@@ -27,6 +27,24 @@ pub(super) struct Listing {
 /// `dir` cannot be listed.
 pub fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(Listing::of(dir)?.packages)
+}
+
+/// The folder of a package's highest version, whether or not it can be read.
+#[must_use]
+pub fn newest(dir: &Path, package: &str) -> Option<PathBuf> {
+    let version = |dir: &PathBuf| {
+        dir.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    let versions = subdirectories(&dir.join(package)).ok()?.into_iter();
+    let versions = versions.filter(|dir| is_there(&dir.join(MANIFEST)));
+    versions.max_by(|a, b| {
+        let (a, b) = (
+            version(a).unwrap_or_default(),
+            version(b).unwrap_or_default(),
+        );
+        version::compare(&a, &b)
+    })
 }
 
 impl Listing {

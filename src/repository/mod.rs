@@ -23,7 +23,7 @@ use crate::{
 };
 
 use listing::Listing;
-pub use listing::list;
+pub use listing::{list, newest};
 use load::load;
 pub use load::load_package;
 

@@ -2,6 +2,7 @@
 
 mod boot;
 mod commands;
+mod dead;
 mod score;
 mod send;
 mod topology;

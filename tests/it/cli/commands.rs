@@ -13,7 +13,7 @@ use inferq::cli::{SchemaName, schema};
 
 use super::*;
 
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 15] = [
     &[],
     &["serve"],
     &["check"],
@@ -22,6 +22,11 @@ const COMMANDS: [&[&str]; 10] = [
     &["topology"],
     &["topology", "declare"],
     &["topology", "export"],
+    &["dead"],
+    &["dead", "list"],
+    &["dead", "show"],
+    &["dead", "replay"],
+    &["dead", "purge"],
     &["config"],
     &["schema"],
 ];
