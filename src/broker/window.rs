@@ -8,6 +8,7 @@
 
 use crate::broker::properties::short;
 use crate::broker::publisher::Publication;
+use crate::failpoint;
 use futures::FutureExt;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
@@ -40,6 +41,7 @@ pub(super) async fn fates(channel: &Channel, window: Vec<&Publication>) -> Vec<F
             }
         });
     }
+    failpoint::hit("published");
     let mut returned = Vec::new();
     // Last to first: when the last has resolved most others have, and wake nobody.
     for (confirm, fate) in confirms.into_iter().zip(&mut fates).rev() {

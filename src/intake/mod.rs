@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     broker::{Broker, Delivery, Handler, Publisher},
     engine::Engine,
+    failpoint,
     telemetry::metrics::PackageMetrics,
 };
 
@@ -89,18 +90,26 @@ impl Intake {
     }
 
     async fn settle(&self, desk: &Desk, delivery: Delivery) {
+        failpoint::hit("received");
         let _in_flight = desk.metrics.in_flight();
         desk.metrics.requests.increment(1);
         if delivery.redelivered {
             desk.metrics.redelivered.increment(1);
         }
         let verdict = match &desk.source {
-            Source::Package(package) => self.judge(package, desk, &delivery).await,
+            Source::Package(package) => {
+                let id = delivery.properties.message_id();
+                failpoint::of(id, self.judge(package, desk, &delivery)).await
+            }
             Source::Unknown => self.refuse(&delivery),
             Source::Died => self.explain(&delivery),
         };
         match self.carry_out(desk, &delivery, verdict).await {
-            Ok(()) => delivery.receipt.ack(),
+            Ok(()) => {
+                failpoint::hit("confirmed");
+                delivery.receipt.ack();
+                failpoint::hit("acked");
+            }
             Err(fault) => {
                 let queue = &*delivery.queue;
                 tracing::warn!(queue, %fault, "nothing confirmed, giving the delivery back");
