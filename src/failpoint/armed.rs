@@ -87,7 +87,9 @@ pub(crate) fn clock_offset_ms() -> i64 {
 
 /// Enters the request in hand among those that were scored: its name, this process, the true time in ms.
 fn note() {
-    let Some(mut log) = SCORED.as_ref() else { return };
+    let Some(mut log) = SCORED.as_ref() else {
+        return;
+    };
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let ms = since.unwrap_or_default().as_millis();
     let _ = REQUEST.try_with(|request| {
