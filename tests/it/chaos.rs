@@ -87,7 +87,7 @@ async fn run(
     );
     let mut site = Site::start(nodes, places, Arc::clone(ledger), load, dice).await;
     let warm = Duration::from_secs(if settings.brief() { 3 } else { 30 });
-    schedule::warm_up(&site, settings.rate, warm).await;
+    schedule::warm_up(&site, warm).await;
     let before = site.crew.rss();
     let until = Instant::now() + Duration::from_secs(seconds);
     let events = schedule::strike_all(&site, faults, dice, until).await;

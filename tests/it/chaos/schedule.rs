@@ -13,7 +13,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 const ENOUGH: f64 = 0.8;
 
 /// Waits until requests are answered as fast as they are made.
-pub(super) async fn warm_up(site: &Site, rate: f64, lasts: Duration) {
+pub(super) async fn warm_up(site: &Site, lasts: Duration) {
+    let rate = site.rate;
     let start = Instant::now();
     let mut steady = 0.0;
     while start.elapsed() < lasts || steady < ENOUGH * rate {
@@ -59,7 +60,8 @@ async fn calm(site: &Site) {
 
 async fn strike(site: &Site, fault: Fault, dice: &mut Dice) -> Event {
     let (from, from_ms) = (Instant::now(), unix_ms());
-    let before = site.desk.ledger.rate(from - WINDOW, from);
+    // What is left of a backlog makes it no higher than what is asked.
+    let before = site.desk.ledger.rate(from - WINDOW, from).min(site.rate);
     eprintln!("{} at {before:.0}/s", fault.name());
     let struck = fault.strike(site, dice).await;
     let recovery = recovered(site, struck.end, before, &fault.name()).await;

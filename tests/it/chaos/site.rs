@@ -26,6 +26,8 @@ pub(super) struct Site {
     pub(super) proxies: Vec<Proxy>,
     pub(super) crew: Arc<Crew>,
     pub(super) desk: Arc<Desk>,
+    /// Requests a second.
+    pub(super) rate: f64,
     /// Whether faults are to be short.
     pub(super) brief: bool,
     /// Clients reach whichever node is up.
@@ -76,6 +78,7 @@ impl Site {
             proxies,
             crew,
             desk,
+            rate,
             brief,
             _front: front,
             tending,
