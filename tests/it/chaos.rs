@@ -1,7 +1,8 @@
 //! Faults of every kind under load, and a count of what came of every request.
 //!
 //! `CHAOS_SECONDS` says for how long, `CHAOS_SEED` which schedule, `CHAOS_RATE` how many requests a second.
-//! With 300 s or more, a quarter of the time goes to a cluster of three nodes.
+//! `CHAOS_FAULTS` names the only kinds to strike, with commas between. With 300 s or more, a quarter of the time
+//! goes to a cluster of three nodes.
 
 mod checker;
 mod clients;
@@ -37,6 +38,8 @@ use crate::{
 const LONG: u64 = 300;
 
 struct Settings {
+    /// The names of the only faults to strike; none: all.
+    only: Vec<String>,
     seed: u64,
     seconds: u64,
     rate: f64,
@@ -50,11 +53,19 @@ impl Settings {
             Some(parsed.unwrap_or_else(|_| panic!("{name}: found {text:?}, expected a number")))
         };
         let rate = if cfg!(debug_assertions) { 100 } else { 300 };
+        let only = std::env::var("CHAOS_FAULTS").unwrap_or_default();
+        let only = only.split(',').filter(|name| !name.is_empty());
         Settings {
+            only: only.map(str::to_owned).collect(),
             seed: number("CHAOS_SEED").unwrap_or(1),
             seconds: number("CHAOS_SECONDS").unwrap_or(45),
             rate: number("CHAOS_RATE").unwrap_or(rate) as f64,
         }
+    }
+
+    fn chosen(&self, faults: &[Fault]) -> Vec<Fault> {
+        let chosen = |fault: &&Fault| self.only.is_empty() || self.only.contains(&fault.name());
+        faults.iter().filter(chosen).copied().collect()
     }
 
     fn brief(&self) -> bool {
@@ -62,13 +73,26 @@ impl Settings {
     }
 }
 
-/// What one site has seen.
+/// What one site has seen, or several.
+#[derive(Default)]
 struct Seen {
     events: Vec<Event>,
     restarts: u32,
     rss: Rss,
     scored: Vec<(String, u32, u64)>,
     misconduct: Vec<String>,
+}
+
+impl Seen {
+    fn add(&mut self, more: Seen) {
+        if self.events.is_empty() {
+            self.rss = more.rss;
+        }
+        self.events.extend(more.events);
+        self.scored.extend(more.scored);
+        self.misconduct.extend(more.misconduct);
+        self.restarts += more.restarts;
+    }
 }
 
 /// Strikes faults at workers and nodes under load, then waits until all is accounted for.
@@ -139,22 +163,27 @@ async fn a_seeded_schedule_of_faults_loses_nothing_and_invents_nothing() {
         seed,
         seconds,
         rate,
+        ..
     } = settings;
     eprintln!("CHAOS_SEED={seed} CHAOS_SECONDS={seconds} CHAOS_RATE={rate}");
     let (ledger, mut dice) = (Arc::new(Ledger::default()), Dice::new(seed));
-    let clustered = if settings.brief() { 0 } else { seconds / 4 };
-    let alone = vec![Node::start()];
-    let time = (seconds - clustered, &mut dice);
-    let mut seen = run(alone, &SINGLE, &ledger, &settings, time).await;
-    if clustered > 0 {
-        let nodes = tokio::task::spawn_blocking(|| Node::cluster(3))
-            .await
-            .unwrap();
-        let more = run(nodes, &CLUSTER, &ledger, &settings, (clustered, &mut dice)).await;
-        seen.events.extend(more.events);
-        seen.scored.extend(more.scored);
-        seen.misconduct.extend(more.misconduct);
-        seen.restarts += more.restarts;
+    let (alone, mut together) = (settings.chosen(&SINGLE), settings.chosen(&CLUSTER));
+    if settings.brief() && settings.only.is_empty() {
+        together.clear();
+    }
+    let clustered = match (alone.is_empty(), together.is_empty()) {
+        (_, true) => 0,
+        (true, false) => seconds,
+        (false, false) => seconds / 4,
+    };
+    let mut seen = Seen::default();
+    for (size, faults, seconds) in [(1, alone, seconds - clustered), (3, together, clustered)] {
+        if faults.is_empty() {
+            continue;
+        }
+        let starting = tokio::task::spawn_blocking(move || Node::cluster(size));
+        let (nodes, time) = (starting.await.unwrap(), (seconds, &mut dice));
+        seen.add(run(nodes, &faults, &ledger, &settings, time).await);
     }
     let (during, counts, rejections, unexpected, lost) = ledger.checker(|checker| {
         let during = report::attribute(checker, &seen.scored, &seen.events);

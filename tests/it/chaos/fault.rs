@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::{node::Node, worker::Worker};
+
 use super::{crew::SPARED, dice::Dice, proxy::Weather, queues, site::Site};
 
 /// A kind of fault.
@@ -59,23 +61,54 @@ pub(super) const CLUSTER: [Fault; 2] = [Fault::FollowerKilled, Fault::LeaderKill
 pub(super) struct Struck {
     /// When it ended: recovery is counted from here.
     pub(super) end: Instant,
-    /// Whether it happened at all.
+    /// Whether it happened at all, as far as is known yet.
     pub(super) hit: bool,
-    /// A node to start again once the others have shown that they do without it.
-    pub(super) down: Option<usize>,
+    /// What is left to do once all is well.
+    pub(super) rest: Rest,
+}
+
+/// What a fault leaves to be done once recovery has been measured.
+pub(super) enum Rest {
+    Nothing,
+    /// A node to start again: the others have shown that they do without it.
+    Node(usize),
+    /// A worker to dismiss, that was to miss its consumer timeout.
+    Guest(Worker),
+    /// Requests may be told again that they meet a queue.
+    Homeless,
 }
 
 impl Struck {
     fn now() -> Struck {
-        Struck::at(Instant::now())
+        Struck::at(Instant::now(), Rest::Nothing)
     }
 
-    fn at(end: Instant) -> Struck {
+    fn at(end: Instant, rest: Rest) -> Struck {
         Struck {
             end,
             hit: true,
-            down: None,
+            rest,
         }
+    }
+}
+
+impl Rest {
+    /// Does it; whether it shows that the fault did happen.
+    pub(super) async fn finish(self, site: &Site) -> bool {
+        match self {
+            Rest::Nothing => {}
+            Rest::Node(number) => site.on_node(number, Node::restart).await,
+            Rest::Homeless => queues::at_home(site).await,
+            Rest::Guest(mut guest) => {
+                site.ctl(&["eval", &timeouts(60_000, 1_800_000)]).await;
+                guest.signal("TERM");
+                let ended = tokio::task::spawn_blocking(move || (guest.wait(), guest.log()));
+                let (status, log) = ended.await.unwrap();
+                assert_eq!(status.code(), Some(0), "{log}");
+                return log.contains("PRECONDITION");
+            }
+        }
+        true
     }
 }
 
@@ -100,6 +133,17 @@ impl Fault {
             Fault::FollowerKilled => "follower_killed".into(),
             Fault::LeaderKilled => "leader_killed".into(),
         }
+    }
+
+    /// Whether it makes the broker deliver again what workers have.
+    pub(super) fn redelivers(self) -> bool {
+        !matches!(
+            self,
+            Fault::MemoryAlarm
+                | Fault::ReplyQueueDeleted
+                | Fault::RepliesNacked
+                | Fault::ClockJumped
+        )
     }
 
     /// Breaks something and, but for a node of a cluster, mends it.
@@ -130,7 +174,10 @@ impl Fault {
                 pause(dice.between(1_000, 4_000)).await;
                 site.ctl(&["set_vm_memory_high_watermark", "0.4"]).await;
             }
-            Fault::RequestQueueDeleted => return Struck::at(queues::delete_requests(site).await),
+            Fault::RequestQueueDeleted => {
+                let end = queues::delete_requests(site).await;
+                return Struck::at(end, Rest::Homeless);
+            }
             Fault::ReplyQueueDeleted => queues::delete_replies(site, dice).await,
             Fault::RepliesNacked => nack(site, dice).await,
             Fault::ConsumerTimeout => return time_out(site, dice).await,
@@ -222,17 +269,7 @@ async fn time_out(site: &Site, dice: &mut Dice) -> Struck {
     guest.signal("STOP");
     pause(5_000).await;
     guest.signal("CONT");
-    let end = Instant::now();
-    site.ctl(&["eval", &timeouts(60_000, 1_800_000)]).await;
-    guest.signal("TERM");
-    let mut guest = guest;
-    let ended = tokio::task::spawn_blocking(move || (guest.wait(), guest.log()));
-    let (status, log) = ended.await.unwrap();
-    assert_eq!(status.code(), Some(0), "{log}");
-    Struck {
-        hit: log.contains("PRECONDITION"),
-        ..Struck::at(end)
-    }
+    Struck::at(Instant::now(), Rest::Guest(guest))
 }
 
 /// What new channels are held to.
@@ -253,11 +290,8 @@ async fn cut(site: &Site, leader: bool) -> Struck {
     let down = nodes
         .position(|node| (node.name() == leads) == leader)
         .unwrap();
-    site.on_node(down, crate::node::Node::kill9).await;
-    Struck {
-        down: Some(down),
-        ..Struck::now()
-    }
+    site.on_node(down, Node::kill9).await;
+    Struck::at(Instant::now(), Rest::Node(down))
 }
 
 async fn pause(ms: u64) {

@@ -41,12 +41,16 @@ pub(super) async fn delete_requests(site: &Site) -> Instant {
     drop(producers);
     site.crew.signal(all, "CONT");
     let end = Instant::now();
+    end
+}
+
+/// Waits until there is a queue for requests again.
+pub(super) async fn at_home(site: &Site) {
     site.crew.ready().await;
     // No window is on its way any more whose requests may have met no queue.
     let producers = site.desk.producing.write().await;
     site.desk.homeless.store(false, Ordering::Relaxed);
     drop(producers);
-    end
 }
 
 /// Deletes the reply queue with the replies to all that was asked; then it is missing for a while.

@@ -66,6 +66,8 @@ pub(super) struct Event {
     pub(super) from_ms: u64,
     pub(super) to_ms: u64,
     pub(super) hit: bool,
+    /// Whether it makes the broker deliver again what workers have.
+    pub(super) redelivers: bool,
     pub(super) recovery: Duration,
 }
 
@@ -95,8 +97,8 @@ pub(super) fn tally(events: &[Event], hit: bool) -> BTreeMap<String, u64> {
     tally
 }
 
-/// Enters what was scored, and says during which fault, from its start until all was well again, a request
-/// was scored a second time.
+/// Enters what was scored, and says which fault a second scoring is laid to: the last that can have caused it
+/// and was, from its start until all was well again, between the two.
 pub(super) fn attribute(
     checker: &mut Checker,
     scored: &[(String, u32, u64)],
@@ -108,10 +110,11 @@ pub(super) fn attribute(
         let Some(before) = first.insert(request, *at) else {
             continue;
         };
-        let between = |event: &&Event| event.from_ms <= *at && event.to_ms >= before;
+        let between =
+            |event: &&Event| event.redelivers && event.from_ms <= *at && event.to_ms >= before;
         let why = events
             .iter()
-            .find(between)
+            .rfind(between)
             .map_or("none", |event| event.name.as_str());
         *during.entry(why.to_owned()).or_default() += 1;
     }
@@ -203,6 +206,7 @@ mod tests {
             from_ms,
             to_ms,
             hit: true,
+            redelivers: true,
             recovery: Duration::from_secs(recovery_s),
         }
     }
@@ -227,7 +231,15 @@ mod tests {
 
     #[test]
     fn a_second_scoring_is_laid_to_the_fault_between_the_two() {
-        let events = [event("early", 100, 200, 0), event("late", 500, 600, 0)];
+        let harmless = Event {
+            redelivers: false,
+            ..event("harmless", 610, 620, 0)
+        };
+        let events = [
+            event("early", 100, 200, 0),
+            event("late", 500, 600, 0),
+            harmless,
+        ];
         let line = |request: &str, at| (request.to_owned(), 1, at);
         let scored = [
             line("0", 50),

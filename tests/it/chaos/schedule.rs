@@ -65,9 +65,7 @@ async fn strike(site: &Site, fault: Fault, dice: &mut Dice) -> Event {
     eprintln!("{} at {before:.0}/s", fault.name());
     let struck = fault.strike(site, dice).await;
     let recovery = recovered(site, struck.end, before, &fault.name()).await;
-    if let Some(down) = struck.down {
-        site.on_node(down, crate::node::Node::restart).await;
-    }
+    let hit = struck.rest.finish(site).await && struck.hit;
     let took = from.elapsed().as_secs_f64();
     eprintln!(
         "    all is well {:.2} s after its end; {took:.1} s in all",
@@ -77,7 +75,8 @@ async fn strike(site: &Site, fault: Fault, dice: &mut Dice) -> Event {
         name: fault.name(),
         from_ms,
         to_ms: unix_ms(),
-        hit: struck.hit,
+        hit,
+        redelivers: fault.redelivers(),
         recovery,
     }
 }
