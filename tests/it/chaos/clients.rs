@@ -100,7 +100,7 @@ async fn produce_on(desk: &Desk, dice: &mut Dice) -> lapin::Result<()> {
     let mut paid = Instant::now();
     while !desk.produced.is_cancelled() {
         let turn = desk.producing.read().await;
-        paid = paid.max(Instant::now() - BURST);
+        paid = paid.max(Instant::now().checked_sub(BURST).unwrap());
         let due = (paid.elapsed().as_secs_f64() * desk.rate) as u32;
         paid += Duration::from_secs_f64(f64::from(due) / desk.rate);
         let window = publish(desk, &channel, dice, due);
@@ -203,7 +203,7 @@ pub(super) async fn mourn(desk: Arc<Desk>, name: &'static str) {
         // There is none yet, or an outage: try again.
         let until = std::future::pending::<bool>();
         let _ = take(&desk, &queue, until, |letter| {
-            desk.ledger.dead_letter(letter)
+            desk.ledger.dead_letter(letter);
         })
         .await;
         tokio::select! {

@@ -6,15 +6,14 @@ use std::{
     path::{Path, PathBuf},
     process::ExitStatus,
     sync::Mutex,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use super::schedule::BOUND;
 use crate::{faults::tick, worker::Worker};
 
 /// The slot whose worker no fault kills: its memory is watched.
 pub(super) const SPARED: usize = 0;
-/// No worker is waited for longer, to end or to be ready.
-const BOUND: Duration = Duration::from_secs(60);
 
 /// Workers in numbered slots.
 pub(super) struct Crew {

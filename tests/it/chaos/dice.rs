@@ -1,4 +1,4 @@
-//! One small generator (SplitMix64), so that a seed repeats a schedule.
+//! One small generator (`SplitMix64`), so that a seed repeats a schedule.
 
 /// Draws.
 #[derive(Clone, Debug)]

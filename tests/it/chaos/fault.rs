@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::{node::Node, worker::Worker};
 
-use super::{crew::SPARED, dice::Dice, proxy::Weather, queues, site::Site};
+use super::{crew::SPARED, dice::Dice, proxy::Weather, queues, schedule, site::Site};
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,9 +228,13 @@ async fn storm(site: &Site, dice: &mut Dice, weather: Weather) {
             dice.between(100, 1_000)
         }
     };
-    struck.iter().for_each(|proxy| proxy.set(weather));
+    for proxy in &struck {
+        proxy.set(weather);
+    }
     pause(lasts).await;
-    struck.iter().for_each(|proxy| proxy.set(Weather::Fair));
+    for proxy in &struck {
+        proxy.set(Weather::Fair);
+    }
 }
 
 /// The reply queue takes nothing for a while, shorter or longer than a worker tries.
@@ -254,17 +258,11 @@ async fn time_out(site: &Site, dice: &mut Dice) -> Struck {
     site.ctl(&["eval", &timeouts(500, 2_000)]).await;
     let slot = victim(site, dice);
     let guest = site.crew.guest(slot);
+    // From here on it is delivered to, stopped or not.
     let start = Instant::now();
-    let busy = |page: Option<(u16, String)>| {
-        let text = page.map(|(_, body)| body).unwrap_or_default();
-        let status: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let queues = status["broker"]["queues"].as_array().into_iter().flatten();
-        let mut ages = queues.map(|queue| &queue["oldest_unsettled_s"]);
-        ages.any(serde_json::Value::is_number)
-    };
-    while !busy(guest.get("/status")) {
-        assert!(start.elapsed() < Duration::from_secs(60), "{}", guest.log());
-        pause(2).await;
+    while guest.get("/readyz").is_none_or(|(code, _)| code != 200) {
+        assert!(start.elapsed() < schedule::BOUND, "{}", guest.log());
+        pause(20).await;
     }
     guest.signal("STOP");
     pause(5_000).await;

@@ -12,12 +12,10 @@ use lapin::{
     options::{BasicGetOptions, QueueDeleteOptions},
 };
 
-use super::{dice::Dice, site::Site};
+use super::{dice::Dice, schedule::BOUND, site::Site};
 use crate::faults::{REPLIES, tick};
 
 const REQUESTS: &str = "inferq.labour";
-/// No worker is waited for longer.
-const BOUND: Duration = Duration::from_secs(60);
 
 /// Deletes the request queue under its consumers. What they do not have yet goes with it.
 ///
@@ -35,13 +33,13 @@ pub(super) async fn delete_requests(site: &Site) -> Instant {
         held.push(request);
     }
     delete(&channel, REQUESTS).await;
-    held.iter()
-        .for_each(|request| site.desk.ledger.destroyed(request));
+    for request in &held {
+        site.desk.ledger.destroyed(request);
+    }
     site.desk.homeless.store(true, Ordering::Relaxed);
     drop(producers);
     site.crew.signal(all, "CONT");
-    let end = Instant::now();
-    end
+    Instant::now()
 }
 
 /// Waits until there is a queue for requests again.
@@ -87,8 +85,9 @@ pub(super) async fn delete_replies(site: &Site, dice: &mut Dice) {
         tick().await;
     }
     delete(&channel, REPLIES).await;
-    held.iter()
-        .for_each(|reply| site.desk.ledger.destroyed(reply));
+    for reply in &held {
+        site.desk.ledger.destroyed(reply);
+    }
     drop(producers);
     let missing = Duration::from_millis(dice.between(300, 2_000));
     tokio::time::sleep(missing).await;

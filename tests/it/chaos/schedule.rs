@@ -12,6 +12,10 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// So much of the rate before is as good as all of it.
 const ENOUGH: f64 = 0.8;
 
+fn before(now: Instant) -> Instant {
+    now.checked_sub(WINDOW).unwrap()
+}
+
 /// Waits until requests are answered as fast as they are made.
 pub(super) async fn warm_up(site: &Site, lasts: Duration) {
     let rate = site.rate;
@@ -26,7 +30,7 @@ pub(super) async fn warm_up(site: &Site, lasts: Duration) {
         );
         tick().await;
         let now = Instant::now();
-        steady = site.desk.ledger.rate(now - WINDOW, now);
+        steady = site.desk.ledger.rate(before(now), now);
     }
 }
 
@@ -61,10 +65,10 @@ async fn calm(site: &Site) {
 async fn strike(site: &Site, fault: Fault, dice: &mut Dice) -> Event {
     let (from, from_ms) = (Instant::now(), unix_ms());
     // What is left of a backlog makes it no higher than what is asked.
-    let before = site.desk.ledger.rate(from - WINDOW, from).min(site.rate);
-    eprintln!("{} at {before:.0}/s", fault.name());
+    let usual = site.desk.ledger.rate(before(from), from).min(site.rate);
+    eprintln!("{} at {usual:.0}/s", fault.name());
     let struck = fault.strike(site, dice).await;
-    let recovery = recovered(site, struck.end, before, &fault.name()).await;
+    let recovery = recovered(site, struck.end, usual, &fault.name()).await;
     let hit = struck.rest.finish(site).await && struck.hit;
     let took = from.elapsed().as_secs_f64();
     eprintln!(
@@ -82,7 +86,7 @@ async fn strike(site: &Site, fault: Fault, dice: &mut Dice) -> Event {
 }
 
 /// How long it took until all that had been confirmed was answered and the rate was back.
-async fn recovered(site: &Site, end: Instant, before: f64, name: &str) -> Duration {
+async fn recovered(site: &Site, end: Instant, usual: f64, name: &str) -> Duration {
     let ledger = &site.desk.ledger;
     let open = ledger.open();
     let (mut answered, mut steady) = (None, None);
@@ -91,8 +95,8 @@ async fn recovered(site: &Site, end: Instant, before: f64, name: &str) -> Durati
         if answered.is_none() && !ledger.checker(|checker| checker.waits_for(&open)) {
             answered = Some(now);
         }
-        let from = now - WINDOW;
-        if steady.is_none() && from >= end && ledger.rate(from, now) >= ENOUGH * before {
+        let from = before(now);
+        if steady.is_none() && from >= end && ledger.rate(from, now) >= ENOUGH * usual {
             steady = Some(from);
         }
         if let (Some(answered), Some(steady)) = (answered, steady) {
@@ -102,9 +106,7 @@ async fn recovered(site: &Site, end: Instant, before: f64, name: &str) -> Durati
             let rate = ledger.rate(from, now);
             let open = ledger.checker(|checker| checker.lost());
             let state = site.crew.state();
-            panic!(
-                "{name}: no recovery, {rate:.0}/s, before {before:.0}/s, open {open:?}\n{state}"
-            );
+            panic!("{name}: no recovery, {rate:.0}/s, before {usual:.0}/s, open {open:?}\n{state}");
         }
         tick().await;
     }
