@@ -222,5 +222,11 @@ async fn a_seeded_schedule_of_faults_loses_nothing_and_invents_nothing() {
         ok * 2 > acknowledged,
         "{ok} of {acknowledged}: this was no load"
     );
+    let scored = seen.scored.len() as u64;
+    assert!(
+        scored >= ok,
+        "{scored} scored, {ok} answered with an outcome"
+    );
     assert!(!report.faults.is_empty());
+    assert!(report.missed.is_empty(), "{:?}", report.missed);
 }

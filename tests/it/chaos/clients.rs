@@ -223,7 +223,6 @@ async fn take(
     let (connection, channel) = desk.connect().await?;
     if queue == REPLIES {
         declare_replies(&channel).await?;
-        declare_full(&channel).await?;
     }
     channel.basic_qos(500, BasicQosOptions::default()).await?;
     let (tag, options) = ("taker".into(), BasicConsumeOptions::default());
@@ -249,7 +248,8 @@ async fn take(
     Ok(())
 }
 
-async fn declare_full(channel: &Channel) -> lapin::Result<()> {
+/// Declares a queue that refuses everything, on one node of a cluster.
+pub(super) async fn declare_full(channel: &Channel) -> lapin::Result<()> {
     let mut arguments = FieldTable::default();
     let text = |text: &str| AMQPValue::LongString(text.into());
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(0));

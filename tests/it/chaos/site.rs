@@ -8,13 +8,16 @@ use std::{
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{
-    clients::{Desk, collect, mourn, produce},
+    clients::{Desk, collect, declare_full, mourn, produce},
     crew::Crew,
     dice::Dice,
     ledger::Ledger,
     proxy::Proxy,
 };
-use crate::node::Node;
+use crate::{
+    faults::{declare_replies, tick},
+    node::Node,
+};
 
 const WORKERS: u64 = 3;
 const PRODUCERS: u64 = 2;
@@ -56,12 +59,15 @@ impl Site {
         let crew = Arc::new(Crew::start(urls, repository, home));
         crew.ready().await;
         let desk = Desk::new(front.url(), ledger, rate / PRODUCERS as f64);
+        // What is answered before they are there would be undeliverable.
+        let (_connection, channel) = desk.connect().await.unwrap();
+        declare_replies(&channel).await.unwrap();
+        declare_full(&channel).await.unwrap();
         let mut consumers = JoinSet::new();
         consumers.spawn(collect(Arc::clone(&desk)));
         for name in ["labour", "unknown", "died"] {
             consumers.spawn(mourn(Arc::clone(&desk), name));
         }
-        until_declared(&desk).await;
         let mut producers = JoinSet::new();
         for number in 0..PRODUCERS {
             producers.spawn(produce(Arc::clone(&desk), dice.fork(number)));
@@ -70,7 +76,7 @@ impl Site {
         let tending = tokio::spawn(async move {
             loop {
                 tended.tend();
-                crate::faults::tick().await;
+                tick().await;
             }
         });
         Site {
@@ -124,26 +130,5 @@ impl Site {
             end.unwrap();
         }
         self.tending.abort();
-    }
-}
-
-/// Waits until the reply queue is there: what is answered before would be undeliverable.
-async fn until_declared(desk: &Desk) {
-    use lapin::{options::QueueDeclareOptions, types::FieldTable};
-    let (connection, _) = desk.connect().await.unwrap();
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    let start = std::time::Instant::now();
-    loop {
-        let channel = connection.create_channel().await.unwrap();
-        let queue = super::clients::FULL.into();
-        let declaring = channel.queue_declare(queue, options, FieldTable::default());
-        if declaring.await.is_ok() {
-            return;
-        }
-        assert!(start.elapsed().as_secs() < 60, "no reply queue");
-        crate::faults::tick().await;
     }
 }
