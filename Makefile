@@ -4,7 +4,7 @@
 PYTHON := target/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run build demo demo-stop test test-clients bench schemas lint
+.PHONY: help setup setup-run build demo demo-stop test test-clients chaos bench schemas lint
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,13 @@ demo-stop: ## end what `make demo STAY=1` left running
 	@compose/demo.sh stop
 
 test: setup test-clients ## unit and integration tests, against RabbitMQ nodes of their own
-	cargo test
+	cargo test --features failpoints
+
+# Workers with fail points must not end up where `make build` puts those without.
+chaos: setup ## faults of every kind under load for CHAOS_SECONDS, by CHAOS_SEED; target/chaos/results.json
+	CHAOS_SEED=$${CHAOS_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} CHAOS_SECONDS=$${CHAOS_SECONDS:-600} \
+	CARGO_TARGET_DIR=target/failpoints cargo test --release --features failpoints --test it \
+	chaos::a_seeded_schedule_of_faults -- --nocapture
 
 test-clients: setup
 	@$(PYTHON) -m unittest discover --start-directory tests/clients
@@ -40,4 +46,5 @@ schemas: ## write schemas/ anew from the Rust types
 lint: ## formatting, clippy, docs: no warnings
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features failpoints -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     batcher::Predicted,
+    failpoint,
     fault::{Failure, Fault},
     message::{
         object::Object,
@@ -158,10 +159,12 @@ impl Engine {
         timings.validate = Some(validated - started);
         let (object, rows) = self.represent(live, request.object).await?;
         timings.represent = Some(validated.elapsed());
+        failpoint::hit("represented");
         let predicted = live
             .batcher
             .submit(rows, request.priority, deadline)
             .await?;
+        failpoint::hit("predicted");
         decide(live, &object, &predicted, timings)
     }
 

@@ -18,6 +18,7 @@
 //! - [`fault`]: what is ours to mend, not the requester's.
 //! - [`broker`]: AMQP, bytes and properties; [`message`]: the wire contract, without any AMQP.
 //! - [`tensor`]: rows, batches, outputs; [`telemetry`]: names of metrics, logs.
+//! - `failpoint`: where tests kill the process; nothing of it is in a build for use.
 
 pub mod cli;
 pub mod worker;
@@ -44,5 +45,7 @@ pub mod broker;
 pub mod message;
 pub mod telemetry;
 pub mod tensor;
+
+mod failpoint;
 
 pub use engine::{Answer, Engine, EngineFault, Request};

@@ -11,6 +11,7 @@
 
 use crate::broker::properties::short;
 use crate::broker::publisher::Publication;
+use crate::failpoint;
 use futures::FutureExt;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
@@ -36,12 +37,10 @@ pub(super) async fn fates(
     let mut patience = std::pin::pin!(patience.fuse());
     let mut returned = Vec::new();
     let mut fates = Vec::with_capacity(window.len());
+    let published = publish_all(channel, &window, patience.as_mut()).await;
+    failpoint::hit("published");
     // Last to first: when the last has resolved most others have, and wake nobody.
-    for published in publish_all(channel, &window, patience.as_mut())
-        .await
-        .into_iter()
-        .rev()
-    {
+    for published in published.into_iter().rev() {
         fates.push(match published {
             None => Fate::Silent,
             Some(Err(error)) => Fate::Failed(error),

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     broker::{Broker, Delivery, Handler, Publisher},
     engine::Engine,
+    failpoint,
     fault::Fault,
     message::rejection::Stage,
     telemetry::metrics::PackageMetrics,
@@ -95,6 +96,7 @@ impl Intake {
     }
 
     async fn settle(&self, desk: &Desk, delivery: Delivery) {
+        failpoint::hit("received");
         let _in_flight = desk.metrics.in_flight();
         desk.metrics.requests.increment(1);
         if delivery.redelivered {
@@ -110,7 +112,9 @@ impl Intake {
         match self.carry_out(desk, &delivery, verdict).await {
             Ok(()) => {
                 desk.metrics.retries.increment(again.into());
+                failpoint::hit("confirmed");
                 delivery.receipt.ack();
+                failpoint::hit("acked");
             }
             Err(fault) => {
                 let queue = &*delivery.queue;
@@ -122,7 +126,10 @@ impl Intake {
 
     async fn decide(&self, desk: &Desk, delivery: &Delivery) -> Verdict {
         match &desk.source {
-            Source::Package(package) => self.judge(package, desk, delivery).await,
+            Source::Package(package) => {
+                let id = delivery.properties.message_id();
+                failpoint::of(id, self.judge(package, desk, delivery)).await
+            }
             Source::Unknown => self.refuse(delivery),
             Source::Died => self.explain(delivery),
         }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::failpoint;
 use crate::message::{
     rejection::{Code, Rejection, Stage},
     request::{DEADLINE, Head, HeaderValue},
@@ -103,7 +104,8 @@ pub fn unix_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    now.saturating_add_signed(failpoint::clock_offset_ms())
 }
 
 /// Finds a request's deadline: header `inferq-deadline` (ms, or a timestamp of AMQP); else `timestamp` +

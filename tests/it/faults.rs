@@ -9,7 +9,7 @@ mod hanging;
 mod hostile;
 mod mates;
 mod outage;
-mod packages;
+pub(crate) mod packages;
 mod poison;
 mod retrying;
 mod strays;
@@ -36,7 +36,7 @@ use packages::{Packages, labour};
 /// No test waits longer for anything.
 const BOUND: Duration = Duration::from_secs(90);
 
-const REPLIES: &str = "replies";
+pub(crate) const REPLIES: &str = "replies";
 
 /// A requester: a confirm channel, and a durable quorum queue for the replies.
 struct Client {
@@ -80,7 +80,7 @@ fn header<'a>(properties: &'a BasicProperties, key: &str) -> Option<&'a AMQPValu
     properties.headers().as_ref()?.inner().get(key)
 }
 
-fn header_text(properties: &BasicProperties, key: &str) -> Option<String> {
+pub(crate) fn header_text(properties: &BasicProperties, key: &str) -> Option<String> {
     match header(properties, key)? {
         AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
         other => panic!("header {key} is no text: {other:?}"),
@@ -101,7 +101,7 @@ fn delivery_count(delivery: &Delivery) -> i64 {
 }
 
 /// What every request says.
-fn properties(id: &str) -> BasicProperties {
+pub(crate) fn properties(id: &str) -> BasicProperties {
     BasicProperties::default()
         .with_delivery_mode(2)
         .with_content_type("application/json".into())
@@ -110,7 +110,11 @@ fn properties(id: &str) -> BasicProperties {
         .with_message_id(id.into())
 }
 
-fn with_header(properties: BasicProperties, key: &str, value: AMQPValue) -> BasicProperties {
+pub(crate) fn with_header(
+    properties: BasicProperties,
+    key: &str,
+    value: AMQPValue,
+) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
     headers.insert(key.into(), value);
     properties.with_headers(headers)
@@ -279,11 +283,11 @@ async fn publish(channel: &Channel, package: &str, requests: Vec<(BasicPropertie
 }
 
 /// Between two looks at a condition.
-async fn tick() {
+pub(crate) async fn tick() {
     tokio::time::sleep(Duration::from_millis(25)).await;
 }
 
-async fn declare_replies(channel: &Channel) -> lapin::Result<()> {
+pub(crate) async fn declare_replies(channel: &Channel) -> lapin::Result<()> {
     let options = QueueDeclareOptions {
         durable: true,
         ..QueueDeclareOptions::default()

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Top to bottom; a module imports only what stands further right.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "main",
     "cli",
     "worker",
@@ -27,6 +27,7 @@ const ORDER: [&str; 21] = [
     "tensor",
     "features",
     "telemetry",
+    "failpoint",
     "",
 ];
 

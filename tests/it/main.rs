@@ -14,6 +14,8 @@
 
 mod admin;
 mod broker;
+#[cfg(feature = "failpoints")]
+mod chaos;
 mod cli;
 mod contract;
 mod engine;

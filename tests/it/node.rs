@@ -29,6 +29,12 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node and waits until it serves.
     pub(crate) fn start() -> Node {
+        let node = Node::prepare();
+        node.restart();
+        node
+    }
+
+    fn prepare() -> Node {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         assert!(
             Path::new(SERVER).exists(),
@@ -39,21 +45,46 @@ impl Node {
         let name = format!("it-{}-{number}", std::process::id());
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
         std::fs::create_dir_all(&home).unwrap();
-        let node = Node {
+        Node {
             name: format!("{name}@localhost"),
             home,
             port: free_port(),
             dist: free_port(),
             shell: Mutex::new(None),
-        };
-        node.restart();
-        node
+        }
+    }
+
+    /// Starts nodes that form a cluster.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn cluster(size: usize) -> Vec<Node> {
+        let first = Node::start();
+        let cookie = std::fs::read(first.path(".erlang.cookie")).unwrap();
+        let mut nodes = vec![first];
+        for _ in 1..size {
+            let node = Node::prepare();
+            let path = node.path(".erlang.cookie");
+            std::fs::write(&path, &cookie).unwrap();
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o400);
+            std::fs::set_permissions(&path, private).unwrap();
+            node.restart();
+            node.ctl(&["stop_app"]);
+            node.ctl(&["reset"]);
+            node.ctl(&["join_cluster", nodes[0].name()]);
+            node.ctl(&["start_app"]);
+            nodes.push(node);
+        }
+        nodes
     }
 
     /// The node that tests share which leave it as it is.
     pub(crate) fn shared() -> &'static Node {
         static NODE: OnceLock<Node> = OnceLock::new();
         NODE.get_or_init(Node::start)
+    }
+
+    /// Its name among Erlang nodes.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The node's AMQP URL.

@@ -19,14 +19,14 @@ round = 0
 "#;
 
 /// A model repository, gone when dropped.
-pub(super) struct Packages(tempfile::TempDir);
+pub(crate) struct Packages(tempfile::TempDir);
 
 impl Packages {
     pub(super) fn new() -> Packages {
         Packages(tempfile::tempdir().unwrap())
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
@@ -68,6 +68,6 @@ impl Packages {
 }
 
 /// Only `labour@1.0.0`.
-pub(super) fn labour() -> Packages {
+pub(crate) fn labour() -> Packages {
     Packages::new().with_labour("1.0.0")
 }
