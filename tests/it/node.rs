@@ -97,6 +97,12 @@ impl Node {
         self.port
     }
 
+    /// Whether it takes connections.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn is_up(&self) -> bool {
+        RawConnection::open(self.port).is_ok()
+    }
+
     /// Kills it as a power cut would; what it has is kept.
     pub(crate) fn kill9(&self) {
         if let Some(mut shell) = self.shell.lock().unwrap().take() {

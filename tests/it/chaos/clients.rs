@@ -129,12 +129,17 @@ async fn publish(desk: &Desk, channel: &Channel, dice: &mut Dice, due: u32) -> l
         );
         confirms.push((id, publishing.await?));
     }
+    let mut refused = false;
     for (id, confirm) in confirms {
         if confirm.await?.is_ack() {
             desk.ledger.checker(|checker| checker.acknowledged(id));
+        } else {
+            refused = true;
         }
     }
-    Ok(())
+    // RabbitMQ 3.10 nacks for ever on a channel that was opened while a quorum queue had lost its leader.
+    let nacked = || std::io::Error::other("nacked").into();
+    if refused { Err(nacked()) } else { Ok(()) }
 }
 
 fn draw(dice: &mut Dice, homeless: bool) -> Request {

@@ -105,8 +105,12 @@ async fn recovered(site: &Site, end: Instant, usual: f64, name: &str) -> Duratio
         if now - end > BOUND {
             let rate = ledger.rate(from, now);
             let open = ledger.checker(|checker| checker.lost());
-            let state = site.crew.state();
-            panic!("{name}: no recovery, {rate:.0}/s, before {usual:.0}/s, open {open:?}\n{state}");
+            let counts = ledger.checker(|checker| checker.counts());
+            let (queues, state) = (site.queues().await, site.crew.state());
+            panic!(
+                "{name}: no recovery, {rate:.0}/s, before {usual:.0}/s, open {open:?}\n\
+                 {counts:?}\n{queues}\n{state}"
+            );
         }
         tick().await;
     }

@@ -115,6 +115,21 @@ impl Site {
         self.on_node(0, act).await
     }
 
+    /// How queues stand, as a node says that is up.
+    pub(super) async fn queues(&self) -> String {
+        for number in 0..self.nodes.len() {
+            let look = |node: &Node| {
+                let columns = ["name", "state", "leader", "online", "messages", "consumers"];
+                node.is_up()
+                    .then(|| node.ctl(&[["list_queues"].as_slice(), &columns].concat()))
+            };
+            if let Some(table) = self.on_node(number, look).await {
+                return table;
+            }
+        }
+        "no node is up".into()
+    }
+
     /// Ends the producers; what they have published is still answered.
     pub(super) async fn stop_producers(&mut self) {
         self.desk.produced.cancel();
