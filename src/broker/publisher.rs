@@ -235,6 +235,8 @@ impl Task {
                     settled = true;
                 }
                 Fate::Nack => {
+                    // A channel that published to a quorum queue amid an election is nacked by it for ever.
+                    whole = false;
                     self.later(
                         outbox.not_taken(job, "nacked; is a queue full, or its quorum lost?"),
                     );
