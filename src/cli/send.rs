@@ -45,7 +45,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "URL")]
     broker_url: Option<String>,
     /// Send this many requests, going round the given ones, and print a summary.
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     count: Option<usize>,
     /// Requests a second; as fast as the replies allow when absent.
     #[arg(long, value_name = "R", value_parser = positive)]

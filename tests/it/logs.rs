@@ -168,7 +168,7 @@ async fn nothing_of_any_request_is_logged_whatever_the_filter() {
     let environment = [
         ("INFERQ__TELEMETRY__LOG_FILTER", filter),
         ("RUST_LOG", filter),
-        ("INFERQ__INTAKE__RETRY_DELAY_MS", "50"),
+        ("INFERQ__INTAKE__RETRY_DELAYS_MS", "50"),
     ];
     let worker = Worker::spawn(&node.url(), Path::new(packages.path()), &environment);
     worker.await_ready();

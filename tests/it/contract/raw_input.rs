@@ -184,10 +184,7 @@ async fn bytes_that_are_not_utf8_and_headers_too_deep_are_answered_at_once_and_n
         .collect();
     found.sort_unstable();
     assert_eq!(found, expected);
-    assert_eq!(
-        dead_letters(&url, "fraud", 1).await,
-        ["reply_undeliverable"]
-    );
+    assert_eq!(dead_letters(&url, "fraud", 1).await, ["reply_to_malformed"]);
     assert_at_rest(&worker, &url);
 }
 

@@ -62,6 +62,7 @@ async fn requests_that_cannot_be_answered_are_dead_lettered_with_the_reason_and_
     let mut expected = [
         vec!["no_reply_to"; 4],
         vec!["reply_to_forbidden"; 12],
+        vec!["reply_to_malformed"; 2],
         vec!["reply_undeliverable"; 8],
     ]
     .concat();

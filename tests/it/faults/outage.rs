@@ -176,6 +176,8 @@ async fn a_broker_killed_amid_20000_requests_costs_none_of_them_and_the_rate_is_
     let (url, packages) = (node.url(), labour());
     let worker = Worker::start(&url, packages.path());
     let (tally, over) = (Shared::default(), Arc::new(AtomicBool::new(false)));
+    let (_connection, arranging) = channel(&url).await.unwrap();
+    declare_replies(&arranging).await.unwrap();
     let collecting = tokio::spawn(collect(url.clone(), Arc::clone(&tally), Arc::clone(&over)));
     let start = Instant::now();
     let producing = tokio::spawn(produce(url, Arc::clone(&tally)));

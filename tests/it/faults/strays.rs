@@ -102,7 +102,7 @@ async fn a_forged_death_makes_no_queue_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_are_counted_as_they_leave_and_as_they_come_back() {
     let (url, packages) = (vhost(), labour());
-    let delay = ("INFERQ__INTAKE__RETRY_DELAY_MS", "50");
+    let delay = ("INFERQ__INTAKE__RETRY_DELAYS_MS", "50");
     let worker = Worker::spawn(&url, packages.path(), &[delay]);
     worker.await_ready();
     let mut client = Client::connect(&url).await;
