@@ -17,7 +17,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{broker, intake, telemetry};
+use crate::{broker, duplicates, intake, telemetry};
 
 use layers::{SECRETS, invalid, misfit};
 
@@ -36,6 +36,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// How deliveries are settled.
     pub intake: intake::Config,
+    /// Replies already given.
+    pub duplicates: duplicates::Config,
     /// The operators' HTTP.
     pub admin: Admin,
     /// Logs.
@@ -139,6 +141,10 @@ impl Config {
             .map_err(|fault| invalid(fault.to_string()))?;
         config
             .intake
+            .validate()
+            .map_err(|fault| invalid(fault.to_string()))?;
+        config
+            .duplicates
             .validate()
             .map_err(|fault| invalid(fault.to_string()))?;
         Ok(config)

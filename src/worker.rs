@@ -23,6 +23,7 @@ use crate::{
         Topology, TopologyFault, topology,
     },
     config::Config,
+    duplicates::Duplicates,
     engine::{Engine, EngineFault},
     intake::{Intake, Source},
     repository::{Live, Repository},
@@ -89,16 +90,18 @@ pub async fn run(config: Config) -> Result<(), WorkerFault> {
     let broker = Arc::new(Broker::start(config.broker.clone()));
     broker.establish(&topology(&engine, &config)).await?;
 
-    let intake = Intake::new(
+    let duplicates = Duplicates::open(&config.duplicates, &config.broker.vhost()?).await;
+    let intake = Intake::with_duplicates(
         engine.clone(),
         Arc::clone(&broker),
         config.intake.clone(),
         worker_name(),
+        duplicates.clone(),
     );
     let consumers = consume(&engine, &broker, &intake, config.broker.prefetch);
     let draining = Arc::new(AtomicBool::new(false));
     let closed = CancellationToken::new();
-    let probe = probe(&engine, &broker, &draining, started);
+    let probe = probe(&engine, &broker, duplicates, &draining, started);
     let shown = listener
         .local_addr()
         .map_or_else(|_| addr.to_string(), |addr| addr.to_string());
@@ -242,6 +245,7 @@ fn consume(
 fn probe(
     engine: &Engine,
     broker: &Arc<Broker>,
+    duplicates: Option<Duplicates>,
     draining: &Arc<AtomicBool>,
     started: Instant,
 ) -> admin::Probe {
@@ -287,6 +291,7 @@ fn probe(
             not_ready: not_ready(&health, draining.load(Ordering::Relaxed)),
             not_live: not_live(&health, &packages, stuck_after),
             broker: health,
+            duplicates: duplicates.as_ref().map(Duplicates::health),
             packages,
             refused: refused.clone(),
         }

@@ -10,7 +10,7 @@ use super::{ConfigFault, DEFAULT_FILE};
 const PREFIX: &str = "INFERQ__";
 
 /// Keys whose value may stand in a file of its own, as `<key>_file`.
-pub(super) const SECRETS: [(&str, &str); 1] = [("broker", "url")];
+pub(super) const SECRETS: [(&str, &str); 2] = [("broker", "url"), ("duplicates", "url")];
 
 /// Everything that was given, the strongest on top, secrets read from their files.
 pub(super) fn table(

@@ -4,6 +4,7 @@
 //! and then an ack; or, when nothing could be confirmed, no ack, and the broker delivers again.
 
 mod config;
+mod duplicates;
 mod head;
 mod judge;
 mod strays;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     broker::{Broker, Delivery, Handler, Publisher},
+    duplicates::{Duplicates, Entry},
     engine::Engine,
     fault::Fault,
     message::rejection::Stage,
@@ -52,6 +54,7 @@ pub struct Intake {
     config: Config,
     /// Who says so, in the dead letters.
     worker: String,
+    duplicates: Option<Duplicates>,
     tasks: TaskTracker,
 }
 
@@ -59,12 +62,25 @@ impl Intake {
     /// An intake that scores with `engine` and answers through `broker`.
     #[must_use]
     pub fn new(engine: Engine, broker: Arc<Broker>, config: Config, worker: String) -> Arc<Intake> {
+        Intake::with_duplicates(engine, broker, config, worker, None)
+    }
+
+    /// An intake that gives the same request the same bytes, where there is a store to remember them.
+    #[must_use]
+    pub fn with_duplicates(
+        engine: Engine,
+        broker: Arc<Broker>,
+        config: Config,
+        worker: String,
+        duplicates: Option<Duplicates>,
+    ) -> Arc<Intake> {
         Arc::new(Intake {
             engine,
             publisher: broker.publisher(),
             broker,
             config,
             worker,
+            duplicates,
             tasks: TaskTracker::new(),
         })
     }
@@ -100,11 +116,14 @@ impl Intake {
         if delivery.redelivered {
             desk.metrics.redelivered.increment(1);
         }
-        let deciding = AssertUnwindSafe(self.decide(desk, &delivery)).catch_unwind();
-        let verdict = deciding
+        let entry = self.entry(&delivery);
+        let deciding = self.decide(desk, &delivery, entry.as_ref());
+        let verdict = AssertUnwindSafe(deciding)
+            .catch_unwind()
             .await
             .unwrap_or_else(|_| self.panicked(desk, &delivery));
-        match self.carry_out(desk, &delivery, verdict).await {
+        let carried_out = self.carry_out(desk, &delivery, entry.as_ref(), verdict);
+        match carried_out.await {
             Ok(()) => delivery.receipt.ack(),
             Err(fault) => {
                 let queue = &*delivery.queue;
@@ -114,9 +133,9 @@ impl Intake {
         }
     }
 
-    async fn decide(&self, desk: &Desk, delivery: &Delivery) -> Verdict {
+    async fn decide(&self, desk: &Desk, delivery: &Delivery, entry: Option<&Entry>) -> Verdict {
         match &desk.source {
-            Source::Package(package) => self.judge(package, desk, delivery).await,
+            Source::Package(package) => self.judge(package, desk, delivery, entry).await,
             Source::Unknown => self.refuse(delivery),
             Source::Died => self.explain(delivery),
         }
