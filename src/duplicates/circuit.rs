@@ -25,6 +25,17 @@ pub(super) struct Pass<C> {
     epoch: u64,
 }
 
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// The store said so, or the connection did.
+    #[error("{0}")]
+    Broke(String),
+    /// Nothing said anything.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Silent(Duration),
+}
+
 impl<C: Clone> Circuit<C> {
     pub(super) fn new(now: Instant, timeout: Duration) -> Self {
         Circuit {
@@ -59,16 +70,17 @@ impl<C: Clone> Circuit<C> {
         self.reason.take().is_some()
     }
 
-    /// No answer came; true where it begins a time without the store. A lost connection is replaced at once, one
-    /// that could not be had after a pause.
-    pub(super) fn failed(&mut self, pass: &Pass<C>, now: Instant, reason: String) -> bool {
+    /// No answer came; true where it begins a time without the store. A connection that broke is replaced at once;
+    /// after silence, and where none could be had, there is a pause.
+    pub(super) fn failed(&mut self, pass: &Pass<C>, now: Instant, fault: &Fault) -> bool {
         if pass.epoch != self.epoch {
             return false;
         }
         self.epoch += 1;
         let lost = self.shared.take().is_some();
-        self.closed_until = if lost { now } else { now + PAUSE };
-        self.reason.replace(reason).is_none()
+        let broke = lost && matches!(fault, Fault::Broke(_));
+        self.closed_until = if broke { now } else { now + PAUSE };
+        self.reason.replace(fault.to_string()).is_none()
     }
 
     /// Whether it answers, and if not, why.
@@ -82,6 +94,10 @@ mod tests {
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_millis(50);
+
+    fn broke() -> Fault {
+        Fault::Broke("refused".into())
+    }
 
     #[test]
     fn one_connects_and_then_all_share_what_it_made() {
@@ -102,9 +118,9 @@ mod tests {
         let first = circuit.pass(now).unwrap();
         circuit.answered(&first, 'a');
         let together = [circuit.pass(now).unwrap(), circuit.pass(now).unwrap()];
-        let told = together.map(|pass| circuit.failed(&pass, now, "slow".into()));
+        let told = together.map(|pass| circuit.failed(&pass, now, &broke()));
         assert_eq!(told, [true, false]);
-        assert_eq!(circuit.state(), (false, Some("slow")));
+        assert_eq!(circuit.state(), (false, Some("refused")));
 
         // The lost connection is replaced at once …
         let mut probe = circuit.pass(now).unwrap();
@@ -114,7 +130,7 @@ mod tests {
         for _ in 0..3 {
             assert!(circuit.pass(now + TIMEOUT).is_none());
             now += TIMEOUT;
-            assert!(!circuit.failed(&probe, now, "refused".into()));
+            assert!(!circuit.failed(&probe, now, &broke()));
             assert!(circuit.pass(now + PAUSE / 2).is_none());
             now += PAUSE;
             probe = circuit.pass(now).unwrap();
@@ -131,18 +147,31 @@ mod tests {
         let first = circuit.pass(now).unwrap();
         circuit.answered(&first, 'a');
         let (soon, late) = (circuit.pass(now).unwrap(), circuit.pass(now).unwrap());
-        circuit.failed(&soon, now, "slow".into());
+        circuit.failed(&soon, now, &broke());
         let probe = circuit.pass(now).unwrap();
         circuit.answered(&probe, 'b');
-        assert!(!circuit.failed(&late, now, "slow".into()));
+        assert!(!circuit.failed(&late, now, &broke()));
         assert_eq!(circuit.state(), (true, None));
+    }
+
+    #[test]
+    fn after_silence_nobody_waits_for_a_second() {
+        let now = Instant::now();
+        let mut circuit = Circuit::new(now, TIMEOUT);
+        let first = circuit.pass(now).unwrap();
+        circuit.answered(&first, 'a');
+        let pass = circuit.pass(now).unwrap();
+        assert!(circuit.failed(&pass, now, &Fault::Silent(TIMEOUT)));
+        assert_eq!(circuit.state().1, Some("no answer within 50 ms"));
+        assert!(circuit.pass(now + PAUSE / 2).is_none());
+        assert!(circuit.pass(now + PAUSE).is_some());
     }
 
     #[test]
     fn a_probe_that_was_abandoned_is_followed_by_another() {
         let now = Instant::now();
         let mut circuit = Circuit::<char>::new(now, TIMEOUT);
-        drop(circuit.pass(now));
+        let _abandoned = circuit.pass(now);
         assert!(circuit.pass(now + TIMEOUT + PAUSE).is_some());
     }
 }

@@ -100,6 +100,7 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretStr
     String::deserialize(deserializer).map(|url| Some(SecretString::from(url)))
 }
 
+#[expect(clippy::ref_option, reason = "as serde calls it")]
 fn redacted<S: Serializer>(url: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     let shown = url.as_ref().map(|url| redact(url.expose_secret()));
     shown.serialize(serializer)

@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::telemetry::metrics::StoreMetrics;
 
-use super::circuit::{Circuit, Pass};
+use super::circuit::{Circuit, Fault, Pass};
 
 /// Redis, as far as it answers in time.
 pub(super) struct Link {
@@ -81,13 +81,12 @@ impl Link {
             return None;
         };
         let asking = async {
-            let mut connection = self.connection(&pass).await.map_err(text)?;
-            let answer = question(&mut connection).await.map_err(text)?;
+            let mut connection = self.connection(&pass).await.map_err(broke)?;
+            let answer = question(&mut connection).await.map_err(broke)?;
             Ok((answer, connection))
         };
-        let late = || Err(format!("no answer within {} ms", self.timeout.as_millis()));
         let end = tokio::time::timeout(self.timeout, asking).await;
-        match end.unwrap_or_else(|_| late()) {
+        match end.unwrap_or(Err(Fault::Silent(self.timeout))) {
             Ok((answer, connection)) => {
                 if self.circuit().answered(&pass, connection) {
                     tracing::info!("the duplicate store answers again");
@@ -95,11 +94,11 @@ impl Link {
                 self.metrics.up.set(1.0);
                 Some(answer)
             }
-            Err(reason) => {
+            Err(fault) => {
                 self.metrics.faults.increment(1);
-                if self.circuit().failed(&pass, Instant::now(), reason.clone()) {
+                if self.circuit().failed(&pass, Instant::now(), &fault) {
                     self.metrics.up.set(0.0);
-                    tracing::warn!(reason, "going on without the duplicate store");
+                    tracing::warn!(%fault, "going on without the duplicate store");
                 }
                 None
             }
@@ -121,6 +120,6 @@ impl Link {
     }
 }
 
-fn text(error: impl Display) -> String {
-    error.to_string()
+fn broke(error: impl Display) -> Fault {
+    Fault::Broke(error.to_string())
 }

@@ -23,5 +23,6 @@ mod logs;
 mod node;
 mod onnx;
 mod raw;
+mod redis;
 mod schemas;
 mod worker;
