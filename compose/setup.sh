@@ -2,7 +2,7 @@
 # Gets what the machine lacks and says what it does; does nothing, without network, when all is there.
 #
 #   compose/setup.sh run    what `make demo` needs: a RabbitMQ server, the ONNX Runtime library
-#   compose/setup.sh test   also what `make test` needs: foreign AMQP clients, in a Python environment
+#   compose/setup.sh test   also what `make test` needs: a Redis server, and foreign AMQP clients in a Python environment
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -72,6 +72,7 @@ install_packages() {
 system_packages() {
     local missing=() how="already there"
     compose/rabbitmq-node.sh server >/dev/null || missing+=(rabbitmq-server)
+    [ "$1" = run ] || command -v redis-server >/dev/null || missing+=(redis-server)
     ! pip_is_needed_and_missing "$1" || missing+=(python3-venv)
     if [ ${#missing[@]} -gt 0 ]; then
         install_packages "${missing[@]}"

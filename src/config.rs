@@ -18,7 +18,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
-use crate::{broker, intake, telemetry};
+use crate::{broker, duplicates, intake, telemetry};
 
 use layers::{SECRETS, Settings};
 
@@ -37,6 +37,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// How deliveries are settled.
     pub intake: intake::Config,
+    /// Replies already given.
+    pub duplicates: duplicates::Config,
     /// The operators' HTTP.
     pub admin: Admin,
     /// Logs.
@@ -175,6 +177,9 @@ impl Config {
             .telemetry
             .validate()
             .map_err(|fault| settings.fault("telemetry.log_filter", fault.to_string()))?;
+        config.duplicates.validate().map_err(|fault| {
+            settings.fault(&format!("duplicates.{}", fault.key), fault.to_string())
+        })?;
         Ok(config)
     }
 

@@ -17,6 +17,7 @@
 //! - [`representation`]: business object → rows; [`decision`]: outputs → outcome or rejection. Both pure.
 //! - [`fault`]: what is ours to mend, not the requester's.
 //! - [`broker`]: AMQP, bytes and properties; [`message`]: the wire contract, without any AMQP.
+//! - [`duplicates`]: replies already given, kept in Redis where an operator wants that.
 //! - [`tensor`]: rows, batches, outputs; [`telemetry`]: names of metrics, logs.
 //! - `failpoint`: where tests kill the process; nothing of it is in a build for use.
 
@@ -42,6 +43,7 @@ pub mod representation;
 pub mod fault;
 
 pub mod broker;
+pub mod duplicates;
 pub mod message;
 pub mod telemetry;
 pub mod tensor;

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use crate::broker::Health;
+use crate::{broker::Health, duplicates};
 
 const INDEX: &str = "inferq\n\n\
     /livez    200 while work that should flow does; else 503 and why\n\
@@ -37,6 +37,8 @@ pub struct Status {
     pub not_live: Option<String>,
     /// Connections and queues; null until there is a broker to connect to.
     pub broker: Option<Health>,
+    /// The duplicate store; null without one.
+    pub duplicates: Option<duplicates::Health>,
     /// Live package versions.
     pub packages: Vec<PackageStatus>,
     /// Packages that did not go live.

@@ -20,7 +20,7 @@ const PREFIX: &str = "INFERQ__";
 const NEARLY: &str = "INFERQ_";
 
 /// Keys whose value may stand in a file of its own, as `<key>_file`.
-pub(super) const SECRETS: [(&str, &str); 1] = [("broker", "url")];
+pub(super) const SECRETS: [(&str, &str); 2] = [("broker", "url"), ("duplicates", "url")];
 
 /// Where a value was given.
 #[derive(Clone, Debug)]

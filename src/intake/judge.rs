@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     broker::Delivery,
+    duplicates::Entry,
     engine::{Answer, Engine, Request},
     fault::Failure,
     message::{
@@ -30,6 +31,7 @@ impl Intake {
         package: &Arc<str>,
         desk: &Desk,
         delivery: &Delivery,
+        entry: Option<&Entry>,
     ) -> Verdict {
         let head = head(delivery);
         if let Err(reason) = destination(delivery, self.default_reply_to(package)) {
@@ -43,7 +45,14 @@ impl Intake {
         }
         // What cannot be answered now is not run now either.
         self.broker.flowing().await;
-        let answer = self.score(package, delivery, &head).await;
+        let scoring = self.score(package, delivery, &head);
+        let answer = match entry {
+            None => scoring.await,
+            Some(entry) => match self.claim(entry, desk, package, &head).await {
+                Some(stored) => return Verdict::Reply(Written::Before(stored)),
+                None => entry.hold(scoring).await,
+            },
+        };
         for (stage, spent) in answer.timings.stages() {
             desk.metrics.stage(stage, spent);
         }

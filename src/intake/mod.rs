@@ -4,6 +4,7 @@
 //! and then an ack; or, when nothing could be confirmed, no ack, and the broker delivers again.
 
 mod config;
+mod duplicates;
 mod head;
 mod judge;
 mod strays;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     broker::{Broker, Delivery, Handler, Publisher},
+    duplicates::{Duplicates, Entry},
     engine::Engine,
     failpoint,
     fault::Fault,
@@ -53,6 +55,7 @@ pub struct Intake {
     config: Config,
     /// Who says so, in the dead letters.
     worker: String,
+    duplicates: Option<Duplicates>,
     tasks: TaskTracker,
 }
 
@@ -60,12 +63,25 @@ impl Intake {
     /// An intake that scores with `engine` and answers through `broker`.
     #[must_use]
     pub fn new(engine: Engine, broker: Arc<Broker>, config: Config, worker: String) -> Arc<Intake> {
+        Intake::with_duplicates(engine, broker, config, worker, None)
+    }
+
+    /// An intake that gives the same request the same bytes, where there is a store to remember them.
+    #[must_use]
+    pub fn with_duplicates(
+        engine: Engine,
+        broker: Arc<Broker>,
+        config: Config,
+        worker: String,
+        duplicates: Option<Duplicates>,
+    ) -> Arc<Intake> {
         Arc::new(Intake {
             engine,
             publisher: broker.publisher(),
             broker,
             config,
             worker,
+            duplicates,
             tasks: TaskTracker::new(),
         })
     }
@@ -104,12 +120,15 @@ impl Intake {
         } else if head::returned(&delivery) {
             desk.metrics.retries_returned.increment(1);
         }
-        let deciding = AssertUnwindSafe(self.decide(desk, &delivery)).catch_unwind();
-        let verdict = deciding
+        let entry = self.entry(&delivery);
+        let deciding = self.decide(desk, &delivery, entry.as_ref());
+        let verdict = AssertUnwindSafe(deciding)
+            .catch_unwind()
             .await
             .unwrap_or_else(|_| self.panicked(desk, &delivery));
         let again = matches!(verdict, Verdict::Retry(..));
-        match self.carry_out(desk, &delivery, verdict).await {
+        let carried_out = self.carry_out(desk, &delivery, entry.as_ref(), verdict);
+        match carried_out.await {
             Ok(()) => {
                 desk.metrics.retries.increment(again.into());
                 failpoint::hit("confirmed");
@@ -124,11 +143,11 @@ impl Intake {
         }
     }
 
-    async fn decide(&self, desk: &Desk, delivery: &Delivery) -> Verdict {
+    async fn decide(&self, desk: &Desk, delivery: &Delivery, entry: Option<&Entry>) -> Verdict {
         match &desk.source {
             Source::Package(package) => {
                 let id = delivery.properties.message_id();
-                failpoint::of(id, self.judge(package, desk, delivery)).await
+                failpoint::of(id, self.judge(package, desk, delivery, entry)).await
             }
             Source::Unknown => self.refuse(delivery),
             Source::Died => self.explain(delivery),

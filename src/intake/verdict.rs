@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use crate::{
     broker::{Delivery, HeaderValue, Properties, Publication, PublishFault},
+    duplicates::{Entry, Stored},
     message::{
         deadline::{Deadline, unix_ms},
         rejection::{Rejection, Stage},
@@ -16,6 +17,7 @@ use crate::{
 
 use super::{
     Desk, Intake, Source,
+    duplicates::properties_of,
     head::{ATTEMPTS, FIRST_AT, attempts, first_at, head},
     strays::died_of,
 };
@@ -65,19 +67,24 @@ impl Burial {
 
 /// A reply that is ready to be sent.
 #[derive(Debug)]
-pub(super) struct Written {
-    reply: Reply,
-    /// A rejection's code and stage.
-    said: Option<(Cow<'static, str>, Stage)>,
+pub(super) enum Written {
+    /// This delivery's own.
+    Own {
+        reply: Reply,
+        /// A rejection's code and stage.
+        said: Option<(Cow<'static, str>, Stage)>,
+    },
+    /// The one that the same request got before.
+    Before(Stored),
 }
 
 impl Written {
     pub(super) fn outcome(reply: Reply) -> Written {
-        Written { reply, said: None }
+        Written::Own { reply, said: None }
     }
 
     pub(super) fn rejection(answering: &Answering<'_>, rejection: &Rejection) -> Written {
-        Written {
+        Written::Own {
             reply: Reply::rejection(answering, rejection),
             said: Some((rejection.code.as_str(), rejection.stage)),
         }
@@ -134,26 +141,32 @@ impl Intake {
         &self,
         desk: &Desk,
         delivery: &Delivery,
+        entry: Option<&Entry>,
         verdict: Verdict,
     ) -> Result<(), PublishFault> {
         match verdict {
-            Verdict::Reply(written) => match self.reply(desk, delivery, written).await? {
+            Verdict::Reply(written) => match self.reply(desk, delivery, entry, written).await? {
                 Sent::Confirmed => Ok(()),
                 Sent::Undeliverable => {
                     let why = Burial::new(UNDELIVERABLE, Stage::Encode);
                     self.bury(desk, delivery, why, Sent::Undeliverable).await
                 }
             },
-            Verdict::Retry(ms, why, written) => match self.retry(desk, delivery, ms, &why).await {
-                Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
-                    let sent = self.reply(desk, delivery, written).await?;
-                    self.bury(desk, delivery, why, sent).await
+            Verdict::Retry(ms, why, written) => {
+                if let Some(entry) = entry {
+                    entry.release().await;
                 }
-                end => end,
-            },
+                match self.retry(desk, delivery, ms, &why).await {
+                    Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
+                        let sent = self.reply(desk, delivery, entry, written).await?;
+                        self.bury(desk, delivery, why, sent).await
+                    }
+                    end => end,
+                }
+            }
             Verdict::Bury(why, written) => {
                 let sent = match written {
-                    Some(written) => self.reply(desk, delivery, written).await?,
+                    Some(written) => self.reply(desk, delivery, entry, written).await?,
                     None => Sent::Confirmed,
                 };
                 self.bury(desk, delivery, why, sent).await
@@ -165,6 +178,7 @@ impl Intake {
         &self,
         desk: &Desk,
         delivery: &Delivery,
+        entry: Option<&Entry>,
         written: Written,
     ) -> Result<Sent, PublishFault> {
         let package = package_of(desk, delivery);
@@ -174,15 +188,25 @@ impl Intake {
         ) else {
             return Ok(Sent::Undeliverable);
         };
-        match &written.said {
-            None => desk.metrics.outcomes.increment(1),
-            Some((code, stage)) => desk.metrics.rejected(code, stage.as_str()),
-        }
-        let properties = properties(&written.reply);
+        let written = self.settled(desk, entry, written).await;
+        let (body, properties) = match written {
+            Written::Own { reply, said } => {
+                match said {
+                    None => desk.metrics.outcomes.increment(1),
+                    Some((code, stage)) => desk.metrics.rejected(&code, stage.as_str()),
+                }
+                let properties = properties(&reply);
+                (reply.body, properties)
+            }
+            Written::Before(stored) => {
+                let properties = properties_of(&stored, head(delivery).reply_correlation());
+                (stored.body, properties)
+            }
+        };
         let publication = Publication {
             exchange: String::new(),
             routing_key: to.routing_key().to_owned(),
-            body: written.reply.body,
+            body,
             properties,
             mandatory: to.mandatory(),
         };

@@ -110,6 +110,12 @@ pub struct PackageMetrics {
     pub retries_returned: Counter,
     /// Replies whose `reply_to` names no queue.
     pub replies_unroutable: Counter,
+    /// Answered with the reply that was given before, which was found before they were scored.
+    pub duplicates: Counter,
+    /// The same, found only when they were to be answered: scored twice, expired, or given up.
+    pub late_duplicates: Counter,
+    /// Requests whose `message_id` another request had.
+    pub message_ids_reused: Counter,
     in_flight: Gauge,
     oldest_unsettled: Gauge,
     batch_rows: Histogram,
@@ -133,6 +139,9 @@ impl PackageMetrics {
             retries: counter(&names::RETRIES, own),
             retries_returned: counter(&names::RETRIES_RETURNED, own),
             replies_unroutable: counter(&names::REPLIES_UNROUTABLE, own),
+            duplicates: counter(&names::DUPLICATES, &[package, "before_scoring"]),
+            late_duplicates: counter(&names::DUPLICATES, &[package, "before_replying"]),
+            message_ids_reused: counter(&names::MESSAGE_IDS_REUSED, own),
             in_flight: gauge(&names::IN_FLIGHT, own),
             oldest_unsettled: gauge(&names::OLDEST_UNSETTLED_SECONDS, own),
             batch_rows: histogram(&names::BATCH_ROWS, own),
@@ -243,6 +252,34 @@ impl BrokerMetrics {
 impl Default for BrokerMetrics {
     fn default() -> Self {
         BrokerMetrics::new()
+    }
+}
+
+/// The metrics of the duplicate store, where there is one.
+pub struct StoreMetrics {
+    /// Questions without an answer.
+    pub faults: Counter,
+    /// Questions that were not put.
+    pub skipped: Counter,
+    /// 1 while it answers.
+    pub up: Gauge,
+}
+
+impl StoreMetrics {
+    /// Looks them up.
+    #[must_use]
+    pub fn new() -> Self {
+        StoreMetrics {
+            faults: counter(&names::DUPLICATE_STORE_FAULTS, &[]),
+            skipped: counter(&names::DUPLICATE_STORE_SKIPPED, &[]),
+            up: gauge(&names::DUPLICATE_STORE_UP, &[]),
+        }
+    }
+}
+
+impl Default for StoreMetrics {
+    fn default() -> Self {
+        StoreMetrics::new()
     }
 }
 

@@ -190,6 +190,38 @@ pub const RECONNECTS: Metric = counter(
     "connections to the broker that were made anew after a loss",
 );
 
+/// Duplicates.
+pub const DUPLICATES: Metric = counter(
+    "inferq_duplicates_total",
+    &["package", "found"],
+    "requests answered with the reply that was given before (in neither outcomes nor rejections), by whether that was found before_scoring or only before_replying",
+);
+/// Other requests under the same name.
+pub const MESSAGE_IDS_REUSED: Metric = counter(
+    "inferq_message_ids_reused_total",
+    &["package"],
+    "requests whose message_id another request had before",
+);
+/// The store's faults.
+pub const DUPLICATE_STORE_FAULTS: Metric = counter(
+    "inferq_duplicate_store_faults_total",
+    &[],
+    "questions that the duplicate store did not answer, not in time, or not so that this version understands it",
+);
+/// Questions that were not put.
+pub const DUPLICATE_STORE_SKIPPED: Metric = counter(
+    "inferq_duplicate_store_skipped_total",
+    &[],
+    "questions that were not put to the duplicate store, because it had just not answered",
+);
+/// The store's state.
+pub const DUPLICATE_STORE_UP: Metric = gauge(
+    "inferq_duplicate_store_up",
+    Unit::Count,
+    &[],
+    "1 while the duplicate store answers, else 0; absent without one",
+);
+
 /// All of them.
 pub const ALL: &[Metric] = &[
     REQUESTS,
@@ -209,6 +241,11 @@ pub const ALL: &[Metric] = &[
     REPLIES_UNROUTABLE,
     PUBLISHED,
     RECONNECTS,
+    DUPLICATES,
+    MESSAGE_IDS_REUSED,
+    DUPLICATE_STORE_FAULTS,
+    DUPLICATE_STORE_SKIPPED,
+    DUPLICATE_STORE_UP,
 ];
 
 /// The stages whose durations are measured, in the order of a request's way.

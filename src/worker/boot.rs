@@ -10,6 +10,7 @@ use crate::{
         Broker, ConnectFault, ConsumeOptions, ConsumerHandle, PackageQueues, Topology, topology,
     },
     config::Config,
+    duplicates::Duplicates,
     engine::Engine,
     intake::{Intake, Source},
     repository::Repository,
@@ -39,11 +40,14 @@ pub(super) async fn boot(config: &Config, board: &Arc<Board>) -> Result<Worker, 
     let topology = topology_of(&engine, config);
     broker.establish(&topology).await?;
 
-    let intake = Intake::new(
+    let duplicates = Duplicates::open(&config.duplicates, &config.broker.vhost()?).await;
+    board.remembering(duplicates.as_ref());
+    let intake = Intake::with_duplicates(
         engine.clone(),
         Arc::clone(&broker),
         config.intake.clone(),
         worker_name(),
+        duplicates,
     );
     let consumers = consume(&engine, &broker, &intake, config.broker.prefetch);
     board.started();

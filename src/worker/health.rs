@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     admin::{self, PackageStatus, RefusedStatus, Status},
     broker::{Broker, Health, QueueHealth},
+    duplicates::Duplicates,
     engine::{Engine, EngineFault},
     repository::Live,
     telemetry::metrics::{BrokerMetrics, PackageMetrics},
@@ -35,6 +36,7 @@ pub(super) struct Board {
     phase: Mutex<Phase>,
     engine: OnceLock<Engine>,
     broker: OnceLock<Arc<Broker>>,
+    duplicates: OnceLock<Duplicates>,
     loading: TaskTracker,
 }
 
@@ -45,6 +47,7 @@ impl Board {
             phase: Mutex::new(Phase::Starting("reading the configuration".to_owned())),
             engine: OnceLock::new(),
             broker: OnceLock::new(),
+            duplicates: OnceLock::new(),
             loading: TaskTracker::new(),
         }
     }
@@ -69,6 +72,13 @@ impl Board {
     pub(super) fn connecting(&self, broker: &Arc<Broker>) {
         // The first is the only one.
         let _ = self.broker.set(Arc::clone(broker));
+    }
+
+    /// What was replied is remembered here.
+    pub(super) fn remembering(&self, store: Option<&Duplicates>) {
+        if let Some(store) = store {
+            let _ = self.duplicates.set(store.clone());
+        }
     }
 
     /// Requests are taken.
@@ -136,6 +146,7 @@ impl Board {
             not_ready: not_ready(&self.phase(), health.as_ref()),
             not_live: not_live(health.as_ref(), &packages, stuck_after),
             broker: health,
+            duplicates: self.duplicates.get().map(Duplicates::health),
             packages,
             refused: engine.map(refused).unwrap_or_default(),
         }

@@ -5,6 +5,7 @@
 mod answers;
 mod consuming;
 mod draining;
+mod duplicates;
 mod hanging;
 mod hostile;
 mod mates;

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Top to bottom; a module imports only what stands further right.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "main",
     "cli",
     "worker",
@@ -23,6 +23,7 @@ const ORDER: [&str; 22] = [
     "representation",
     "fault",
     "broker",
+    "duplicates",
     "message",
     "tensor",
     "features",
@@ -32,9 +33,11 @@ const ORDER: [&str; 22] = [
 ];
 
 /// A crate and the only module that may name it.
-const HOMES: [(&str, &str); 4] = [
+const HOMES: [(&str, &str); 6] = [
     ("lapin", "broker"),
     ("async_rs", "broker"),
+    ("deadpool_redis", "duplicates"),
+    ("redis", "duplicates"),
     ("ort", "predict"),
     ("cudarc", "predict"),
 ];

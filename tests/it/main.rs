@@ -25,6 +25,7 @@ mod logs;
 mod node;
 mod onnx;
 mod raw;
+mod redis;
 mod repository;
 mod schemas;
 mod worker;
