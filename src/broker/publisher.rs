@@ -292,10 +292,10 @@ impl Task {
 /// an operator, wanted to.
 fn is_about_a_message(error: &lapin::Error) -> bool {
     const CONNECTION_FORCED: u16 = 320;
-    match error.kind() {
-        ErrorKind::ProtocolError(broker) => broker.get_id() != CONNECTION_FORCED,
-        _ => false,
-    }
+    let ErrorKind::ProtocolError(broker) = error.kind() else {
+        return false;
+    };
+    broker.get_id() != CONNECTION_FORCED
 }
 
 async fn open(link: &Link) -> Option<Channel> {

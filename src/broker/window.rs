@@ -13,6 +13,7 @@ use crate::broker::properties::short;
 use crate::broker::publisher::Publication;
 use crate::failpoint;
 use futures::FutureExt;
+use futures::future::FusedFuture;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::{Channel, PublisherConfirm};
@@ -67,7 +68,7 @@ pub(super) async fn fates(
 /// What `future` gives, unless `patience` has ended before.
 async fn within<F: Future>(
     future: F,
-    patience: Pin<&mut (impl Future<Output = ()> + futures::future::FusedFuture)>,
+    patience: Pin<&mut impl FusedFuture<Output = ()>>,
 ) -> Option<F::Output> {
     if patience.is_terminated() {
         return future.now_or_never();
@@ -83,7 +84,7 @@ async fn within<F: Future>(
 async fn publish_all(
     channel: &Channel,
     window: &[&Publication],
-    mut patience: Pin<&mut (impl Future<Output = ()> + futures::future::FusedFuture)>,
+    mut patience: Pin<&mut impl FusedFuture<Output = ()>>,
 ) -> Vec<Option<lapin::Result<PublisherConfirm>>> {
     type Publishing<'a> =
         Pin<Box<dyn Future<Output = lapin::Result<PublisherConfirm>> + Send + 'a>>;

@@ -69,10 +69,10 @@ pub(super) fn attempts(delivery: &Delivery) -> u32 {
 
 /// When this request first met a fault, as our own header says.
 pub(super) fn first_at(delivery: &Delivery) -> Option<u64> {
-    match delivery.properties.header(FIRST_AT)? {
-        Header::Int(ms) => u64::try_from(ms).ok(),
-        _ => None,
-    }
+    let Some(Header::Int(ms)) = delivery.properties.header(FIRST_AT) else {
+        return None;
+    };
+    u64::try_from(ms).ok()
 }
 
 /// Whether it has just come back from a retry queue.

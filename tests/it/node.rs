@@ -82,6 +82,7 @@ impl Node {
         NODE.get_or_init(Node::start)
     }
 
+    #[cfg(feature = "failpoints")]
     /// Its name among Erlang nodes.
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -123,11 +123,13 @@ impl Worker {
         );
     }
 
+    #[cfg(feature = "failpoints")]
     /// The process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
+    #[cfg(feature = "failpoints")]
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

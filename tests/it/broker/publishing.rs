@@ -97,7 +97,7 @@ async fn a_publication_that_breaks_its_connection_is_refused_and_its_neighbours_
             Ok(()) => assert!(number != 150),
             // Later brokers swallow what no requester can have asked for.
             Err(PublishFault::Refused { reason }) => {
-                assert!([77, 150].contains(&number), "{reason}")
+                assert!([77, 150].contains(&number), "{reason}");
             }
             Err(other) => panic!("{other}"),
         }
