@@ -266,7 +266,7 @@ impl Broker {
         self.publish_into(Plan::dead(package), letter).await
     }
 
-    /// Puts a request into the retry queue of so many milliseconds, which brings it back to its package; makes
+    /// Puts a request into the retry queue of so many milliseconds, which brings it back under its routing key; makes
     /// the queue if it has gone.
     ///
     /// # Errors
@@ -274,13 +274,13 @@ impl Broker {
     pub async fn retry_after(
         &self,
         ms: u64,
-        package: &str,
+        key: &str,
         body: Bytes,
         properties: Properties,
     ) -> Result<(), PublishFault> {
         let copy = Publication {
             exchange: topology::retry_queue(ms),
-            routing_key: package.to_owned(),
+            routing_key: key.to_owned(),
             body,
             properties: properties.persistent(),
             mandatory: true,

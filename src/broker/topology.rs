@@ -12,20 +12,15 @@
 //! All queues are quorum queues. Dead-lettering is at-least-once, which holds only together with
 //! `reject-publish` on the source.
 
+mod names;
+
+pub use names::*;
+
 use crate::broker::properties::short;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ErrorKind, ExchangeKind};
 use serde_json::{Value, json};
-
-/// Requests are published here, with the package's name as routing key.
-pub const EXCHANGE: &str = "inferq";
-/// Exchange and queue of requests for packages nobody serves.
-pub const UNKNOWN: &str = "inferq.unknown";
-/// Exchange and queue of what the broker gave up on.
-pub const DIED: &str = "inferq.died";
-/// Exchange of the dead letters.
-pub const DEAD: &str = "inferq.dead";
 
 /// Whose dead letters belong to no package.
 const NOBODYS: [&str; 2] = ["unknown", "died"];
@@ -34,30 +29,6 @@ const NOBODYS: [&str; 2] = ["unknown", "died"];
 const DELIVERY_LIMIT: i64 = 20;
 /// Brokers since 4.0 limit deliveries to 20 where nothing is set, and then drop the message.
 const UNLIMITED: i64 = 1_000_000_000;
-
-/// The queue of a package.
-#[must_use]
-pub fn queue_of(package: &str) -> String {
-    format!("{EXCHANGE}.{package}")
-}
-
-/// The queue of a package that is served first; its routing key is `<package>.high`.
-#[must_use]
-pub fn high_queue_of(package: &str) -> String {
-    format!("{EXCHANGE}.{package}.high")
-}
-
-/// The queue of a package's dead letters.
-#[must_use]
-pub fn dead_queue_of(package: &str) -> String {
-    format!("{DEAD}.{package}")
-}
-
-/// Exchange and queue that bring a request back after so many milliseconds.
-#[must_use]
-pub fn retry_queue(ms: u64) -> String {
-    format!("{EXCHANGE}.retry.{ms}")
-}
 
 /// A package's queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,7 +181,7 @@ impl Topology {
             if package.high {
                 add(
                     high_queue_of(&package.name),
-                    format!("{}.high", package.name),
+                    format!("{}{HIGH}", package.name),
                 );
             }
         }

@@ -9,6 +9,7 @@ use super::{Failed, block_on, config, output};
 use crate::{
     broker::{self, Broker, PackageQueues, Topology},
     message::name::valid_package_name,
+    package::Package,
     repository,
 };
 
@@ -28,6 +29,10 @@ pub(super) struct Args {
     /// Packages that get a queue; the repository's when none is named.
     #[arg(long = "package", value_name = "NAME", value_parser = name, global = true)]
     packages: Vec<String>,
+    /// Also make each package's queue `.high`, which is served first; made without this for packages of the
+    /// repository whose manifest asks for it.
+    #[arg(long, global = true)]
+    high: bool,
     /// The broker, as amqp://user:password@host:port/vhost.
     #[arg(long, value_name = "URL", global = true)]
     broker_url: Option<String>,
@@ -61,9 +66,10 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
     };
     let mut seen = HashSet::new();
     names.retain(|name| seen.insert(name.clone()));
-    let queues = names
-        .into_iter()
-        .map(|name| PackageQueues { name, high: false });
+    let queues = names.into_iter().map(|name| PackageQueues {
+        high: args.high || asks_for_high(&config.repository.dir, &name),
+        name,
+    });
     let topology = Topology {
         packages: queues.collect(),
         retry_ms: config.intake.retry_queues_ms(),
@@ -89,6 +95,13 @@ async fn declare(config: &broker::Config, topology: &Topology) -> Result<(), Fai
     declared.map_err(|fault| Failed::Unavailable(fault.into()))?;
     let names: Vec<&str> = topology.packages.iter().map(|p| p.name.as_str()).collect();
     output::line(format_args!("declared the queues of {}", names.join(", ")))
+}
+
+/// Whether the package's highest version, if there is one here, asks for a second queue.
+fn asks_for_high(repository: &Path, name: &str) -> bool {
+    let newest = repository::newest(repository, name);
+    let files = newest.and_then(|dir| Package::draft(&dir).ok());
+    files.is_some_and(|files| files.manifest().high_queue)
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    broker::Delivery,
+    broker::{Delivery, topology},
     duplicates::Entry,
     engine::{Answer, Engine, Request},
     fault::Failure,
@@ -201,6 +201,10 @@ fn read(live: &Live, delivery: &Delivery, head: &Head<'_>) -> Result<Request, Re
         version: Some(live.package.version().to_owned()),
         object,
         deadline: Some(deadline.instant(Instant::now(), now)),
-        priority: head.priority.unwrap_or_default(),
+        priority: if topology::is_high(&delivery.queue) {
+            u8::MAX
+        } else {
+            head.priority.unwrap_or_default()
+        },
     })
 }

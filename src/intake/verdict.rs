@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use crate::{
-    broker::{Delivery, HeaderValue, Properties, Publication, PublishFault},
+    broker::{Delivery, HeaderValue, Properties, Publication, PublishFault, topology},
     duplicates::{Entry, Stored},
     message::{
         deadline::{Deadline, unix_ms},
@@ -233,8 +233,14 @@ impl Intake {
         let headers = marks(delivery, why).into_iter();
         let headers = headers.chain([(DEADLINE, number(deadline))]);
         let properties = delivery.properties.kept().with_headers(headers);
+        let high = if topology::is_high(&delivery.queue) {
+            topology::HIGH
+        } else {
+            ""
+        };
+        let key = format!("{package}{high}");
         self.broker
-            .retry_after(ms, &package, delivery.body.clone(), properties)
+            .retry_after(ms, &key, delivery.body.clone(), properties)
             .await
     }
 

@@ -52,6 +52,9 @@ pub struct Manifest {
     /// The queue for replies to requests that name none.
     #[schemars(length(min = 1, max = 255))]
     pub default_reply_to: Option<String>,
+    /// Whether there is a second queue, routing key `<name>.high`, whose requests go first.
+    #[serde(default)]
+    pub high_queue: bool,
     /// JSON pointer to an array in the request: each element becomes a row, and the outcome is `{"results": […]}`.
     pub each: Option<String>,
     /// How much a request may ask for.

@@ -123,12 +123,18 @@ fn topology_of(engine: &Engine, config: &Config) -> Topology {
     let packages = engine.repository().names();
     let queues = packages.map(|name| PackageQueues {
         name: name.to_owned(),
-        high: false,
+        high: has_high_queue(engine, name),
     });
     Topology {
         packages: queues.collect(),
         retry_ms: config.intake.retry_queues_ms(),
     }
+}
+
+/// Any version may ask for it: they share the queues.
+fn has_high_queue(engine: &Engine, name: &str) -> bool {
+    let mut live = engine.repository().live();
+    live.any(|live| live.package.name() == name && live.package.manifest().high_queue)
 }
 
 fn consume(
@@ -140,10 +146,14 @@ fn consume(
     let options = ConsumeOptions {
         prefetch_max: prefetch,
     };
-    let packages = engine.repository().names().map(Arc::<str>::from);
-    let mut sources: Vec<(String, Source)> = packages
-        .map(|name| (topology::queue_of(&name), Source::Package(name)))
-        .collect();
+    let mut sources = Vec::new();
+    for name in engine.repository().names() {
+        let mut add = |queue| sources.push((queue, Source::Package(name.into())));
+        if has_high_queue(engine, name) {
+            add(topology::high_queue_of(name));
+        }
+        add(topology::queue_of(name));
+    }
     sources.push((topology::UNKNOWN.to_owned(), Source::Unknown));
     sources.push((topology::DIED.to_owned(), Source::Died));
     let each = sources.into_iter();

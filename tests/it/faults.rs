@@ -7,6 +7,7 @@ mod consuming;
 mod draining;
 mod duplicates;
 mod hanging;
+mod high;
 mod hostile;
 mod mates;
 mod outage;
