@@ -46,13 +46,8 @@ impl Intake {
     }
 
     /// The reply that counts: the first that was given.
-    pub(super) async fn settled(
-        &self,
-        desk: &Desk,
-        entry: Option<&Entry>,
-        written: Written,
-    ) -> Written {
-        let (Some(entry), Written::Own { reply, .. }) = (entry, &written) else {
+    pub(super) async fn settled(&self, desk: &Desk, entry: &Entry, written: Written) -> Written {
+        let Written::Own { reply, .. } = &written else {
             return written;
         };
         match entry.settle(&Stored::from(reply)).await {

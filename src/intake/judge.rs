@@ -48,9 +48,9 @@ impl Intake {
         let scoring = self.score(package, delivery, &head);
         let answer = match entry {
             None => scoring.await,
-            Some(entry) => match self.claim(entry, desk, package, &head).await {
+            Some(entry) => match Box::pin(self.claim(entry, desk, package, &head)).await {
                 Some(stored) => return Verdict::Reply(Written::Before(stored)),
-                None => entry.hold(scoring).await,
+                None => Box::pin(entry.hold(scoring)).await,
             },
         };
         for (stage, spent) in answer.timings.stages() {

@@ -132,7 +132,8 @@ impl Intake {
         )
     }
 
-    /// Publishes what the verdict asks for and awaits the broker's confirms.
+    /// Publishes what the verdict asks for and awaits the broker's confirms. What is rare is boxed: every delivery's
+    /// task is as large as the largest of its awaits, and is copied when it starts.
     ///
     /// # Errors
     /// [`PublishFault::Closed`] only: whatever the broker refuses goes to the dead letters, and while it refuses
@@ -149,17 +150,17 @@ impl Intake {
                 Sent::Confirmed => Ok(()),
                 Sent::Undeliverable => {
                     let why = Burial::new(UNDELIVERABLE, Stage::Encode);
-                    self.bury(desk, delivery, why, Sent::Undeliverable).await
+                    Box::pin(self.bury(desk, delivery, why, Sent::Undeliverable)).await
                 }
             },
             Verdict::Retry(ms, why, written) => {
                 if let Some(entry) = entry {
-                    entry.release().await;
+                    Box::pin(entry.release()).await;
                 }
-                match self.retry(desk, delivery, ms, &why).await {
+                match Box::pin(self.retry(desk, delivery, ms, &why)).await {
                     Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
                         let sent = self.reply(desk, delivery, entry, written).await?;
-                        self.bury(desk, delivery, why, sent).await
+                        Box::pin(self.bury(desk, delivery, why, sent)).await
                     }
                     end => end,
                 }
@@ -169,7 +170,7 @@ impl Intake {
                     Some(written) => self.reply(desk, delivery, entry, written).await?,
                     None => Sent::Confirmed,
                 };
-                self.bury(desk, delivery, why, sent).await
+                Box::pin(self.bury(desk, delivery, why, sent)).await
             }
         }
     }
@@ -188,7 +189,10 @@ impl Intake {
         ) else {
             return Ok(Sent::Undeliverable);
         };
-        let written = self.settled(desk, entry, written).await;
+        let written = match entry {
+            None => written,
+            Some(entry) => Box::pin(self.settled(desk, entry, written)).await,
+        };
         let (body, properties) = match written {
             Written::Own { reply, said } => {
                 match said {
