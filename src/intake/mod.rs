@@ -1,7 +1,7 @@
 //! Delivery → engine → reply → settled: the only place where a delivery's fate is decided.
 //!
 //! Every path ends in one of two ways: something the broker confirmed (a reply, a retry, a dead letter)
-//! and then an ack; or, when nothing could be confirmed, no ack, and the broker delivers again.
+//! and then an ack; or, when the worker ends before that, no ack, and the broker delivers again.
 
 mod config;
 mod duplicates;
@@ -126,11 +126,9 @@ impl Intake {
             .catch_unwind()
             .await
             .unwrap_or_else(|_| self.panicked(desk, &delivery));
-        let again = matches!(verdict, Verdict::Retry(..));
         let carried_out = self.carry_out(desk, &delivery, entry.as_ref(), verdict);
         match carried_out.await {
             Ok(()) => {
-                desk.metrics.retries.increment(again.into());
                 failpoint::hit("confirmed");
                 delivery.receipt.ack();
                 failpoint::hit("acked");

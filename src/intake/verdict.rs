@@ -158,11 +158,15 @@ impl Intake {
                     Box::pin(entry.release()).await;
                 }
                 match Box::pin(self.retry(desk, delivery, ms, &why)).await {
+                    Ok(()) => {
+                        desk.metrics.retries.increment(1);
+                        Ok(())
+                    }
                     Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
                         let sent = self.reply(desk, delivery, entry, written).await?;
                         Box::pin(self.bury(desk, delivery, why, sent)).await
                     }
-                    end => end,
+                    Err(closed @ PublishFault::Closed) => Err(closed),
                 }
             }
             Verdict::Bury(why, written) => {

@@ -4,34 +4,22 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{Client, Packages, header_text, properties, request};
+use super::{Client, Packages, header_text, packages::LABOUR, properties, request};
 use crate::{
     onnx,
     worker::{Worker, vhost},
 };
-
-const PORTS: &str = r#"
-[input.x]
-dtype = "float32"
-columns = [{ pointer = "/x" }]
-[input.work]
-dtype = "int64"
-columns = [{ pointer = "/work" }]
-[outcome.y.number]
-output = "y"
-round = 0
-"#;
 
 /// `loop` looks up between the turns of a loop, `product` is one multiplication that does not.
 fn packages() -> Packages {
     let golden = || (json!({"x": 7, "work": 3}), json!({"y": 7}));
     let batch = "max_size = 8\nmax_delay_ms = 1.0";
     let packages = Packages::new()
-        .with(("loop", "1.0.0"), batch, PORTS, &onnx::labour(), golden())
+        .with(("loop", "1.0.0"), batch, LABOUR, &onnx::labour(), golden())
         .with(
             ("product", "1.0.0"),
             batch,
-            PORTS,
+            LABOUR,
             &onnx::product(),
             golden(),
         );

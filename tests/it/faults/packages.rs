@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::onnx::{self, Graph};
 
-const LABOUR: &str = r#"
+pub(super) const LABOUR: &str = r#"
 [input.x]
 dtype = "float32"
 columns = [{ pointer = "/x" }]
