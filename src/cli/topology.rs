@@ -29,8 +29,7 @@ pub(super) struct Args {
     /// Packages that get a queue; the repository's when none is named.
     #[arg(long = "package", value_name = "NAME", value_parser = name, global = true)]
     packages: Vec<String>,
-    /// Also make each package's queue `.high`, which is served first; made without this for packages of the
-    /// repository whose manifest asks for it.
+    /// Also make the queues `.high`, served first, where no manifest asks for them.
     #[arg(long, global = true)]
     high: bool,
     /// The broker, as amqp://user:password@host:port/vhost.
