@@ -4,6 +4,7 @@
 //! and another publishes, as any worker that must survive a blocked connection has it.
 
 use crate::options::EchoRole;
+use crate::replies::ReplySize;
 use crate::wire::{self, Message};
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use futures::stream::{Fuse, FusedStream};
 use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions};
-use lapin::types::ShortString;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Consumer};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,7 +38,7 @@ pub async fn run(role: &EchoRole) -> Result<()> {
     let consumer = wire::consume(&channel, &role.queue, setup.prefetch).await?;
 
     let mut tasks = JoinSet::new();
-    let reply = reply_of(role.reply_bytes);
+    let reply = Reply::of(role.reply_size);
     let mut publishers = Vec::new();
     for _ in 0..setup.channels {
         let (chunks, work) = mpsc::channel(1);
@@ -69,10 +70,28 @@ pub async fn run(role: &EchoRole) -> Result<()> {
     Ok(())
 }
 
-/// A body of exactly this many bytes.
-fn reply_of(bytes: usize) -> Bytes {
-    let frame = r#"{"score":}"#.len();
-    format!(r#"{{"score":{}}}"#, "1".repeat(bytes.saturating_sub(frame))).into()
+/// What every reply says.
+#[derive(Clone)]
+struct Reply {
+    body: Bytes,
+    headers: FieldTable,
+}
+
+impl Reply {
+    /// Of exactly this size; of headers that are shorter than one can be, nothing.
+    fn of(size: ReplySize) -> Reply {
+        let frame = r#"{"score":}"#.len();
+        let number = "1".repeat(size.body_bytes.saturating_sub(frame));
+        let mut headers = FieldTable::default();
+        let name = "server-timing";
+        if let Some(rest) = size.header_bytes.checked_sub(1 + name.len() + 1 + 4) {
+            headers.insert(name.into(), AMQPValue::LongString("t".repeat(rest).into()));
+        }
+        Reply {
+            body: format!(r#"{{"score":{number}}}"#).into(),
+            headers,
+        }
+    }
 }
 
 /// Deals chunks to the publishers in turn, and to the acknowledger in the order of their tags.
@@ -128,7 +147,7 @@ fn top_up(consumer: &mut Fuse<Consumer>, chunk: &mut Vec<Delivery>, most: usize)
 }
 
 /// One publisher: it alone uses its channel, one window at a time.
-async fn answer(channel: Channel, mut work: mpsc::Receiver<Chunk>, reply: Bytes) -> Result<()> {
+async fn answer(channel: Channel, mut work: mpsc::Receiver<Chunk>, reply: Reply) -> Result<()> {
     while let Some(chunk) = work.recv().await {
         let replies = chunk
             .deliveries
@@ -140,7 +159,7 @@ async fn answer(channel: Channel, mut work: mpsc::Receiver<Chunk>, reply: Bytes)
     Ok(())
 }
 
-fn reply_to(request: &Delivery, body: Bytes) -> Result<Message> {
+fn reply_to(request: &Delivery, Reply { body, headers }: Reply) -> Result<Message> {
     let properties = &request.properties;
     let to = properties.reply_to().clone();
     let id = properties.correlation_id().clone().unwrap_or_default();
@@ -153,7 +172,8 @@ fn reply_to(request: &Delivery, body: Bytes) -> Result<Message> {
             .with_content_type("application/json".into())
             .with_type("outcome".into())
             .with_message_id(id.clone())
-            .with_correlation_id(id),
+            .with_correlation_id(id)
+            .with_headers(headers),
     })
 }
 

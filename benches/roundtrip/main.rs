@@ -39,14 +39,19 @@ use anyhow::Result;
 use clap::Parser;
 use node::Node;
 use options::{EchoSetup, Options, Role};
+use replies::ReplySize;
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
 use subject::Subject;
 use trial::Site;
 
-/// `{"score":100000.0}`: what inferq's replies are expected to be, until one has been seen.
-const REPLY_BYTES: usize = 18;
+/// `{"score":100000.0}`, two headers of names and a `server-timing`: what inferq's replies are expected to be
+/// where none has been seen.
+const REPLY_SIZE: ReplySize = ReplySize {
+    body_bytes: 18,
+    header_bytes: 250,
+};
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -110,7 +115,7 @@ async fn memory(options: &Options, site: &Site, inferq: &Subject) -> Result<()> 
     let first = options.requests.unwrap_or(100_000);
     let echo = Subject::Echo {
         setup: EchoSetup::likely()[0],
-        reply_bytes: REPLY_BYTES,
+        reply_size: REPLY_SIZE,
     };
     let subject = if options.echo_only { &echo } else { inferq };
     let growth = memory::run(site, subject, first).await?;

@@ -1,5 +1,6 @@
 //! The command line, the bench's own and that of the roles it starts itself in.
 
+use crate::replies::ReplySize;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use std::fmt;
@@ -20,6 +21,9 @@ pub struct Options {
     /// Measure the echo alone
     #[arg(long)]
     pub echo_only: bool,
+    /// Let the echo's replies have no headers, though inferq's have
+    #[arg(long)]
+    pub bare_replies: bool,
     /// Look for the best echo among all 36 set-ups, not among 4 likely ones
     #[arg(long)]
     pub sweep: bool,
@@ -49,8 +53,8 @@ pub struct EchoRole {
     pub url: String,
     #[arg(long)]
     pub queue: String,
-    #[arg(long)]
-    pub reply_bytes: usize,
+    #[command(flatten)]
+    pub reply_size: ReplySize,
     #[command(flatten)]
     pub setup: EchoSetup,
 }

@@ -2,6 +2,7 @@
 
 use crate::load;
 use crate::options::{EchoSetup, Options};
+use crate::replies::ReplySize;
 use crate::report::{self, Spread};
 use crate::subject::Subject;
 use crate::trial::{self, Figures, Site};
@@ -23,18 +24,25 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
         load::body(0).len()
     );
     report::heading();
-    let reply_bytes = if options.echo_only {
-        crate::REPLY_BYTES
+    let mut reply_size = if options.echo_only {
+        crate::REPLY_SIZE
     } else {
-        let glimpse = trial::run(site, inferq, GLIMPSE).await?;
-        glimpse.reply_bytes
+        trial::run(site, inferq, GLIMPSE).await?.reply_size
     };
-    let choice = choose(options, site, reply_bytes, requests.min(CHOICE)).await?;
+    if options.bare_replies {
+        reply_size.header_bytes = 0;
+    }
+    let ReplySize {
+        body_bytes,
+        header_bytes,
+    } = reply_size;
+    println!("the echo replies with {body_bytes} bytes and {header_bytes} of headers");
+    let choice = choose(options, site, reply_size, requests.min(CHOICE)).await?;
     let (setup, _) = *choice
         .iter()
         .max_by(|(_, a), (_, b)| a.round_trips_per_s.total_cmp(&b.round_trips_per_s))
         .context("no set-up of the echo")?;
-    let echo = Subject::Echo { setup, reply_bytes };
+    let echo = Subject::Echo { setup, reply_size };
     let inferq = (!options.echo_only).then_some(inferq);
     let mut pairs = Vec::new();
     for number in 0..options.pairs {
@@ -45,6 +53,7 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
         "requests": requests,
         "echo_setups": choice,
         "echo_setup": setup,
+        "reply_size": reply_size,
         "pairs": pairs,
         "summary": summary,
     });
@@ -63,7 +72,7 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
 async fn choose(
     options: &Options,
     site: &Site,
-    reply_bytes: usize,
+    reply_size: ReplySize,
     requests: u64,
 ) -> Result<Vec<(EchoSetup, Figures)>> {
     let setups = if options.sweep {
@@ -73,7 +82,7 @@ async fn choose(
     };
     let mut measured = Vec::new();
     for setup in setups {
-        let echo = Subject::Echo { setup, reply_bytes };
+        let echo = Subject::Echo { setup, reply_size };
         let figures = trial::run(site, &echo, requests).await?;
         report::line(&echo.to_string(), &figures);
         measured.push((setup, figures));

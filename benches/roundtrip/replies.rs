@@ -3,12 +3,14 @@
 use crate::load;
 use crate::wire;
 use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
 use futures::StreamExt;
 use futures::stream::ReadyChunks;
 use lapin::message::Delivery;
 use lapin::options::BasicAckOptions;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A worker that is silent for so long will not speak again.
@@ -26,6 +28,36 @@ pub enum Expected {
     Bytes(usize),
 }
 
+/// How large a reply is: what the broker has to carry.
+#[derive(Args, Clone, Copy, Debug, Serialize)]
+pub struct ReplySize {
+    /// Of the body
+    #[arg(long)]
+    pub body_bytes: usize,
+    /// Of the headers, as AMQP encodes them
+    #[arg(long)]
+    pub header_bytes: usize,
+}
+
+impl ReplySize {
+    fn of(reply: &Delivery) -> ReplySize {
+        let headers = reply
+            .properties
+            .headers()
+            .iter()
+            .flat_map(FieldTable::inner);
+        let bytes = headers.map(|(name, value)| match value {
+            // two lengths and the type of the value besides
+            AMQPValue::LongString(text) => 1 + name.as_str().len() + 1 + 4 + text.len(),
+            _ => 0,
+        });
+        ReplySize {
+            body_bytes: reply.data.len(),
+            header_bytes: bytes.sum(),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Outcome {
     score: f64,
@@ -36,8 +68,8 @@ pub struct Books {
     answered: Vec<bool>,
     expected: Expected,
     pub count: u64,
-    /// Size of the last reply's body.
-    pub reply_bytes: usize,
+    /// Of the last reply.
+    pub reply_size: Option<ReplySize>,
 }
 
 impl Books {
@@ -46,7 +78,7 @@ impl Books {
             answered: vec![false; usize::try_from(requests)?],
             expected,
             count: 0,
-            reply_bytes: 0,
+            reply_size: None,
         })
     }
 
@@ -82,7 +114,7 @@ impl Books {
             Expected::Bytes(bytes) => body.len() == bytes,
         };
         ensure!(right, "a wrong reply to {id}: {}", shown());
-        self.reply_bytes = body.len();
+        self.reply_size = Some(ReplySize::of(reply));
         self.count += 1;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The workers under test, each a process of its own.
 
 use crate::options::EchoSetup;
-use crate::replies::Expected;
+use crate::replies::{Expected, ReplySize};
 use crate::trial::Site;
 use anyhow::{Context, Result, bail};
 use std::fmt;
@@ -19,7 +19,7 @@ const STOP: Duration = Duration::from_secs(20);
 pub enum Subject {
     Echo {
         setup: EchoSetup,
-        reply_bytes: usize,
+        reply_size: ReplySize,
     },
     /// `inferq serve` on the packages of this folder.
     Inferq { repository: PathBuf },
@@ -37,7 +37,7 @@ impl fmt::Display for Subject {
 impl Subject {
     pub fn expected(&self) -> Expected {
         match self {
-            Subject::Echo { reply_bytes, .. } => Expected::Bytes(*reply_bytes),
+            Subject::Echo { reply_size, .. } => Expected::Bytes(reply_size.body_bytes),
             Subject::Inferq { .. } => Expected::Amount,
         }
     }
@@ -59,10 +59,11 @@ impl Subject {
     pub fn start(&self, site: &Site, queue: &str) -> Result<Worker> {
         let url = site.url.as_str();
         let mut command = match self {
-            Subject::Echo { setup, reply_bytes } => {
+            Subject::Echo { setup, reply_size } => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["echo", "--url", url, "--queue", queue]);
-                command.arg(format!("--reply-bytes={reply_bytes}"));
+                command.arg(format!("--body-bytes={}", reply_size.body_bytes));
+                command.arg(format!("--header-bytes={}", reply_size.header_bytes));
                 command.args(setup.arguments());
                 command
             }

@@ -2,7 +2,7 @@
 
 use crate::load::{self, Route};
 use crate::process::{self, Memory};
-use crate::replies::{Books, Replies};
+use crate::replies::{Books, Replies, ReplySize};
 use crate::subject::{self, Subject, Worker};
 use crate::wire;
 use anyhow::{Context, Result, ensure};
@@ -36,7 +36,7 @@ pub struct Figures {
     pub cpu_us: f64,
     /// Of the worker, at the last reply.
     pub memory: Memory,
-    pub reply_bytes: usize,
+    pub reply_size: ReplySize,
 }
 
 /// The queues of one run. They have fresh names: a queue deleted and declared again within
@@ -174,6 +174,6 @@ async fn clock(worker: &mut Worker, replies: &mut Replies, books: &mut Books) ->
         round_trips_per_s: f64::from(counted) / elapsed.as_secs_f64(),
         cpu_us: cpu.as_secs_f64() * 1e6 / f64::from(counted),
         memory: process::memory(pid)?,
-        reply_bytes: books.reply_bytes,
+        reply_size: books.reply_size.context("no reply")?,
     })
 }
