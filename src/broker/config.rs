@@ -49,9 +49,9 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             url: SecretString::from("amqp://guest:guest@127.0.0.1:5672/%2f"),
-            prefetch: 512,
-            publisher_channels: 2,
-            window: 256,
+            prefetch: 1_000,
+            publisher_channels: 4,
+            window: 128,
             heartbeat_s: 5,
             connect_timeout_ms: 5_000,
             topology: TopologyMode::Declare,

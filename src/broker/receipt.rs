@@ -17,12 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Acknowledgements wait this long for others to go with.
-pub(super) const COALESCE: Duration = Duration::from_millis(1);
+/// Acknowledgements wait this long for others to go with: a quorum queue logs an entry for each frame and consumer.
+pub(super) const COALESCE: Duration = Duration::from_millis(4);
 /// How long a settled tag may be stuck behind an unsettled one.
 pub(super) const GAP: Duration = Duration::from_millis(50);
-/// So many are sent without waiting.
-const ENOUGH: usize = 64;
+/// This part of the credit is sent without waiting, so that it is never missed; and so many at most.
+const SHARE: usize = 8;
+const ENOUGH: usize = 256;
 
 /// The duty to settle one delivery exactly once. After a reconnect it is stale and settling does nothing:
 /// the broker has given the message to someone else.
@@ -102,6 +103,8 @@ struct Book {
     settled: usize,
     hold: bool,
     closed: bool,
+    /// How many are sent without waiting.
+    enough: usize,
 }
 
 /// The deliveries of one channel.
@@ -123,6 +126,7 @@ impl Ledger {
     fn over(channel: Option<Channel>, dropped: Arc<AtomicU64>) -> Ledger {
         let book = Book {
             base: 1,
+            enough: 1,
             ..Book::default()
         };
         Ledger {
@@ -133,14 +137,18 @@ impl Ledger {
         }
     }
 
-    /// Enters a delivery.
-    pub(super) fn enter(self: &Arc<Self>, tag: u64, now: Instant) -> Receipt {
-        self.lock().enter(tag, now);
-        Receipt {
+    /// Enters a delivery; its receipt, and how many were settled since last asked.
+    pub(super) fn enter(self: &Arc<Self>, tag: u64, now: Instant) -> (Receipt, usize) {
+        let mut book = self.lock();
+        book.enter(tag, now);
+        let settled = std::mem::take(&mut book.settled);
+        drop(book);
+        let receipt = Receipt {
             ledger: Arc::clone(self),
             tag,
             settled: false,
-        }
+        };
+        (receipt, settled)
     }
 
     /// Sends what is due; when there will be more to send.
@@ -155,6 +163,11 @@ impl Ledger {
         let mut book = self.lock();
         book.hold = hold;
         book.flush(Instant::now(), |frame| self.send(frame));
+    }
+
+    /// The broker sends so many before it waits for acknowledgements.
+    pub(super) fn credit(&self, open: u16) {
+        self.lock().enough = (usize::from(open) / SHARE).clamp(1, ENOUGH);
     }
 
     /// How many were settled since last asked.
@@ -271,7 +284,7 @@ impl Book {
                 send(Frame::Reject(tag));
             }
         }
-        if self.in_hand == 0 || self.unsent.is_multiple_of(ENOUGH) {
+        if self.in_hand == 0 || self.unsent >= self.enough {
             self.flush(now, send);
         }
         self.in_hand == 0 || place == 0 || (first && self.unsent > 0)

@@ -221,6 +221,7 @@ impl<'a> Consuming<'a> {
             stream,
         });
         self.credit.subscribed(prefetch);
+        self.ledger.credit(self.credit.open());
         self.retry = (Instant::now(), Backoff::default());
         *lock(&self.session.shared.reason) = None;
         Ok(true)
@@ -290,6 +291,7 @@ impl<'a> Consuming<'a> {
         if blemish == Some(Blemish::ReplyTo) {
             properties = properties.with_reply_to("");
         }
+        let (receipt, settled) = self.ledger.enter(tag, now);
         let delivery = Delivery {
             body: message.data.into(),
             exchange: message.exchange.into(),
@@ -304,13 +306,13 @@ impl<'a> Consuming<'a> {
             },
             blemish,
             received: now,
-            receipt: self.ledger.enter(tag, now),
+            receipt,
             properties,
         };
         let count = delivery.delivery_count;
         let key = if count > 0 { key(&delivery) } else { 0 };
         // What was acknowledged before this came must be counted before it.
-        self.credit.settled(self.ledger.take_settled());
+        self.credit.settled(settled);
         if let Some(delivery) = self.credit.delivered(delivery, count, key) {
             self.hand(delivery);
         }

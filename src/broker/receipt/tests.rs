@@ -133,7 +133,7 @@ fn while_held_nothing_is_acknowledged() {
 fn a_stale_receipt_does_nothing() {
     let dropped = Arc::new(AtomicU64::new(0));
     let ledger = Arc::new(Ledger::over(None, Arc::clone(&dropped)));
-    let receipt = ledger.enter(1, Instant::now());
+    let (receipt, _) = ledger.enter(1, Instant::now());
     ledger.close();
     receipt.ack();
     assert_eq!(
