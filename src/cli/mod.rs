@@ -151,9 +151,15 @@ fn config(
     Ok(Config::load(file, std::env::vars_os(), flags)?)
 }
 
-/// Runs `work` on an event loop of its own.
+/// Runs `work` on an event loop of its own. It has a thread for every other core: the sessions, lapin's I/O and
+/// pictures have theirs besides. tokio's `TOKIO_WORKER_THREADS` sets another number.
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        builder.worker_threads(cores.div_ceil(2));
+    }
+    let runtime = builder.enable_all().build().map_err(|error| {
         Failed::Internal(anyhow::Error::new(error).context("cannot start the event loop"))
     })?;
     let done = runtime.block_on(work);

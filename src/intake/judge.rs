@@ -45,12 +45,11 @@ impl Intake {
         }
         // What cannot be answered now is not run now either.
         self.broker.flowing().await;
-        let scoring = self.score(package, delivery, &head);
         let answer = match entry {
-            None => scoring.await,
+            None => self.score(package, delivery, &head).await,
             Some(entry) => match Box::pin(self.claim(entry, desk, package, &head)).await {
                 Some(stored) => return Verdict::Reply(Written::Before(stored)),
-                None => Box::pin(entry.hold(scoring)).await,
+                None => Box::pin(entry.hold(self.score(package, delivery, &head))).await,
             },
         };
         for (stage, spent) in answer.timings.stages() {

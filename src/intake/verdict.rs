@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use crate::{
     broker::{Delivery, HeaderValue, Properties, Publication, PublishFault, topology},
     duplicates::{Entry, Stored},
@@ -203,8 +205,7 @@ impl Intake {
                     None => desk.metrics.outcomes.increment(1),
                     Some((code, stage)) => desk.metrics.rejected(&code, stage.as_str()),
                 }
-                let properties = properties(&reply);
-                (reply.body, properties)
+                sealed(reply)
             }
             Written::Before(stored) => {
                 let properties = properties_of(&stored, head(delivery).reply_correlation());
@@ -310,7 +311,7 @@ pub(super) fn package_of(desk: &Desk, delivery: &Delivery) -> Arc<str> {
     }
 }
 
-fn properties(reply: &Reply) -> Properties {
+fn sealed(reply: Reply) -> (Bytes, Properties) {
     let properties = Properties::default()
         .persistent()
         .with_kind(reply.kind.as_str())
@@ -320,6 +321,7 @@ fn properties(reply: &Reply) -> Properties {
         Some(id) => properties.with_correlation_id(id),
         None => properties,
     };
-    let headers = reply.headers.iter();
-    properties.with_headers(headers.map(|(name, value)| (*name, value.as_str().into())))
+    let headers = reply.headers.into_iter();
+    let properties = properties.with_headers(headers.map(|(name, value)| (name, value.into())));
+    (reply.body, properties)
 }

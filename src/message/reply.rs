@@ -120,7 +120,7 @@ impl Reply {
         };
         header(PACKAGE, answering.package);
         header(VERSION, answering.version);
-        let timings = answering.timings.to_string();
+        let timings = answering.timings.header();
         header(
             SERVER_TIMING,
             Some(timings.as_str()).filter(|t| !t.is_empty()),

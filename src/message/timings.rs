@@ -1,6 +1,6 @@
 //! How long each step took, as the reply's `server-timing` header tells it.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// Durations of the steps that a request got to. Steps it never reached stay out of the header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,31 @@ pub struct Timings {
 }
 
 impl Timings {
+    /// W3C Server Timing: `decode;dur=0.012, predict;dur=3.100;desc="b=32"`, in ms. Empty where no step was reached.
+    #[must_use]
+    pub fn header(&self) -> String {
+        // Every reply has one: format_args would cost more than the shortest stages.
+        let (mut text, mut number) = (String::with_capacity(160), itoa::Buffer::new());
+        for (name, spent) in self.stages() {
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            text.push_str(name);
+            text.push_str(";dur=");
+            text.push_str(number.format(spent.as_millis()));
+            text.push('.');
+            // of 1000 to 1999, what follows the first digit
+            let us = number.format(1000 + spent.subsec_micros() % 1000);
+            text.push_str(us.get(1..).unwrap_or_default());
+            if let ("predict", Some(rows)) = (name, self.batch_rows) {
+                text.push_str(";desc=\"b=");
+                text.push_str(number.format(rows));
+                text.push('"');
+            }
+        }
+        text
+    }
+
     /// The steps that the request got to, in its order.
     pub fn stages(&self) -> impl Iterator<Item = (&'static str, Duration)> {
         let all = [
@@ -33,31 +58,13 @@ impl Timings {
     }
 }
 
-/// W3C Server Timing: `decode;dur=0.012, predict;dur=3.100;desc="b=32"`, in ms.
-impl fmt::Display for Timings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for (name, duration) in self.stages() {
-            // Whole microseconds: formatting floats would cost more than the shortest stages.
-            let us = duration.as_micros();
-            let (ms, us) = (us / 1000, us % 1000);
-            write!(f, "{separator}{name};dur={ms}.{us:03}")?;
-            if let ("predict", Some(rows)) = (name, self.batch_rows) {
-                write!(f, ";desc=\"b={rows}\"")?;
-            }
-            separator = ", ";
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_steps_that_were_reached_are_told() {
-        assert_eq!(Timings::default().to_string(), "");
+        assert_eq!(Timings::default().header(), "");
         let timings = Timings {
             decode: Some(Duration::from_micros(100)),
             predict: Some(Duration::from_micros(3100)),
@@ -66,7 +73,7 @@ mod tests {
             ..Timings::default()
         };
         assert_eq!(
-            timings.to_string(),
+            timings.header(),
             "decode;dur=0.100, predict;dur=3.100;desc=\"b=32\", decide;dur=0.001"
         );
     }

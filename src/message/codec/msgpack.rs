@@ -17,7 +17,7 @@ use crate::message::{
 };
 
 pub(super) fn decode(body: &[u8], depth: usize) -> Result<Value, Rejection> {
-    let mut walk = Walk::new(depth);
+    let mut walk = Walk::new(depth, body.len());
     let mut input = Input {
         rest: body,
         size: body.len(),

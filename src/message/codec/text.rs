@@ -19,7 +19,7 @@ pub(super) fn decode(body: &[u8], depth: usize) -> Result<Value, Rejection> {
     // RFC 8259 §8.1: a byte order mark may be ignored; .NET's writers put one there.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut json = Deserializer::from_str(text);
-    let mut walk = Walk::new(depth);
+    let mut walk = Walk::new(depth, text.len());
     walk.root()
         .deserialize(&mut json)
         .and_then(|value| json.end().map(|()| value))

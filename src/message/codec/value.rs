@@ -11,10 +11,15 @@ const MAX_POINTER: usize = 256;
 
 /// How many elements are made room for before they have been seen: a header of a few bytes may promise billions.
 const MAX_PROMISED: usize = 256;
+/// The first object of a body has room for a field in so many bytes, and for so many fields at most.
+const FIELD: usize = 16;
+const MAX_GUESSED: usize = 64;
 
 /// One walk over a body: its limit, and where it failed.
 pub(super) struct Walk {
     depth: usize,
+    /// What the next object has room for.
+    room: usize,
     /// From the fault outwards; filled while the error travels up.
     way: Vec<Step>,
 }
@@ -25,9 +30,10 @@ enum Step {
 }
 
 impl Walk {
-    pub(super) fn new(depth: usize) -> Self {
+    pub(super) fn new(depth: usize, bytes: usize) -> Self {
         Walk {
             depth,
+            room: (bytes / FIELD).min(MAX_GUESSED),
             way: Vec::new(),
         }
     }
@@ -146,7 +152,9 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let left = self.enter()?;
         let walk = self.walk;
-        let mut fields = Map::with_capacity(access.size_hint().unwrap_or(0).min(MAX_PROMISED));
+        let guess = std::mem::take(&mut walk.room);
+        let room = access.size_hint().unwrap_or(guess).min(MAX_PROMISED);
+        let mut fields = Map::with_capacity(room);
         while let Some(key) = access.next_key_seed(Key)? {
             match fields.entry(key) {
                 Entry::Occupied(field) => {
