@@ -28,6 +28,11 @@ pub struct Config {
     /// The most unsettled deliveries per queue (the credit grows up to it), 1 to 2000.
     #[schemars(range(min = 1, max = 2000))]
     pub prefetch: u16,
+    /// Bytes that the bodies of a queue's unsettled deliveries may have together, at least 1 MiB. RabbitMQ counts
+    /// messages only: the credit grows to what fits by the sizes that were seen (at first, by the package's
+    /// `limits.request_bytes`), and shrinks at once where they turn out larger.
+    #[schemars(range(min = 1_048_576))]
+    pub in_flight_bytes: usize,
     /// Channels that publish, each by one task with a barrier per window, 1 to 64.
     #[schemars(range(min = 1, max = 64))]
     pub publisher_channels: usize,
@@ -50,6 +55,7 @@ impl Default for Config {
         Config {
             url: SecretString::from("amqp://guest:guest@127.0.0.1:5672/%2f"),
             prefetch: 1_000,
+            in_flight_bytes: 256 << 20,
             publisher_channels: 4,
             window: 128,
             heartbeat_s: 5,
@@ -81,6 +87,12 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigFault> {
         // RabbitMQ caps a quorum queue's prefetch at 2000.
         within("prefetch", self.prefetch.into(), 1, 2_000)?;
+        within(
+            "in_flight_bytes",
+            self.in_flight_bytes as u64,
+            1 << 20,
+            u64::MAX,
+        )?;
         within("publisher_channels", self.publisher_channels as u64, 1, 64)?;
         within("window", self.window as u64, 1, 4_096)?;
         within("heartbeat_s", self.heartbeat_s.into(), 1, 600)?;

@@ -1,7 +1,7 @@
 //! Consuming a queue: what a delivery is, and the task that subscribes again whatever happens to connection,
 //! channel and queue.
 
-use crate::broker::config::TopologyMode;
+use crate::broker::config::{Config, TopologyMode};
 use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
 use crate::broker::properties::{Properties, short};
 use crate::broker::receipt::{Ledger, Receipt};
@@ -50,6 +50,26 @@ pub type Handler = Arc<dyn Fn(Delivery) + Send + Sync>;
 pub struct ConsumeOptions {
     /// What the credit may grow to.
     pub prefetch_max: u16,
+    /// Bytes that the bodies of unsettled deliveries may have together; a single one may have more.
+    pub in_flight_bytes: usize,
+    /// What a body is taken to have until some have been seen.
+    pub expected_bytes: usize,
+}
+
+impl Default for ConsumeOptions {
+    /// As the configuration has it, and of bodies nothing is known.
+    fn default() -> Self {
+        let Config {
+            prefetch,
+            in_flight_bytes,
+            ..
+        } = Config::default();
+        ConsumeOptions {
+            prefetch_max: prefetch,
+            in_flight_bytes,
+            expected_bytes: 1,
+        }
+    }
 }
 
 /// How a queue's consumer stands.

@@ -4,8 +4,9 @@
 //! 1 and doubles with each settled window, and a delivery that was seen before (a *suspect*) runs alone.
 //!
 //! What always holds:
-//! 1. `open`, the sum of the consumers' prefetches, is at most `max`; it grows by at most its double, and
-//!    only after `open` deliveries were settled since it last changed, none of them a suspect.
+//! 1. `open`, the sum of the consumers' prefetches, is at most `max`; it grows by at most its double, to no more than
+//!    fits into the budget of bytes, and only after `open` deliveries were settled since it last changed, none of
+//!    them a suspect. Where more bytes are in hand than the budget has, it begins anew.
 //! 2. A suspect is handed out only while nothing else is in hand and `open` is at most 1, and nothing else
 //!    is handed out until it is settled.
 //! 3. Every delivery is handed out exactly once. What is held back is counted as well when a suspect takes
@@ -14,6 +15,8 @@
 //!    ones. The first crash among equals leaves its culprit with the lowest key of those that come back; the
 //!    next worker has it last, alone. (The order of arrival will not do: it is another at each worker.)
 //! 4. After a quiesce nothing is consumed until all that was held back is settled.
+
+use crate::broker::budget::{Budget, Settled};
 
 /// A delivery that was given back or lost so often is a suspect: it runs alone.
 const SUSPECT: u64 = 2;
@@ -63,6 +66,7 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Credit<T> {
     max: u16,
+    budget: Budget,
     open: u16,
     in_hand: usize,
     /// Settled since `open` last changed or a suspect was last seen.
@@ -75,9 +79,10 @@ pub(super) struct Credit<T> {
 }
 
 impl<T> Credit<T> {
-    pub(super) fn new(max: u16) -> Self {
+    pub(super) fn new(max: u16, budget: Budget) -> Self {
         Credit {
             max: max.max(1),
+            budget,
             open: 0,
             in_hand: 0,
             settled: 0,
@@ -105,15 +110,23 @@ impl<T> Credit<T> {
         self.phase == Phase::Closed
     }
 
-    /// A delivery arrived that was given back or lost `count` times; returned if it may be handed out now.
-    /// `key` is what a message keeps from worker to worker, and few others share.
+    /// A delivery of so many bytes arrived that was given back or lost `count` times; returned if it may be handed
+    /// out now. `key` is what a message keeps from worker to worker, and few others share.
     #[must_use]
-    pub(super) fn delivered(&mut self, delivery: T, count: u64, key: u64) -> Option<T> {
-        if count >= SUSPECT {
+    pub(super) fn delivered(
+        &mut self,
+        delivery: T,
+        bytes: usize,
+        count: u64,
+        key: u64,
+    ) -> Option<T> {
+        self.budget.came(bytes);
+        let suspect = count >= SUSPECT;
+        if (suspect || self.budget.overdrawn()) && self.phase == Phase::Open && self.open > 1 {
+            self.phase = Phase::Quiescing;
+        }
+        if suspect {
             self.settled = 0;
-            if self.phase == Phase::Open && self.open > 1 {
-                self.phase = Phase::Quiescing;
-            }
         } else if !self.alone {
             self.in_hand += 1;
             return Some(delivery);
@@ -126,8 +139,9 @@ impl<T> Credit<T> {
         None
     }
 
-    /// So many of those handed out were settled.
-    pub(super) fn settled(&mut self, count: usize) {
+    /// These of those handed out were settled.
+    pub(super) fn settled(&mut self, Settled { count, bytes }: Settled) {
+        self.budget.settled(bytes);
         self.in_hand = self.in_hand.saturating_sub(count);
         if self.phase == Phase::Open && !self.alone {
             self.settled += count;
@@ -208,8 +222,9 @@ impl<T> Credit<T> {
         if self.open == 0 {
             return Step::Subscribe(1);
         }
-        if self.open < self.max && self.settled >= usize::from(self.open) {
-            return Step::Subscribe(self.open.min(self.max - self.open));
+        let most = self.max.min(self.budget.messages());
+        if self.open < most && self.settled >= usize::from(self.open) {
+            return Step::Subscribe(self.open.min(most - self.open));
         }
         Step::Wait
     }

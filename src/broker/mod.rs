@@ -4,6 +4,7 @@
 //! disk blocks those that publish, and must not stop deliveries and acknowledgements with them. Both are
 //! made again without end.
 
+mod budget;
 mod config;
 mod connection;
 mod consumer;

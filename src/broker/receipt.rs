@@ -8,6 +8,7 @@
 //! - An acknowledgement that waits behind an unsettled tag for [`GAP`] is sent singly.
 //! - Once closed, nothing is sent: the broker gives the rest to someone else.
 
+use crate::broker::budget::Settled;
 use futures::FutureExt;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
@@ -85,7 +86,8 @@ enum Frame {
 enum Entry {
     /// Delivered, but still in some consumer's buffer.
     Unseen,
-    InHand(Instant),
+    /// Since when, and of how many bytes.
+    InHand(Instant, usize),
     /// Acknowledged by its receipt, not yet at the broker.
     Acked(Instant),
     Gone,
@@ -100,7 +102,7 @@ struct Book {
     unsent: usize,
     first_unsent: Option<Instant>,
     /// Settled since last asked.
-    settled: usize,
+    settled: Settled,
     hold: bool,
     closed: bool,
     /// How many are sent without waiting.
@@ -137,10 +139,15 @@ impl Ledger {
         }
     }
 
-    /// Enters a delivery; its receipt, and how many were settled since last asked.
-    pub(super) fn enter(self: &Arc<Self>, tag: u64, now: Instant) -> (Receipt, usize) {
+    /// Enters a delivery of so many bytes; its receipt, and what was settled since last asked.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        tag: u64,
+        bytes: usize,
+        now: Instant,
+    ) -> (Receipt, Settled) {
         let mut book = self.lock();
-        book.enter(tag, now);
+        book.enter(tag, bytes, now);
         let settled = std::mem::take(&mut book.settled);
         drop(book);
         let receipt = Receipt {
@@ -170,8 +177,8 @@ impl Ledger {
         self.lock().enough = (usize::from(open) / SHARE).clamp(1, ENOUGH);
     }
 
-    /// How many were settled since last asked.
-    pub(super) fn take_settled(&self) -> usize {
+    /// What was settled since last asked.
+    pub(super) fn take_settled(&self) -> Settled {
         std::mem::take(&mut self.lock().settled)
     }
 
@@ -189,7 +196,7 @@ impl Ledger {
     pub(super) fn oldest(&self) -> Option<Instant> {
         let book = self.lock();
         book.entries.iter().find_map(|entry| match entry {
-            Entry::InHand(at) => Some(*at),
+            Entry::InHand(at, _) => Some(*at),
             Entry::Unseen | Entry::Acked(_) | Entry::Gone => None,
         })
     }
@@ -241,7 +248,7 @@ impl Ledger {
 }
 
 impl Book {
-    fn enter(&mut self, tag: u64, now: Instant) {
+    fn enter(&mut self, tag: u64, bytes: usize, now: Instant) {
         if self.closed {
             return;
         }
@@ -253,7 +260,7 @@ impl Book {
             self.unseen += 1;
         }
         if let Some(entry @ Entry::Unseen) = self.entries.get_mut(place) {
-            *entry = Entry::InHand(now);
+            *entry = Entry::InHand(now, bytes);
             self.unseen -= 1;
             self.in_hand += 1;
         }
@@ -263,11 +270,13 @@ impl Book {
     fn settle(&mut self, tag: u64, verdict: Verdict, now: Instant, send: impl Fn(Frame)) -> bool {
         let place = tag.checked_sub(self.base).map(usize::try_from);
         let Some(Ok(place)) = place else { return false };
-        let Some(entry @ Entry::InHand(_)) = self.entries.get_mut(place) else {
+        let entry = self.entries.get_mut(place);
+        let Some(entry @ &mut Entry::InHand(_, bytes)) = entry else {
             return false;
         };
         self.in_hand -= 1;
-        self.settled += 1;
+        self.settled.count += 1;
+        self.settled.bytes += bytes;
         let first = self.unsent == 0;
         match verdict {
             Verdict::Ack => {

@@ -1,5 +1,6 @@
 //! One channel's subscriptions to a queue: as many consumers as the credit has grown by, one ledger.
 
+use crate::broker::budget::Budget;
 use crate::broker::connection::{Backoff, Link, PATIENCE};
 use crate::broker::consumer::{Delivery, Session, bounded, lock};
 use crate::broker::credit::{Credit, Step};
@@ -65,6 +66,8 @@ pub(super) struct Consuming<'a> {
 impl<'a> Consuming<'a> {
     pub(super) async fn open(session: &'a Session, link: &'a Arc<Link>) -> Result<Self, String> {
         let channel = link.channel().await?;
+        let options = &session.task.options;
+        let budget = Budget::new(options.in_flight_bytes, options.expected_bytes);
         let ledger = Ledger::new(channel.clone(), Arc::clone(&session.shared.dropped));
         *lock(&session.shared.ledger) = Some(Arc::clone(&ledger));
         Ok(Consuming {
@@ -72,7 +75,7 @@ impl<'a> Consuming<'a> {
             link,
             channel,
             ledger,
-            credit: Credit::new(session.task.options.prefetch_max),
+            credit: Credit::new(options.prefetch_max, budget),
             subscriptions: Vec::new(),
             tags: 0,
             quiesce: Quiesce::No,
@@ -291,7 +294,8 @@ impl<'a> Consuming<'a> {
         if blemish == Some(Blemish::ReplyTo) {
             properties = properties.with_reply_to("");
         }
-        let (receipt, settled) = self.ledger.enter(tag, now);
+        let bytes = message.data.len();
+        let (receipt, settled) = self.ledger.enter(tag, bytes, now);
         let delivery = Delivery {
             body: message.data.into(),
             exchange: message.exchange.into(),
@@ -313,7 +317,7 @@ impl<'a> Consuming<'a> {
         let key = if count > 0 { key(&delivery) } else { 0 };
         // What was acknowledged before this came must be counted before it.
         self.credit.settled(settled);
-        if let Some(delivery) = self.credit.delivered(delivery, count, key) {
+        if let Some(delivery) = self.credit.delivered(delivery, bytes, count, key) {
             self.hand(delivery);
         }
     }

@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     broker::{
-        Broker, ConnectFault, ConsumeOptions, ConsumerHandle, PackageQueues, Topology, topology,
+        self, Broker, ConnectFault, ConsumeOptions, ConsumerHandle, PackageQueues, Topology,
+        topology,
     },
     config::Config,
     duplicates::Duplicates,
@@ -49,12 +50,14 @@ pub(super) async fn boot(config: &Config, board: &Arc<Board>) -> Result<Worker, 
         worker_name(),
         duplicates,
     );
-    let consumers = consume(&engine, &broker, &intake, config.broker.prefetch);
+    let consumers = consume(&engine, &broker, &intake, &config.broker);
     board.started();
     let in_hand = usize::from(config.broker.prefetch) * consumers.len();
+    let bytes = config.broker.in_flight_bytes * consumers.len();
     tracing::info!(
         in_hand,
-        "memory is bounded by so many messages × the broker's max_message_size"
+        bytes,
+        "the credit keeps what is in hand within so many bytes; the broker may send so many messages of its max_message_size before it shrinks"
     );
     Ok(Worker {
         broker,
@@ -131,6 +134,9 @@ fn topology_of(engine: &Engine, config: &Config) -> Topology {
     }
 }
 
+/// What a message without a package is taken to have until some have been seen.
+const STRAY_BYTES: usize = 1 << 20;
+
 /// Any version may ask for it: they share the queues.
 fn has_high_queue(engine: &Engine, name: &str) -> bool {
     let mut live = engine.repository().live();
@@ -141,24 +147,37 @@ fn consume(
     engine: &Engine,
     broker: &Broker,
     intake: &Arc<Intake>,
-    prefetch: u16,
+    config: &broker::Config,
 ) -> Vec<ConsumerHandle> {
-    let options = ConsumeOptions {
-        prefetch_max: prefetch,
+    let options = |expected_bytes| ConsumeOptions {
+        prefetch_max: config.prefetch,
+        in_flight_bytes: config.in_flight_bytes,
+        expected_bytes,
     };
     let mut sources = Vec::new();
     for name in engine.repository().names() {
-        let mut add = |queue| sources.push((queue, Source::Package(name.into())));
+        let largest = request_bytes(engine, name);
+        let mut add = |queue| sources.push((queue, Source::Package(name.into()), largest));
         if has_high_queue(engine, name) {
             add(topology::high_queue_of(name));
         }
         add(topology::queue_of(name));
     }
-    sources.push((topology::UNKNOWN.to_owned(), Source::Unknown));
-    sources.push((topology::DIED.to_owned(), Source::Died));
+    sources.push((topology::UNKNOWN.to_owned(), Source::Unknown, STRAY_BYTES));
+    sources.push((topology::DIED.to_owned(), Source::Died, STRAY_BYTES));
     let each = sources.into_iter();
-    each.map(|(queue, source)| broker.consume(&queue, options.clone(), intake.handler(source)))
-        .collect()
+    each.map(|(queue, source, largest)| {
+        broker.consume(&queue, options(largest), intake.handler(source))
+    })
+    .collect()
+}
+
+/// The largest request that any version of a package takes.
+fn request_bytes(engine: &Engine, name: &str) -> usize {
+    let live = engine.repository().live();
+    let versions = live.filter(|live| live.package.name() == name);
+    let limits = versions.map(|live| live.package.limits().request_bytes);
+    limits.max().unwrap_or(STRAY_BYTES)
 }
 
 /// Who this is, in dead letters and logs: host and process.

@@ -86,7 +86,11 @@ fn consume(
         // a test that is over lets the rest go
         let _ = sender.send(delivery);
     });
-    let handle = broker.consume(queue, ConsumeOptions { prefetch_max }, handler);
+    let options = ConsumeOptions {
+        prefetch_max,
+        ..ConsumeOptions::default()
+    };
+    let handle = broker.consume(queue, options, handler);
     (handle, receiver)
 }
 

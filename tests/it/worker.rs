@@ -1,7 +1,7 @@
 //! `inferq serve` as its users start it: a process of its own, watched through its admin address.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
@@ -109,6 +109,14 @@ impl Worker {
         lines
             .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
             .sum()
+    }
+
+    /// Bytes that it had resident at the most.
+    pub(crate) fn peak_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+        kib.map_or(0, |kib: usize| kib * 1024)
     }
 
     /// Sends a signal by name: `TERM`, `KILL`, `STOP` …

@@ -3,6 +3,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
+const ONE: Settled = Settled { count: 1, bytes: 1 };
+
+fn boundless() -> Budget {
+    Budget::new(usize::MAX, 1)
+}
+
 /// A queue of messages (true: a suspect), a channel, and handlers that settle in any order.
 struct World {
     credit: Credit<(usize, bool)>,
@@ -19,7 +25,7 @@ struct World {
 impl World {
     fn new(max: u16, queue: &[bool]) -> Self {
         World {
-            credit: Credit::new(max),
+            credit: Credit::new(max, boundless()),
             queue: queue.iter().copied().collect(),
             number: 0,
             unsettled: 0,
@@ -55,7 +61,7 @@ impl World {
             }
             if let Some(delivery) =
                 self.credit
-                    .delivered(delivery, if suspect { SUSPECT } else { 0 }, 0)
+                    .delivered(delivery, 1, if suspect { SUSPECT } else { 0 }, 0)
             {
                 self.hand(delivery);
             }
@@ -69,7 +75,7 @@ impl World {
         let (_, suspect) = self.in_hand.remove(which % self.in_hand.len());
         self.unsettled -= 1;
         self.clean += usize::from(!suspect);
-        self.credit.settled(1);
+        self.credit.settled(ONE);
     }
 
     fn step(&mut self) -> bool {
@@ -179,11 +185,11 @@ fn consumers_that_the_broker_cancelled_are_replaced_from_one() {
 
 /// Hands out what came back, with how often it did, until it is the poison's turn; what is left then.
 fn until_poisoned(messages: &[u64], count: u64, poison: u64) -> Vec<u64> {
-    let mut credit = Credit::new(64);
+    let mut credit = Credit::new(64, boundless());
     credit.subscribed(64);
     let mut left = messages.to_vec();
     for message in messages {
-        assert_eq!(credit.delivered(*message, count, *message), None);
+        assert_eq!(credit.delivered(*message, 1, count, *message), None);
     }
     loop {
         match credit.next() {
@@ -191,7 +197,7 @@ fn until_poisoned(messages: &[u64], count: u64, poison: u64) -> Vec<u64> {
             Step::Hand(message) if message == poison => return left,
             Step::Hand(message) => {
                 left.retain(|other| *other != message);
-                credit.settled(1);
+                credit.settled(ONE);
             }
             Step::Wait | Step::Subscribe(_) => panic!("the poison is not handed out"),
         }
@@ -215,10 +221,10 @@ proptest! {
 
 #[test]
 fn whoever_is_one_delivery_from_its_end_does_not_wait_for_a_poison_to_strike() {
-    let mut credit = Credit::new(8);
+    let mut credit = Credit::new(8, boundless());
     credit.subscribed(8);
-    assert_eq!(credit.delivered("poison", 2, 1), None);
-    assert_eq!(credit.delivered("lost with three workers", 3, 2), None);
+    assert_eq!(credit.delivered("poison", 1, 2, 1), None);
+    assert_eq!(credit.delivered("lost with three workers", 1, 3, 2), None);
     assert_eq!(credit.next(), Step::Quiesce);
     credit.closed();
     assert_eq!(credit.next(), Step::Hand("lost with three workers"));
@@ -227,4 +233,47 @@ fn whoever_is_one_delivery_from_its_end_does_not_wait_for_a_poison_to_strike() {
 fn shuffled(mut messages: Vec<u64>, seed: u64) -> Vec<u64> {
     messages.sort_unstable_by_key(|message| message.wrapping_mul(seed | 1).rotate_left(17));
     messages
+}
+
+/// Deliveries of `size` bytes until there is nothing to do but wait; the credit that is open then.
+fn saturate(credit: &mut Credit<()>, size: usize) -> u16 {
+    let settled = Settled {
+        count: 1,
+        bytes: size,
+    };
+    for _ in 0..10_000 {
+        match credit.next() {
+            Step::Subscribe(prefetch) => credit.subscribed(prefetch),
+            Step::Quiesce => credit.closed(),
+            Step::Hand(()) => {}
+            Step::Wait => {
+                if credit.delivered((), size, 0, 0).is_some() {
+                    credit.settled(settled);
+                }
+            }
+        }
+    }
+    credit.open()
+}
+
+#[test]
+fn the_credit_is_what_fits_into_the_budget_and_shrinks_at_once() {
+    let mut credit = Credit::new(1_000, Budget::new(1_000_000, 10_000));
+    assert_eq!(saturate(&mut credit, 100), 1_000);
+    // Of 200 000 bytes five fit; with the sixth in hand there are too many.
+    for _ in 0..5 {
+        assert!(credit.delivered((), 200_000, 0, 0).is_some());
+        assert_eq!(credit.next(), Step::Wait);
+    }
+    assert!(credit.delivered((), 200_000, 0, 0).is_some());
+    assert_eq!(credit.next(), Step::Quiesce);
+    credit.closed();
+    credit.settled(Settled {
+        count: 6,
+        bytes: 1_200_000,
+    });
+    assert_eq!(credit.next(), Step::Subscribe(1));
+    credit.subscribed(1);
+    let open = saturate(&mut credit, 200_000);
+    assert!((1..=5).contains(&open), "{open}");
 }

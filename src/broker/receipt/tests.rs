@@ -31,6 +31,7 @@ impl Peer {
 fn book() -> Book {
     Book {
         base: 1,
+        enough: ENOUGH,
         ..Book::default()
     }
 }
@@ -54,7 +55,7 @@ proptest! {
                 }
                 1 if !buffered.is_empty() => {
                     let tag = buffered.swap_remove(which % buffered.len());
-                    book.enter(tag, now);
+                    book.enter(tag, 1, now);
                     in_hand.insert(tag);
                 }
                 2..=4 if !in_hand.is_empty() => {
@@ -74,7 +75,7 @@ proptest! {
             prop_assert!(buffered.iter().all(|tag| waiting.contains(tag)), "nor what is unseen");
         }
         for tag in buffered {
-            book.enter(tag, now);
+            book.enter(tag, 1, now);
             in_hand.insert(tag);
         }
         book.flush(now + GAP, |frame| peer.take(frame));
@@ -85,7 +86,7 @@ proptest! {
 
 fn entered(book: &mut Book, peer: &Peer, tags: std::ops::RangeInclusive<u64>, now: Instant) {
     for tag in tags {
-        book.enter(tag, now);
+        book.enter(tag, 1, now);
         peer.waiting.borrow_mut().insert(tag);
     }
 }
@@ -133,12 +134,12 @@ fn while_held_nothing_is_acknowledged() {
 fn a_stale_receipt_does_nothing() {
     let dropped = Arc::new(AtomicU64::new(0));
     let ledger = Arc::new(Ledger::over(None, Arc::clone(&dropped)));
-    let (receipt, _) = ledger.enter(1, Instant::now());
+    let (receipt, _) = ledger.enter(1, 7, Instant::now());
     ledger.close();
     receipt.ack();
     assert_eq!(
         (ledger.take_settled(), dropped.load(Ordering::Relaxed)),
-        (0, 0)
+        (Settled::default(), 0)
     );
 }
 
@@ -146,9 +147,9 @@ fn a_stale_receipt_does_nothing() {
 fn a_dropped_receipt_is_given_back_and_counted() {
     let dropped = Arc::new(AtomicU64::new(0));
     let ledger = Arc::new(Ledger::over(None, Arc::clone(&dropped)));
-    drop(ledger.enter(1, Instant::now()));
+    drop(ledger.enter(1, 7, Instant::now()));
     assert_eq!(
         (ledger.take_settled(), dropped.load(Ordering::Relaxed)),
-        (1, 1)
+        (Settled { count: 1, bytes: 7 }, 1)
     );
 }

@@ -88,3 +88,26 @@ async fn a_fault_that_cannot_be_replied_either_is_one_dead_letter_that_says_both
     assert_eq!(text("inferq-reply").as_deref(), Some("undeliverable"));
     assert_eq!(client.ready("inferq.dead.logarithm").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_large_messages_is_rejected_within_the_budget_of_bytes() {
+    const MESSAGES: usize = 60;
+    const MIB: usize = 1 << 20;
+    let (url, packages) = (vhost(), labour());
+    let budget = (16 * MIB).to_string();
+    let environment = [("INFERQ__BROKER__IN_FLIGHT_BYTES", budget.as_str())];
+    let worker = Worker::spawn(&url, packages.path(), &environment);
+    worker.await_ready();
+    let idle = worker.peak_bytes();
+    let mut client = Client::connect(&url).await;
+    let body = "x".repeat(4 * MIB);
+    let flood = (0..MESSAGES).map(|id| (properties(&id.to_string()), body.clone()));
+    client.send_all("labour", flood.collect()).await;
+    client.until_answered(MESSAGES).await;
+    for id in 0..MESSAGES {
+        assert_eq!(client.answer(&id.to_string()).code(), "request_too_large");
+    }
+    let grown = (worker.peak_bytes() - idle) / MIB;
+    eprintln!("{MESSAGES} messages of 4 MiB took {grown} MiB more at the most");
+    assert!(grown < 96, "{grown} MiB");
+}

@@ -183,7 +183,10 @@ async fn broken_worker(
     let handler = intake.handler(Source::Package("labour".into()));
     let handle = broker.consume(
         "inferq.labour",
-        ConsumeOptions { prefetch_max: 16 },
+        ConsumeOptions {
+            prefetch_max: 16,
+            ..ConsumeOptions::default()
+        },
         handler,
     );
     (broker, handle)
