@@ -1,6 +1,8 @@
 //! Bodies → business objects, and values → bodies. Nothing here panics, overflows the stack or
 //! allocates beyond the limits, whatever the bytes.
 
+#[cfg(test)]
+mod corners;
 mod inflate;
 mod msgpack;
 #[cfg(test)]

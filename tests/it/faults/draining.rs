@@ -1,6 +1,8 @@
 //! Workers leave amid the load.
 
 use std::{
+    collections::BTreeSet,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -76,10 +78,17 @@ async fn a_second_signal_stops_at_once_and_the_broker_keeps_what_was_in_hand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rolling_restart_of_two_workers_under_load_loses_nothing_and_answers_nothing_twice() {
+async fn a_rolling_restart_of_three_workers_under_load_loses_nothing_and_scores_nothing_twice() {
     let (url, packages) = (vhost(), labour());
-    let mut first = Worker::start(&url, packages.path());
-    let mut second = Worker::start(&url, packages.path());
+    let name = format!("scored-{}.log", std::process::id());
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let environment = [("INFERQ_SCORED_LOG", log.to_str().unwrap())];
+    let start = || {
+        let worker = Worker::spawn(&url, packages.path(), &environment);
+        worker.await_ready();
+        worker
+    };
+    let mut workers = [start(), start(), start()];
     let mut client = Client::connect(&url).await;
     let over = Arc::new(AtomicBool::new(false));
     let (to, until) = (url.clone(), Arc::clone(&over));
@@ -96,12 +105,12 @@ async fn a_rolling_restart_of_two_workers_under_load_loses_nothing_and_answers_n
         count
     });
     let mut answered = 0;
-    for worker in [&mut first, &mut second] {
+    for worker in &mut workers {
         answered += 200;
         client.until_answered(answered).await;
         worker.signal("TERM");
         assert_eq!(worker.wait().code(), Some(0), "{}", worker.log());
-        *worker = Worker::start(&url, packages.path());
+        *worker = start();
         answered = client.answers.len();
     }
     client.until_answered(answered + 200).await;
@@ -115,4 +124,11 @@ async fn a_rolling_restart_of_two_workers_under_load_loses_nothing_and_answers_n
     eprintln!("{count} requests, duplicated {}", client.duplicates());
     assert_eq!((client.answers.len(), client.duplicates()), (count, 0));
     client.assert_outcomes(0..count);
+    // Only workers with fail points keep the log.
+    if cfg!(feature = "failpoints") {
+        let scored = std::fs::read_to_string(&log).unwrap();
+        let names = scored.lines().filter_map(|line| line.split(' ').next());
+        let each: BTreeSet<&str> = names.collect();
+        assert_eq!((scored.lines().count(), each.len()), (count, count));
+    }
 }
