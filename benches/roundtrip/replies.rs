@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::ReadyChunks;
 use lapin::message::Delivery;
 use lapin::options::BasicAckOptions;
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -46,10 +46,12 @@ impl ReplySize {
             .headers()
             .iter()
             .flat_map(FieldTable::inner);
-        let bytes = headers.map(|(name, value)| match value {
+        let bytes = headers.map(|(name, value)| {
+            let text = value
+                .as_long_string()
+                .map_or(0, |text| text.as_bytes().len());
             // two lengths and the type of the value besides
-            AMQPValue::LongString(text) => 1 + name.as_str().len() + 1 + 4 + text.len(),
-            _ => 0,
+            1 + name.as_str().len() + 1 + 4 + text
         });
         ReplySize {
             body_bytes: reply.data.len(),

@@ -1,4 +1,4 @@
-//! JSON's corner cases, as the public collections of them have it (JSONTestSuite, "Parsing JSON is a minefield"), and
+//! JSON's corner cases, as the public collections of them have it (`JSONTestSuite`, "Parsing JSON is a minefield"), and
 //! what becomes of each here. Where the standard leaves a choice, the choice is in this table.
 
 use super::tests::read;
