@@ -105,7 +105,8 @@ struct Book {
     settled: Settled,
     hold: bool,
     closed: bool,
-    /// How many are sent without waiting.
+    /// Acknowledged since the last flush; so many are not waited with.
+    fresh: usize,
     enough: usize,
 }
 
@@ -282,6 +283,7 @@ impl Book {
             Verdict::Ack => {
                 *entry = Entry::Acked(now);
                 self.unsent += 1;
+                self.fresh += 1;
                 self.first_unsent.get_or_insert(now);
             }
             Verdict::Requeue => {
@@ -293,13 +295,15 @@ impl Book {
                 send(Frame::Reject(tag));
             }
         }
-        if self.in_hand == 0 || self.unsent >= self.enough {
+        // Not by what is unsent: what waits behind a gap would send each one that fills it by itself.
+        if self.in_hand == 0 || self.fresh >= self.enough {
             self.flush(now, send);
         }
         self.in_hand == 0 || place == 0 || (first && self.unsent > 0)
     }
 
     fn flush(&mut self, now: Instant, send: impl Fn(Frame)) {
+        self.fresh = 0;
         if self.hold || self.unsent == 0 {
             return;
         }

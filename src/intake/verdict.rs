@@ -311,6 +311,7 @@ pub(super) fn package_of(desk: &Desk, delivery: &Delivery) -> Arc<str> {
     }
 }
 
+/// A reply as it is published: persistent, and its headers as AMQP has them.
 fn sealed(reply: Reply) -> (Bytes, Properties) {
     let properties = Properties::default()
         .persistent()

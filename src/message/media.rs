@@ -23,9 +23,6 @@ impl ContentType {
     /// # Errors
     /// A type that the contract does not know, or JSON in another charset than UTF-8.
     pub fn parse(content_type: Option<&str>) -> Result<ContentType, MediaFault> {
-        if let None | Some("application/json") = content_type {
-            return Ok(ContentType::Json); // nearly always, and without a copy
-        }
         let mut parts = content_type.unwrap_or_default().split(';').map(str::trim);
         let essence = parts.next().unwrap_or_default();
         let kind = match essence.to_ascii_lowercase().as_str() {
@@ -127,9 +124,7 @@ impl ContentEncoding {
     /// # Errors
     /// An encoding that the contract does not know.
     pub fn parse(content_encoding: Option<&str>) -> Result<ContentEncoding, MediaFault> {
-        let Some(name) = content_encoding.map(str::trim) else {
-            return Ok(ContentEncoding::Identity);
-        };
+        let name = content_encoding.unwrap_or_default().trim();
         match name.to_ascii_lowercase().as_str() {
             "" | "identity" | "binary" => Ok(ContentEncoding::Identity),
             "gzip" | "x-gzip" => Ok(ContentEncoding::Gzip),

@@ -120,8 +120,7 @@ impl<'a> Head<'a> {
     #[must_use]
     pub fn reply_id(&self, routing_key: &str, body: &[u8]) -> String {
         let version = self.version_pin().ok().flatten();
-        // Gathered first: the hash is slow on small pieces.
-        let mut parts = Vec::with_capacity(512);
+        let mut hash = Sha256::new();
         for part in [
             Some(routing_key),
             self.message_id,
@@ -133,12 +132,12 @@ impl<'a> Head<'a> {
             version.as_deref(),
         ] {
             // A length before each part: else ("ab", "c") and ("a", "bc") would be the same request.
-            let length = part.map_or(u64::MAX, |part| part.len() as u64);
-            parts.extend_from_slice(&length.to_le_bytes());
-            parts.extend_from_slice(part.unwrap_or_default().as_bytes());
+            hash.update(
+                part.map_or(u64::MAX, |part| part.len() as u64)
+                    .to_le_bytes(),
+            );
+            hash.update(part.unwrap_or_default());
         }
-        let mut hash = Sha256::new();
-        hash.update(parts);
         hash.update(body);
         let digest = hash.finalize();
         let half = digest.first_chunk().copied().unwrap_or_default();

@@ -53,7 +53,10 @@ pub(super) async fn boot(config: &Config, board: &Arc<Board>) -> Result<Worker, 
     let consumers = consume(&engine, &broker, &intake, &config.broker);
     board.started();
     let in_hand = usize::from(config.broker.prefetch) * consumers.len();
-    let bytes = config.broker.in_flight_bytes * consumers.len();
+    let bytes = config
+        .broker
+        .in_flight_bytes
+        .saturating_mul(consumers.len());
     tracing::info!(
         in_hand,
         bytes,

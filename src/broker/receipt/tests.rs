@@ -131,6 +131,18 @@ fn while_held_nothing_is_acknowledged() {
 }
 
 #[test]
+fn what_fills_a_gap_is_acknowledged_in_runs_whatever_waits_behind_it() {
+    let (mut book, peer, now) = (book(), Peer::default(), Instant::now());
+    entered(&mut book, &peer, 1..=1_000, now);
+    book.enough = 100;
+    for tag in (301..=900).chain(1..=300) {
+        book.settle(tag, Verdict::Ack, now, |frame| peer.take(frame));
+    }
+    assert_eq!(*peer.frames.borrow(), 3);
+    assert_eq!(peer.waiting.borrow().len(), 100);
+}
+
+#[test]
 fn a_stale_receipt_does_nothing() {
     let dropped = Arc::new(AtomicU64::new(0));
     let ledger = Arc::new(Ledger::over(None, Arc::clone(&dropped)));
