@@ -6,6 +6,7 @@ mod publishing;
 mod screening;
 mod topology;
 
+use crate::faults::tick;
 use crate::node::Node;
 use bytes::Bytes;
 use inferq::broker::{
@@ -111,7 +112,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < BOUND, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tick().await;
     }
 }
 

@@ -34,6 +34,11 @@ use crate::{
     node::Node,
 };
 
+/// How long a fault lasts, or the calm that a rate is told by: nothing that happens ends it sooner.
+async fn lasting(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
 /// From here on faults last as long as they do in life, and there is a cluster.
 const LONG: u64 = 300;
 

@@ -114,7 +114,7 @@ async fn until_routed(broker: &Broker, package: &str) {
     let start = Instant::now();
     while let Err(fault) = broker.publisher().publish(request(package, "1")).await {
         assert!(start.elapsed() < BOUND, "{fault}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tick().await;
     }
 }
 

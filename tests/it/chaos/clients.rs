@@ -211,10 +211,8 @@ pub(super) async fn mourn(desk: Arc<Desk>, name: &'static str) {
             desk.ledger.dead_letter(letter);
         })
         .await;
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(500)) => {}
-            () = desk.over.cancelled() => {}
-        }
+        let again = Duration::from_millis(500);
+        let _ = tokio::time::timeout(again, desk.over.cancelled()).await;
     }
 }
 

@@ -293,5 +293,5 @@ async fn cut(site: &Site, leader: bool) -> Struck {
 }
 
 async fn pause(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
+    super::lasting(Duration::from_millis(ms)).await;
 }

@@ -169,7 +169,7 @@ async fn pump(
             }
             Weather::Slow => {
                 let delay = Duration::from_millis(dice.between(200, 2_000));
-                tokio::time::sleep(delay).await;
+                super::lasting(delay).await;
             }
             Weather::Fair | Weather::Stalled | Weather::Reset | Weather::HalfOpen => {}
         }

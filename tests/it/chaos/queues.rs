@@ -9,10 +9,11 @@ use std::{
 use lapin::{
     Channel,
     message::Delivery,
-    options::{BasicGetOptions, QueueDeleteOptions},
+    options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions},
+    types::FieldTable,
 };
 
-use super::{dice::Dice, schedule::BOUND, site::Site};
+use super::{dice::Dice, lasting, schedule::BOUND, site::Site};
 use crate::faults::{REPLIES, tick};
 
 const REQUESTS: &str = "inferq.labour";
@@ -25,7 +26,7 @@ pub(super) async fn delete_requests(site: &Site) -> Instant {
     let all = 0..site.crew.size();
     site.crew.signal(all.clone(), "STOP");
     let filling = if site.brief { 1_000 } else { 2_000 };
-    tokio::time::sleep(Duration::from_millis(filling)).await;
+    lasting(Duration::from_millis(filling)).await;
     let producers = site.desk.producing.write().await;
     let (_connection, channel) = site.desk.connect().await.unwrap();
     let mut held = Vec::new();
@@ -55,9 +56,9 @@ pub(super) async fn at_home(site: &Site) {
 pub(super) async fn delete_replies(site: &Site, dice: &mut Dice) {
     site.desk.hold.send_replace(true);
     let consumer = site.desk.consuming.lock().await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let producers = site.desk.producing.write().await;
     let (_connection, channel) = site.desk.connect().await.unwrap();
+    until_filled(&channel, REPLIES).await;
+    let producers = site.desk.producing.write().await;
     let mut held: Vec<Delivery> = Vec::new();
     let mut waiting = site.desk.ledger.open();
     let start = Instant::now();
@@ -90,10 +91,29 @@ pub(super) async fn delete_replies(site: &Site, dice: &mut Dice) {
     }
     drop(producers);
     let missing = Duration::from_millis(dice.between(300, 2_000));
-    tokio::time::sleep(missing).await;
+    lasting(missing).await;
     drop(consumer);
     // The consumer declares it again.
     site.desk.hold.send_replace(false);
+}
+
+/// Waits until so much lies in a queue that its end is felt.
+async fn until_filled(channel: &Channel, queue: &str) {
+    const ENOUGH: u32 = 50;
+    let start = Instant::now();
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    loop {
+        let declaring = channel.queue_declare(queue.into(), options, FieldTable::default());
+        let ready = declaring.await.unwrap().message_count();
+        if ready >= ENOUGH {
+            return;
+        }
+        assert!(start.elapsed() < BOUND, "{queue} holds {ready} only");
+        tick().await;
+    }
 }
 
 fn number(reply: &Delivery) -> u64 {

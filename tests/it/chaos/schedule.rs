@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{clients::unix_ms, dice::Dice, fault::Fault, report::Event, site::Site};
+use super::{clients::unix_ms, dice::Dice, fault::Fault, lasting, report::Event, site::Site};
 use crate::faults::tick;
 
 /// Recovery that takes longer is none.
@@ -59,7 +59,7 @@ pub(super) async fn strike_all(
 /// Time without a fault, over which the rate can be told.
 async fn calm(site: &Site) {
     let lasts = if site.brief { WINDOW } else { 2 * WINDOW };
-    tokio::time::sleep(lasts).await;
+    lasting(lasts).await;
 }
 
 async fn strike(site: &Site, fault: Fault, dice: &mut Dice) -> Event {
