@@ -1,11 +1,16 @@
 //! An AMQP client that sends whatever bytes it is given: what no decent client lets a test do.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// A connection with channel 1 open.
-pub(crate) struct RawConnection(TcpStream);
+/// A connection with channel 1 open, in confirm mode.
+pub(crate) struct RawConnection {
+    socket: TcpStream,
+    published: u64,
+    unconfirmed: BTreeSet<u64>,
+}
 
 impl RawConnection {
     /// Connects as guest to the default virtual host.
@@ -17,8 +22,12 @@ impl RawConnection {
     pub(crate) fn open_in(port: u16, vhost: &str) -> io::Result<RawConnection> {
         let socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let mut raw = RawConnection(socket);
-        raw.0.write_all(b"AMQP\x00\x00\x09\x01")?;
+        let mut raw = RawConnection {
+            socket,
+            published: 0,
+            unconfirmed: BTreeSet::new(),
+        };
+        raw.socket.write_all(b"AMQP\x00\x00\x09\x01")?;
         raw.expect(10, 10)?;
         let start_ok = [
             long(&[]),
@@ -34,6 +43,8 @@ impl RawConnection {
         raw.expect(10, 41)?;
         raw.method(1, 20, 10, &[0])?;
         raw.expect(20, 11)?;
+        raw.method(1, 85, 10, &[0])?;
+        raw.expect(85, 11)?;
         Ok(raw)
     }
 
@@ -51,18 +62,26 @@ impl RawConnection {
         header.extend((body.len() as u64).to_be_bytes());
         header.extend(properties);
         self.frame(2, 1, &header)?;
-        self.frame(3, 1, body)
+        self.frame(3, 1, body)?;
+        self.published += 1;
+        self.unconfirmed.insert(self.published);
+        Ok(())
     }
 
-    /// Waits until the broker has taken all that was published.
+    /// Waits until the broker has confirmed all that was published: what is not confirmed may be lost with its
+    /// channel.
     pub(crate) fn finish(mut self) -> io::Result<()> {
-        self.method(
-            1,
-            20,
-            40,
-            &[vec![0, 200], short(b""), vec![0, 0, 0, 0]].concat(),
-        )?;
-        self.expect(20, 41)
+        while !self.unconfirmed.is_empty() {
+            let ack = self.expect(60, 80)?;
+            let (tag, multiple) = ack.split_at(8);
+            let tag = u64::from_be_bytes(tag.try_into().unwrap());
+            if multiple[0] == 0 {
+                self.unconfirmed.remove(&tag);
+            } else {
+                self.unconfirmed = self.unconfirmed.split_off(&(tag + 1));
+            }
+        }
+        Ok(())
     }
 
     fn method(
@@ -83,18 +102,19 @@ impl RawConnection {
         frame.extend(u32::try_from(payload.len()).unwrap().to_be_bytes());
         frame.extend(payload);
         frame.push(206);
-        self.0.write_all(&frame)
+        self.socket.write_all(&frame)
     }
 
-    fn expect(&mut self, class: u16, method: u16) -> io::Result<()> {
+    /// The arguments of the next method, which must be this one.
+    fn expect(&mut self, class: u16, method: u16) -> io::Result<Vec<u8>> {
         let mut head = [0; 7];
-        self.0.read_exact(&mut head)?;
+        self.socket.read_exact(&mut head)?;
         let size = u32::from_be_bytes(head[3..7].try_into().unwrap());
         let mut payload = vec![0; size as usize + 1];
-        self.0.read_exact(&mut payload)?;
+        self.socket.read_exact(&mut payload)?;
         let wanted = [class.to_be_bytes(), method.to_be_bytes()].concat();
-        if payload.starts_with(&wanted) {
-            return Ok(());
+        if let Some(arguments) = payload.strip_prefix(&*wanted) {
+            return Ok(arguments.to_vec());
         }
         let text = String::from_utf8_lossy(&payload).into_owned();
         Err(io::Error::other(text))
