@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// A message from a queue.
 #[derive(Debug)]
@@ -186,7 +187,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn start(self, queue: &str) -> ConsumerHandle {
+    pub(super) fn start(self, queue: &str, tasks: &TaskTracker) -> ConsumerHandle {
         let shared = Arc::new(Shared {
             queue: queue.to_owned(),
             ..Shared::default()
@@ -206,7 +207,7 @@ impl Task {
             drain,
             drained,
             stop,
-            task: tokio::spawn(session.run()),
+            task: tasks.spawn(session.run()),
         }
     }
 }

@@ -42,6 +42,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How long closing waits for what is being published.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -56,6 +57,7 @@ pub struct Broker {
     topology_fault: Mutex<Option<TopologyFault>>,
     consumers: Mutex<Vec<Arc<Shared>>>,
     stop_consumers: CancellationToken,
+    consumer_tasks: TaskTracker,
     stop_publishers: CancellationToken,
     stop_links: CancellationToken,
     publishers: Mutex<Vec<JoinHandle<()>>>,
@@ -141,6 +143,7 @@ impl Broker {
             topology_fault: Mutex::default(),
             consumers: Mutex::default(),
             stop_consumers: CancellationToken::new(),
+            consumer_tasks: TaskTracker::new(),
             stop_publishers,
             stop_links,
             publishers: Mutex::new(publishers),
@@ -239,7 +242,7 @@ impl Broker {
             handler,
             stop: self.stop_consumers.child_token(),
         };
-        let handle = task.start(queue);
+        let handle = task.start(queue, &self.consumer_tasks);
         let mut consumers = lock(&self.consumers);
         // Those of consumers that were closed are only held here.
         consumers.retain(|shared| Arc::strong_count(shared) > 1);
@@ -337,6 +340,9 @@ impl Broker {
     /// Ends consumers, then publishers, then connections. What is unsettled goes back to its queue.
     pub async fn close(&self) {
         self.stop_consumers.cancel();
+        self.consumer_tasks.close();
+        // What they acknowledged last is to arrive. A broker that is gone has given it to someone else.
+        let _ = tokio::time::timeout(CLOSING, self.consumer_tasks.wait()).await;
         self.stop_publishers.cancel();
         let publishers = std::mem::take(&mut *lock(&self.publishers));
         for mut task in publishers {

@@ -6,6 +6,7 @@
 //! - `multiple` is sent only up to a tag below which everything is settled, and that tag itself is one the
 //!   broker still waits for (any other is a 406).
 //! - An acknowledgement that waits behind an unsettled tag for [`GAP`] is sent singly.
+//! - A tag that is kept is not settled at the broker, and so nothing behind it with `multiple`.
 //! - Once closed, nothing is sent: the broker gives the rest to someone else.
 
 use crate::broker::budget::Settled;
@@ -104,6 +105,10 @@ struct Book {
     /// Settled since last asked.
     settled: Settled,
     hold: bool,
+    /// Not settled until released; tags begin with 1.
+    keep: u64,
+    /// How it was given back.
+    kept: Option<Frame>,
     closed: bool,
     /// Acknowledged since the last flush; so many are not waited with.
     fresh: usize,
@@ -171,6 +176,18 @@ impl Ledger {
         let mut book = self.lock();
         book.hold = hold;
         book.flush(Instant::now(), |frame| self.send(frame));
+    }
+
+    /// From now on this tag is not settled at the broker until [`release`](Self::release): a consumer that may have
+    /// one delivery gets no other.
+    pub(super) fn keep(&self, tag: u64) {
+        self.lock().keep = tag;
+    }
+
+    /// Sends what was kept.
+    pub(super) fn release(&self) {
+        self.lock()
+            .release(Instant::now(), |frame| self.send(frame));
     }
 
     /// The broker sends so many before it waits for acknowledgements.
@@ -288,11 +305,11 @@ impl Book {
             }
             Verdict::Requeue => {
                 *entry = Entry::Gone;
-                send(Frame::Requeue(tag));
+                self.give_back(tag, Frame::Requeue(tag), &send);
             }
             Verdict::Reject => {
                 *entry = Entry::Gone;
-                send(Frame::Reject(tag));
+                self.give_back(tag, Frame::Reject(tag), &send);
             }
         }
         // Not by what is unsent: what waits behind a gap would send each one that fills it by itself.
@@ -302,13 +319,32 @@ impl Book {
         self.in_hand == 0 || place == 0 || (first && self.unsent > 0)
     }
 
+    fn give_back(&mut self, tag: u64, frame: Frame, send: impl Fn(Frame)) {
+        if tag == self.keep {
+            self.kept = Some(frame);
+        } else {
+            send(frame);
+        }
+    }
+
+    fn release(&mut self, now: Instant, send: impl Fn(Frame)) {
+        self.keep = 0;
+        self.first_unsent.get_or_insert(now);
+        if let Some(frame) = self.kept.take() {
+            send(frame);
+        }
+        self.flush(now, send);
+    }
+
     fn flush(&mut self, now: Instant, send: impl Fn(Frame)) {
         self.fresh = 0;
         if self.hold || self.unsent == 0 {
             return;
         }
         let (mut last, mut count) = (None, 0);
-        while let Some(entry @ (Entry::Acked(_) | Entry::Gone)) = self.entries.front() {
+        while let Some(entry @ (Entry::Acked(_) | Entry::Gone)) = self.entries.front()
+            && self.base != self.keep
+        {
             if let Entry::Acked(_) = entry {
                 (last, count) = (Some(self.base), count + 1);
             }
@@ -333,6 +369,9 @@ impl Book {
         }
         for (tag, entry) in (self.base..).zip(&mut self.entries) {
             let Entry::Acked(at) = *entry else { continue };
+            if tag == self.keep {
+                continue;
+            }
             if at + GAP <= now {
                 *entry = Entry::Gone;
                 self.unsent -= 1;

@@ -8,7 +8,9 @@ use crate::broker::properties::{Properties, short};
 use crate::broker::receipt::{COALESCE, Ledger};
 use crate::broker::screen::Blemish;
 use futures::{Stream, future::join_all};
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{
+    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
+};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use sha2::{Digest, Sha256};
@@ -29,6 +31,8 @@ struct Subscription {
     tag: ShortString,
     prefetch: u16,
     stream: Consumer,
+    /// The last delivery's tag.
+    last: u64,
 }
 
 /// What came behind the deliveries.
@@ -92,12 +96,47 @@ impl<'a> Consuming<'a> {
             held.receipt.requeue();
         }
         self.ledger.hold(false);
+        if end.is_ok()
+            && let Err(reason) = self.settle().await
+        {
+            tracing::warn!(
+                queue = &*self.session.queue,
+                reason,
+                "may be delivered again"
+            );
+        }
         self.ledger.close();
         if self.link.alive() {
             let closing = self.channel.close(200, "bye".into());
             let _ = tokio::time::timeout(PATIENCE, closing).await;
         }
         end
+    }
+
+    /// Waits until the queue has all acknowledgements. RabbitMQ (3.10, by its source) keeps those of a channel that
+    /// has 32 under way to a quorum queue, and forgets them when the channel closes. Cancelling goes the queue's
+    /// log, behind those under way; by the next answer of the queue the channel has passed on what it kept.
+    async fn settle(&mut self) -> Result<(), String> {
+        let Some(first) = self.subscriptions.first() else {
+            return Ok(());
+        };
+        let settling = async {
+            let options = BasicCancelOptions::default();
+            self.channel
+                .basic_cancel(first.tag.clone(), options)
+                .await?;
+            let passive = QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            };
+            let queue = short(&self.session.queue);
+            self.channel
+                .queue_declare(queue, passive, FieldTable::default())
+                .await
+        };
+        let settled = bounded(self.link, settling).await?;
+        self.ledger.release();
+        settled.map(drop).map_err(|error| error.to_string())
     }
 
     async fn work(&mut self) -> Result<(), String> {
@@ -118,7 +157,9 @@ impl<'a> Consuming<'a> {
                 }
                 end = gather(&mut self.subscriptions, &mut chunk), if !napping => {
                     let count = chunk.len();
-                    chunk.drain(..).for_each(|message| self.arrived(message));
+                    for (place, message) in chunk.drain(..) {
+                        self.arrived(place, message);
+                    }
                     if let Some(end) = end {
                         self.ended(end)?;
                     }
@@ -222,6 +263,7 @@ impl<'a> Consuming<'a> {
             tag,
             prefetch,
             stream,
+            last: 0,
         });
         self.credit.subscribed(prefetch);
         self.ledger.credit(self.credit.open());
@@ -231,9 +273,11 @@ impl<'a> Consuming<'a> {
     }
 
     /// Cancels all consumers so that no message is under way meanwhile: the broker would count it as
-    /// delivered. False until that is done.
+    /// delivered. False until that is done. To drain, one that may have a single delivery stays: see
+    /// [`settle`](Self::settle).
     async fn quiesce(&mut self) -> Result<bool, String> {
         let now = Instant::now();
+        let staying = usize::from(self.stays());
         match self.quiesce {
             Quiesce::No => {
                 self.ledger.hold(true);
@@ -242,7 +286,8 @@ impl<'a> Consuming<'a> {
             Quiesce::Since(last) => {
                 let full = self.ledger.unacked() >= usize::from(self.credit.open());
                 if full || last + SILENCE <= now {
-                    let cancelling = self.subscriptions.iter().map(|subscription| {
+                    let cancelled = self.subscriptions.iter().skip(staying);
+                    let cancelling = cancelled.map(|subscription| {
                         let options = BasicCancelOptions::default();
                         self.channel.basic_cancel(subscription.tag.clone(), options)
                     });
@@ -254,14 +299,23 @@ impl<'a> Consuming<'a> {
             }
             Quiesce::Cancelled => {}
         }
-        if !self.subscriptions.is_empty() {
+        if self.subscriptions.len() > staying {
             return Ok(false);
+        }
+        if let Some(first) = self.subscriptions.first() {
+            self.ledger.keep(first.last);
         }
         self.quiesce = Quiesce::No;
         self.ledger.hold(false);
         self.flush_at = Some(now + COALESCE);
         self.credit.closed();
         Ok(true)
+    }
+
+    /// Whether the first consumer stays to the end of a drain.
+    fn stays(&self) -> bool {
+        let first = self.subscriptions.first();
+        self.session.drain.is_cancelled() && first.is_some_and(|first| first.prefetch == 1)
     }
 
     fn ended(&mut self, end: End) -> Result<(), String> {
@@ -277,8 +331,14 @@ impl<'a> Consuming<'a> {
         Ok(())
     }
 
-    fn arrived(&mut self, message: lapin::message::Delivery) {
+    fn arrived(&mut self, place: usize, message: lapin::message::Delivery) {
         let now = Instant::now();
+        if let Some(subscription) = self.subscriptions.get_mut(place) {
+            subscription.last = message.delivery_tag;
+        }
+        if self.credit.is_closed() && self.stays() {
+            self.ledger.keep(message.delivery_tag);
+        }
         if let Quiesce::Since(last) = &mut self.quiesce {
             *last = now;
         }
@@ -358,14 +418,14 @@ fn key(delivery: &Delivery) -> u64 {
 /// change with it.
 async fn gather(
     subscriptions: &mut [Subscription],
-    chunk: &mut Vec<lapin::message::Delivery>,
+    chunk: &mut Vec<(usize, lapin::message::Delivery)>,
 ) -> Option<End> {
     std::future::poll_fn(|context: &mut Context<'_>| {
         for (place, subscription) in subscriptions.iter_mut().enumerate() {
             while chunk.len() < CHUNK {
                 match Pin::new(&mut subscription.stream).poll_next(context) {
                     Poll::Pending => break,
-                    Poll::Ready(Some(Ok(message))) => chunk.push(message),
+                    Poll::Ready(Some(Ok(message))) => chunk.push((place, message)),
                     Poll::Ready(Some(Err(error))) => {
                         return Poll::Ready(Some(End::Broken(error.to_string())));
                     }

@@ -128,6 +128,15 @@ async fn client(node: &Node) -> (lapin::Connection, lapin::Channel) {
 
 /// Messages ready in a queue.
 async fn ready(channel: &lapin::Channel, queue: &str) -> u32 {
+    look(channel, queue).await.message_count()
+}
+
+/// Consumers of a queue, and those cancelled with something unsettled.
+async fn consumers(channel: &lapin::Channel, queue: &str) -> u32 {
+    look(channel, queue).await.consumer_count()
+}
+
+async fn look(channel: &lapin::Channel, queue: &str) -> lapin::Queue {
     let options = lapin::options::QueueDeclareOptions {
         passive: true,
         ..Default::default()
@@ -135,5 +144,5 @@ async fn ready(channel: &lapin::Channel, queue: &str) -> u32 {
     let queue = channel
         .queue_declare(queue.into(), options, lapin::types::FieldTable::default())
         .await;
-    queue.unwrap().message_count()
+    queue.unwrap()
 }

@@ -223,27 +223,54 @@ impl Client {
         message.map(|message| message.delivery)
     }
 
-    /// Takes everything off a queue, once something is there.
+    /// Takes everything off a queue that is ready when looked at.
     async fn drain(&self, queue: &str) -> Vec<Delivery> {
+        let ready = self.ready(queue).await;
+        if ready == 0 {
+            return Vec::new();
+        }
+        let channel = self.connection.create_channel().await.unwrap();
+        let (tag, options) = ("drain".into(), BasicConsumeOptions::default());
+        let consuming = channel.basic_consume(queue.into(), tag, options, FieldTable::default());
+        let mut consumer = consuming.await.unwrap();
         let mut all = Vec::new();
-        while let Some(message) = self.get(queue).await {
-            message.ack(BasicAckOptions::default()).await.unwrap();
+        while all.len() < ready as usize {
+            let next = tokio::time::timeout(BOUND, consumer.next()).await;
+            let message = next.unwrap().expect("a consumer").unwrap();
+            let acking = message.ack(BasicAckOptions::default());
+            acking.await.unwrap();
             all.push(message);
         }
+        channel.close(200, "bye".into()).await.unwrap();
         all
     }
 
     /// Messages ready in a queue; none in one that is not there.
     async fn ready(&self, queue: &str) -> u32 {
+        self.look(queue)
+            .await
+            .map_or(0, |queue| queue.message_count())
+    }
+
+    /// Waits until nobody consumes a queue, and it has taken back what was unsettled.
+    async fn until_left(&self, queue: &str) {
+        let start = Instant::now();
+        while self.look(queue).await.unwrap().consumer_count() > 0 {
+            assert!(start.elapsed() < BOUND);
+            tick().await;
+        }
+    }
+
+    async fn look(&self, queue: &str) -> Option<lapin::Queue> {
         let options = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()
         };
         let channel = self.connection.create_channel().await.unwrap();
         let declaring = channel.queue_declare(queue.into(), options, FieldTable::default());
-        let Ok(queue) = declaring.await else { return 0 };
+        let queue = declaring.await.ok()?;
         channel.close(200, "bye".into()).await.unwrap();
-        queue.message_count()
+        Some(queue)
     }
 
     /// Waits until a queue has so many messages ready.

@@ -24,6 +24,8 @@ pub(crate) struct Node {
     /// The shell that owns the node's process group; it kills the group when its standard input ends, which
     /// it does with this process.
     shell: Mutex<Option<Child>>,
+    /// Preloaded, and how long a write takes to be on disk.
+    slow_disk: Option<(PathBuf, Duration)>,
 }
 
 impl Node {
@@ -51,7 +53,22 @@ impl Node {
             port: free_port(),
             dist: free_port(),
             shell: Mutex::new(None),
+            slow_disk: None,
         }
+    }
+
+    /// Starts a node whose disk takes so long to have what was written.
+    pub(crate) fn slow_disk(pause: Duration) -> Node {
+        let mut node = Node::prepare();
+        let library = node.home.join("slow_disk.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/slow_disk.c");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-O1"]).arg(source);
+        let status = cc.arg("-o").arg(&library).arg("-ldl").status();
+        assert!(status.unwrap().success());
+        node.slow_disk = Some((library, pause));
+        node.restart();
+        node
     }
 
     /// Starts nodes that form a cluster.
@@ -177,6 +194,10 @@ impl Node {
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+sbwt none +sbwtdcpu none +sbwtdio none",
             );
+        if let Some((library, pause)) = &self.slow_disk {
+            command.env("LD_PRELOAD", library);
+            command.env("SLOW_DISK_US", pause.as_micros().to_string());
+        }
         command
     }
 }

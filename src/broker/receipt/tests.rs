@@ -39,7 +39,7 @@ fn book() -> Book {
 proptest! {
     #[test]
     fn whatever_the_order_only_settled_tags_are_settled_and_in_the_end_all(
-        events in vec((0..6_u8, any::<usize>()), 1..400),
+        events in vec((0..7_u8, any::<usize>()), 1..400),
     ) {
         let (mut book, peer, start) = (book(), Peer::default(), Instant::now());
         let mut in_hand: BTreeSet<u64> = BTreeSet::new();
@@ -65,6 +65,10 @@ proptest! {
                         [which % 4];
                     book.settle(tag, verdict, now, |frame| peer.take(frame));
                 }
+                // from here on something in hand is kept
+                5 if book.keep == 0 && !in_hand.is_empty() => {
+                    book.keep = *in_hand.iter().nth(which % in_hand.len()).unwrap();
+                }
                 _ => {
                     now += Duration::from_millis(20);
                     book.flush(now, |frame| peer.take(frame));
@@ -73,11 +77,13 @@ proptest! {
             let waiting = peer.waiting.borrow();
             prop_assert!(in_hand.is_subset(&waiting), "nothing in hand is settled");
             prop_assert!(buffered.iter().all(|tag| waiting.contains(tag)), "nor what is unseen");
+            prop_assert!(book.keep == 0 || waiting.contains(&book.keep), "nor what is kept");
         }
         for tag in buffered {
             book.enter(tag, 1, now);
             in_hand.insert(tag);
         }
+        book.release(now, |frame| peer.take(frame));
         book.flush(now + GAP, |frame| peer.take(frame));
         prop_assert_eq!(&*peer.waiting.borrow(), &in_hand);
         prop_assert_eq!((book.in_hand, book.unsent), (in_hand.len(), 0));

@@ -31,6 +31,7 @@ async fn a_worker_told_to_stop_under_load_finishes_what_it_has_and_leaves_the_re
     let took = start.elapsed();
     assert_eq!(status.code(), Some(0), "{}", worker.log());
     client.take_rest().await;
+    client.until_left("inferq.labour").await;
     let left = client.drain("inferq.labour").await;
     eprintln!(
         "answered {}, left {}, duplicated {}, drained in {took:?}",
@@ -130,5 +131,6 @@ async fn a_rolling_restart_of_three_workers_under_load_loses_nothing_and_scores_
         let names = scored.lines().filter_map(|line| line.split(' ').next());
         let each: BTreeSet<&str> = names.collect();
         assert_eq!((scored.lines().count(), each.len()), (count, count));
+        std::fs::remove_file(&log).unwrap();
     }
 }

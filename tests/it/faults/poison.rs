@@ -51,6 +51,15 @@ impl Watchdog {
         self.workers.iter().map(credit).collect()
     }
 
+    /// How the workers that are left stand.
+    fn standing(&self) -> String {
+        let each = self.workers.iter().map(|worker| {
+            let (status, log) = (worker.status(), worker.log());
+            format!("{} {} {log}", status["broker"], status["packages"])
+        });
+        each.collect::<Vec<_>>().join("\n")
+    }
+
     fn look(&mut self) {
         let hung = self.workers.iter().position(|worker| {
             let status = worker.status();
@@ -88,8 +97,12 @@ async fn one_poison(mut watchdog: Watchdog, neighbours: usize) {
     while client.answers.len() < all + 1 {
         assert!(
             start.elapsed() < BOUND,
-            "in hand at kills: {:?}",
-            watchdog.kills
+            "in hand at kills: {:?}; missing {:?}; of {}",
+            watchdog.kills,
+            (0..all)
+                .filter(|id| !client.answers.contains_key(&id.to_string()))
+                .collect::<Vec<_>>(),
+            watchdog.standing()
         );
         let next = tokio::time::timeout(Duration::from_millis(200), client.next());
         if next.await.is_err() {
