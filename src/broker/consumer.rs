@@ -11,6 +11,7 @@ use crate::broker::topology::Plan;
 use bytes::Bytes;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
+use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -41,6 +42,26 @@ pub struct Delivery {
     pub received: Instant,
     /// The duty to settle it.
     pub receipt: Receipt,
+}
+
+impl Delivery {
+    /// The same for a message on every worker.
+    pub(super) fn key(&self) -> u64 {
+        let mut hash = Sha256::new();
+        for part in [
+            self.properties.message_id(),
+            self.properties.correlation_id(),
+        ] {
+            hash.update(part.unwrap_or_default());
+            hash.update([0]);
+        }
+        hash.update(&self.body);
+        let digest: [u8; 32] = hash.finalize().into();
+        digest
+            .iter()
+            .take(8)
+            .fold(0, |key, byte| key << 8 | u64::from(*byte))
+    }
 }
 
 /// Takes deliveries; called by the consuming task, so it must not block.

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod consumer;
 mod credit;
+mod gather;
 mod kept;
 mod letters;
 mod outbox;

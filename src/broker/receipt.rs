@@ -316,7 +316,7 @@ impl Book {
         if self.in_hand == 0 || self.fresh >= self.enough {
             self.flush(now, send);
         }
-        self.in_hand == 0 || place == 0 || (first && self.unsent > 0)
+        self.in_hand == 0 || place == 0 || verdict != Verdict::Ack || (first && self.unsent > 0)
     }
 
     fn give_back(&mut self, tag: u64, frame: Frame, send: impl Fn(Frame)) {

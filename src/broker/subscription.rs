@@ -4,43 +4,24 @@ use crate::broker::budget::Budget;
 use crate::broker::connection::{Backoff, Link, PATIENCE};
 use crate::broker::consumer::{Delivery, Session, bounded, lock};
 use crate::broker::credit::{Credit, Step};
+use crate::broker::gather::{CHUNK, End, Subscription, gather};
 use crate::broker::properties::{Properties, short};
 use crate::broker::receipt::{COALESCE, Ledger};
 use crate::broker::screen::Blemish;
-use futures::{Stream, future::join_all};
+use futures::future::join_all;
+use lapin::Channel;
 use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
 };
-use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Consumer};
-use sha2::{Digest, Sha256};
-use std::pin::Pin;
+use lapin::types::FieldTable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// The most deliveries taken before anything else is looked at.
-const CHUNK: usize = 256;
 /// While quiescing: after so long without a delivery none is under way. 25 ms is known to be too short.
 const SILENCE: Duration = Duration::from_millis(250);
 /// A shorter chunk than this under a backlog means that the task wakes too often.
 const SHORT: usize = 64;
-
-struct Subscription {
-    tag: ShortString,
-    prefetch: u16,
-    stream: Consumer,
-    /// The last delivery's tag.
-    last: u64,
-}
-
-/// What came behind the deliveries.
-enum End {
-    /// The subscription at this place has ended.
-    At(usize),
-    Broken(String),
-}
 
 #[derive(Clone, Copy)]
 enum Quiesce {
@@ -374,7 +355,7 @@ impl<'a> Consuming<'a> {
             properties,
         };
         let count = delivery.delivery_count;
-        let key = if count > 0 { key(&delivery) } else { 0 };
+        let key = if count > 0 { delivery.key() } else { 0 };
         // What was acknowledged before this came must be counted before it.
         self.credit.settled(settled);
         if let Some(delivery) = self.credit.delivered(delivery, bytes, count, key) {
@@ -394,52 +375,6 @@ impl<'a> Consuming<'a> {
             self.nap_until = Some(Instant::now() + COALESCE);
         }
     }
-}
-
-/// The same for a message on every worker.
-fn key(delivery: &Delivery) -> u64 {
-    let mut hash = Sha256::new();
-    for part in [
-        delivery.properties.message_id(),
-        delivery.properties.correlation_id(),
-    ] {
-        hash.update(part.unwrap_or_default());
-        hash.update([0]);
-    }
-    hash.update(&delivery.body);
-    let digest: [u8; 32] = hash.finalize().into();
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |key, byte| key << 8 | u64::from(*byte))
-}
-
-/// Fills `chunk` with what has arrived, and waits only while there is nothing. An end stops it, as places
-/// change with it.
-async fn gather(
-    subscriptions: &mut [Subscription],
-    chunk: &mut Vec<(usize, lapin::message::Delivery)>,
-) -> Option<End> {
-    std::future::poll_fn(|context: &mut Context<'_>| {
-        for (place, subscription) in subscriptions.iter_mut().enumerate() {
-            while chunk.len() < CHUNK {
-                match Pin::new(&mut subscription.stream).poll_next(context) {
-                    Poll::Pending => break,
-                    Poll::Ready(Some(Ok(message))) => chunk.push((place, message)),
-                    Poll::Ready(Some(Err(error))) => {
-                        return Poll::Ready(Some(End::Broken(error.to_string())));
-                    }
-                    Poll::Ready(None) => return Poll::Ready(Some(End::At(place))),
-                }
-            }
-        }
-        if chunk.is_empty() {
-            Poll::Pending
-        } else {
-            Poll::Ready(None)
-        }
-    })
-    .await
 }
 
 async fn sleep_until(wake: Option<Instant>) {

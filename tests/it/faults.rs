@@ -159,13 +159,12 @@ impl Client {
         publish(&self.channel, package, requests).await;
     }
 
-    /// Takes the next reply.
+    /// Takes the next reply. A caller that gives up has lost none.
     async fn next(&mut self) -> (String, Answer) {
         let next = tokio::time::timeout(BOUND, self.replies.next()).await;
         let missing = || format!("no reply in time after {} answered", self.answers.len());
         let delivery = next.unwrap_or_else(|_| panic!("{}", missing()));
         let delivery = delivery.expect("a consumer").unwrap();
-        delivery.ack(BasicAckOptions::default()).await.unwrap();
         let id = delivery.properties.correlation_id().as_ref();
         let id = id.expect("a correlation id").to_string();
         let answer = Answer::of(&delivery);
@@ -173,6 +172,7 @@ impl Client {
             .entry(id.clone())
             .or_default()
             .push(answer.clone());
+        delivery.ack(BasicAckOptions::default()).await.unwrap();
         (id, answer)
     }
 

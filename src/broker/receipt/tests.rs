@@ -122,6 +122,14 @@ fn the_last_one_in_hand_is_acknowledged_at_once() {
 }
 
 #[test]
+fn what_is_given_back_is_told_of_whatever_else_is_in_hand() {
+    let (mut book, peer, now) = (book(), Peer::default(), Instant::now());
+    entered(&mut book, &peer, 1..=3, now);
+    assert!(book.settle(3, Verdict::Reject, now, |frame| peer.take(frame)));
+    assert!(book.settle(2, Verdict::Requeue, now, |frame| peer.take(frame)));
+}
+
+#[test]
 fn while_held_nothing_is_acknowledged() {
     let (mut book, peer, now) = (book(), Peer::default(), Instant::now());
     entered(&mut book, &peer, 1..=2, now);
