@@ -45,7 +45,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long closing waits for what is being published.
+/// How long closing waits for what is being published, or acknowledged and then closed.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// The broker, as a worker sees it.
@@ -343,7 +343,7 @@ impl Broker {
         self.stop_consumers.cancel();
         self.consumer_tasks.close();
         // What they acknowledged last is to arrive. A broker that is gone has given it to someone else.
-        let _ = tokio::time::timeout(CLOSING, self.consumer_tasks.wait()).await;
+        let _ = tokio::time::timeout(2 * CLOSING, self.consumer_tasks.wait()).await;
         self.stop_publishers.cancel();
         let publishers = std::mem::take(&mut *lock(&self.publishers));
         for mut task in publishers {

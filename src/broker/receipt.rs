@@ -5,7 +5,7 @@
 //!   the channel tags are not seen in order: one that is not seen yet blocks `multiple` like one in hand.
 //! - `multiple` is sent only up to a tag below which everything is settled, and that tag itself is one the
 //!   broker still waits for (any other is a 406).
-//! - An acknowledgement that waits behind an unsettled tag for [`GAP`] is sent singly.
+//! - An acknowledgement that waits behind an unsettled tag for [`GAP`] is sent singly, but for a kept one.
 //! - A tag that is kept is not settled at the broker, and so nothing behind it with `multiple`.
 //! - Once closed, nothing is sent: the broker gives the rest to someone else.
 
@@ -184,6 +184,14 @@ impl Ledger {
         self.lock().keep = tag;
     }
 
+    /// Whether the broker waits for this tag.
+    pub(super) fn is_unsettled(&self, tag: u64) -> bool {
+        let book = self.lock();
+        let place = tag.checked_sub(book.base).map(usize::try_from);
+        let entry = place.and_then(|place| book.entries.get(place.ok()?));
+        entry.is_some_and(|entry| !matches!(entry, Entry::Gone))
+    }
+
     /// Sends what was kept.
     pub(super) fn release(&self) {
         self.lock()
@@ -295,7 +303,8 @@ impl Book {
         self.in_hand -= 1;
         self.settled.count += 1;
         self.settled.bytes += bytes;
-        let first = self.unsent == 0;
+        // no time to look at the acknowledgements is set
+        let unset = self.first_unsent.is_none();
         match verdict {
             Verdict::Ack => {
                 *entry = Entry::Acked(now);
@@ -316,7 +325,7 @@ impl Book {
         if self.in_hand == 0 || self.fresh >= self.enough {
             self.flush(now, send);
         }
-        self.in_hand == 0 || place == 0 || verdict != Verdict::Ack || (first && self.unsent > 0)
+        self.in_hand == 0 || place == 0 || verdict != Verdict::Ack || unset
     }
 
     fn give_back(&mut self, tag: u64, frame: Frame, send: impl Fn(Frame)) {
@@ -333,7 +342,7 @@ impl Book {
         if let Some(frame) = self.kept.take() {
             send(frame);
         }
-        self.flush(now, send);
+        self.flush(now + GAP, send);
     }
 
     fn flush(&mut self, now: Instant, send: impl Fn(Frame)) {

@@ -6,7 +6,7 @@ use crate::broker::consumer::{Delivery, Session, bounded, lock};
 use crate::broker::credit::{Credit, Step};
 use crate::broker::gather::{CHUNK, End, Subscription, gather};
 use crate::broker::properties::{Properties, short};
-use crate::broker::receipt::{COALESCE, Ledger};
+use crate::broker::receipt::{COALESCE, GAP, Ledger};
 use crate::broker::screen::Blemish;
 use futures::future::join_all;
 use lapin::Channel;
@@ -28,8 +28,8 @@ enum Quiesce {
     No,
     /// Acknowledgements are held; the last delivery came then.
     Since(Instant),
-    /// Cancelled: the rest is on its way.
-    Cancelled,
+    /// Cancelled but for so many: the rest is on its way.
+    Cancelled(usize),
 }
 
 /// Consuming over one channel.
@@ -94,30 +94,38 @@ impl<'a> Consuming<'a> {
         end
     }
 
-    /// Waits until the queue has all acknowledgements. RabbitMQ (3.10, by its source) keeps those of a channel that
-    /// has 32 under way to a quorum queue, and forgets them when the channel closes. Cancelling goes the queue's
-    /// log, behind those under way; by the next answer of the queue the channel has passed on what it kept.
+    /// Waits until the queue has what is acknowledged. RabbitMQ (3.10, by its source) keeps acknowledgements of a
+    /// channel that has 32 under way to a quorum queue, and forgets them when the channel closes. Cancelling goes
+    /// through the queue's log, behind those under way; by the next answer of the queue the channel has passed on
+    /// what it kept. That takes a consumer that is still there, and is full, so that nothing comes meanwhile.
     async fn settle(&mut self) -> Result<(), String> {
-        let Some(first) = self.subscriptions.first() else {
-            return Ok(());
-        };
+        self.ledger.flush(Instant::now() + GAP);
         let settling = async {
+            let Some(first) = self.subscriptions.first() else {
+                return Ok(());
+            };
             let options = BasicCancelOptions::default();
-            self.channel
-                .basic_cancel(first.tag.clone(), options)
-                .await?;
+            let cancelling = self.channel.basic_cancel(first.tag.clone(), options);
+            cancelling.await?;
             let passive = QueueDeclareOptions {
                 passive: true,
                 ..QueueDeclareOptions::default()
             };
             let queue = short(&self.session.queue);
-            self.channel
-                .queue_declare(queue, passive, FieldTable::default())
-                .await
+            let looking = self
+                .channel
+                .queue_declare(queue, passive, FieldTable::default());
+            looking.await.map(drop)
         };
-        let settled = bounded(self.link, settling).await?;
+        let settled = tokio::select! {
+            () = self.link.lost.cancelled() => Err("the connection is gone".to_owned()),
+            settled = tokio::time::timeout(PATIENCE, settling) => match settled {
+                Ok(settled) => settled.map_err(|error: lapin::Error| error.to_string()),
+                Err(_) => Err("the broker did not answer in time".to_owned()),
+            },
+        };
         self.ledger.release();
-        settled.map(drop).map_err(|error| error.to_string())
+        settled
     }
 
     async fn work(&mut self) -> Result<(), String> {
@@ -203,7 +211,7 @@ impl<'a> Consuming<'a> {
     fn next_wake(&self) -> Option<Instant> {
         let silence = match self.quiesce {
             Quiesce::Since(last) => Some(last + SILENCE),
-            Quiesce::No | Quiesce::Cancelled => None,
+            Quiesce::No | Quiesce::Cancelled(_) => None,
         };
         let retry = (self.credit.open() == 0).then_some(self.retry.0);
         let retry = retry.filter(|at| *at > Instant::now());
@@ -258,33 +266,24 @@ impl<'a> Consuming<'a> {
     /// [`settle`](Self::settle).
     async fn quiesce(&mut self) -> Result<bool, String> {
         let now = Instant::now();
-        let staying = usize::from(self.stays());
-        match self.quiesce {
+        let staying = match self.quiesce {
+            Quiesce::No if self.subscriptions.is_empty() => 0,
             Quiesce::No => {
                 self.ledger.hold(true);
                 self.quiesce = Quiesce::Since(now);
+                return Ok(false);
             }
             Quiesce::Since(last) => {
                 let full = self.ledger.unacked() >= usize::from(self.credit.open());
-                if full || last + SILENCE <= now {
-                    let cancelled = self.subscriptions.iter().skip(staying);
-                    let cancelling = cancelled.map(|subscription| {
-                        let options = BasicCancelOptions::default();
-                        self.channel.basic_cancel(subscription.tag.clone(), options)
-                    });
-                    for cancelled in bounded(self.link, join_all(cancelling)).await? {
-                        cancelled.map_err(|error| error.to_string())?;
-                    }
-                    self.quiesce = Quiesce::Cancelled;
+                if !full && last + SILENCE > now {
+                    return Ok(false);
                 }
+                self.cancel().await?
             }
-            Quiesce::Cancelled => {}
-        }
+            Quiesce::Cancelled(staying) => staying,
+        };
         if self.subscriptions.len() > staying {
             return Ok(false);
-        }
-        if let Some(first) = self.subscriptions.first() {
-            self.ledger.keep(first.last);
         }
         self.quiesce = Quiesce::No;
         self.ledger.hold(false);
@@ -293,10 +292,29 @@ impl<'a> Consuming<'a> {
         Ok(true)
     }
 
-    /// Whether the first consumer stays to the end of a drain.
-    fn stays(&self) -> bool {
-        let first = self.subscriptions.first();
-        self.session.drain.is_cancelled() && first.is_some_and(|first| first.prefetch == 1)
+    /// Cancels the consumers but for one that stays; how many stay. It is full to the end: its one delivery is not
+    /// settled at the broker until then. While suspects wait to run alone nothing else may be unsettled.
+    async fn cancel(&mut self) -> Result<usize, String> {
+        let first = self.subscriptions.first().filter(|first| {
+            self.session.drain.is_cancelled()
+                && first.prefetch == 1
+                && self.credit.held() == 0
+                && self.ledger.is_unsettled(first.last)
+        });
+        if let Some(first) = first {
+            self.ledger.keep(first.last);
+        }
+        let staying = usize::from(first.is_some());
+        let cancelled = self.subscriptions.iter().skip(staying);
+        let cancelling = cancelled.map(|subscription| {
+            let options = BasicCancelOptions::default();
+            self.channel.basic_cancel(subscription.tag.clone(), options)
+        });
+        for cancelled in bounded(self.link, join_all(cancelling)).await? {
+            cancelled.map_err(|error| error.to_string())?;
+        }
+        self.quiesce = Quiesce::Cancelled(staying);
+        Ok(staying)
     }
 
     fn ended(&mut self, end: End) -> Result<(), String> {
@@ -304,8 +322,8 @@ impl<'a> Consuming<'a> {
             End::Broken(reason) => return Err(reason),
             End::At(place) => place,
         };
-        let ended = self.subscriptions.swap_remove(place);
-        if !matches!(self.quiesce, Quiesce::Cancelled) {
+        let ended = self.subscriptions.remove(place);
+        if !matches!(self.quiesce, Quiesce::Cancelled(_)) {
             // the queue was deleted, or has lost its leader
             self.credit.lost(ended.prefetch);
         }
@@ -316,9 +334,6 @@ impl<'a> Consuming<'a> {
         let now = Instant::now();
         if let Some(subscription) = self.subscriptions.get_mut(place) {
             subscription.last = message.delivery_tag;
-        }
-        if self.credit.is_closed() && self.stays() {
-            self.ledger.keep(message.delivery_tag);
         }
         if let Quiesce::Since(last) = &mut self.quiesce {
             *last = now;

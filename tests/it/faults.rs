@@ -26,8 +26,8 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, Consumer,
     message::Delivery,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
-        ConfirmSelectOptions, QueueDeclareOptions,
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions,
+        BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
 };
@@ -241,6 +241,9 @@ impl Client {
             acking.await.unwrap();
             all.push(message);
         }
+        // behind the acknowledgements, which would be gone with the channel
+        let cancelling = channel.basic_cancel("drain".into(), BasicCancelOptions::default());
+        cancelling.await.unwrap();
         channel.close(200, "bye".into()).await.unwrap();
         all
     }

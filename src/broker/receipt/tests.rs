@@ -84,7 +84,6 @@ proptest! {
             in_hand.insert(tag);
         }
         book.release(now, |frame| peer.take(frame));
-        book.flush(now + GAP, |frame| peer.take(frame));
         prop_assert_eq!(&*peer.waiting.borrow(), &in_hand);
         prop_assert_eq!((book.in_hand, book.unsent), (in_hand.len(), 0));
     }
@@ -127,6 +126,28 @@ fn what_is_given_back_is_told_of_whatever_else_is_in_hand() {
     entered(&mut book, &peer, 1..=3, now);
     assert!(book.settle(3, Verdict::Reject, now, |frame| peer.take(frame)));
     assert!(book.settle(2, Verdict::Requeue, now, |frame| peer.take(frame)));
+}
+
+#[test]
+fn what_is_acknowledged_behind_a_kept_one_is_told_of_as_long_as_something_is_in_hand() {
+    let (mut book, peer, now) = (book(), Peer::default(), Instant::now());
+    entered(&mut book, &peer, 1..=4, now);
+    book.keep = 2;
+    book.settle(2, Verdict::Ack, now, |frame| peer.take(frame));
+    book.flush(now + GAP, |frame| peer.take(frame));
+    assert!(book.settle(3, Verdict::Ack, now + GAP, |frame| peer.take(frame)));
+    book.release(now + GAP, |frame| peer.take(frame));
+    assert_eq!(*peer.waiting.borrow(), BTreeSet::from([1, 4]));
+}
+
+#[test]
+fn what_is_acknowledged_at_once_behind_one_given_back_is_told_of() {
+    let (mut book, peer, now) = (book(), Peer::default(), Instant::now());
+    entered(&mut book, &peer, 1..=3, now);
+    book.enough = 1;
+    book.settle(1, Verdict::Reject, now, |frame| peer.take(frame));
+    assert!(book.settle(2, Verdict::Ack, now, |frame| peer.take(frame)));
+    assert_eq!(*peer.waiting.borrow(), BTreeSet::from([3]));
 }
 
 #[test]
