@@ -343,7 +343,7 @@ impl Broker {
         self.stop_consumers.cancel();
         self.consumer_tasks.close();
         // What they acknowledged last is to arrive. A broker that is gone has given it to someone else.
-        let _ = tokio::time::timeout(2 * CLOSING, self.consumer_tasks.wait()).await;
+        let _ = tokio::time::timeout(3 * CLOSING, self.consumer_tasks.wait()).await;
         self.stop_publishers.cancel();
         let publishers = std::mem::take(&mut *lock(&self.publishers));
         for mut task in publishers {

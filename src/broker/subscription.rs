@@ -117,15 +117,9 @@ impl<'a> Consuming<'a> {
                 .queue_declare(queue, passive, FieldTable::default());
             looking.await.map(drop)
         };
-        let settled = tokio::select! {
-            () = self.link.lost.cancelled() => Err("the connection is gone".to_owned()),
-            settled = tokio::time::timeout(PATIENCE, settling) => match settled {
-                Ok(settled) => settled.map_err(|error: lapin::Error| error.to_string()),
-                Err(_) => Err("the broker did not answer in time".to_owned()),
-            },
-        };
+        let settled = bounded(self.link, settling).await;
         self.ledger.release();
-        settled
+        settled?.map_err(|error: lapin::Error| error.to_string())
     }
 
     async fn work(&mut self) -> Result<(), String> {
