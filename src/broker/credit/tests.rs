@@ -84,8 +84,8 @@ impl World {
             Step::Wait => return false,
             Step::Subscribe(prefetch) => {
                 assert!(
-                    prefetch <= before.max(1) && self.clean >= before.into(),
-                    "grows by its double at most, by clean windows only"
+                    before + prefetch <= (GROWTH * before).max(1) && self.clean >= before.into(),
+                    "grows step by step, by clean windows only"
                 );
                 self.clean = 0;
                 self.credit.subscribed(prefetch);
@@ -157,10 +157,10 @@ proptest! {
 }
 
 #[test]
-fn credit_doubles_to_its_most_and_no_further() {
+fn credit_grows_to_its_most_and_no_further() {
     let mut world = World::new(100, &[false; 2_000]);
     world.run_out();
-    assert_eq!(world.opened, [1, 2, 4, 8, 16, 32, 64, 100]);
+    assert_eq!(world.opened, [1, 4, 16, 64, 100]);
 }
 
 #[test]
@@ -170,14 +170,14 @@ fn after_a_suspect_credit_starts_again_at_one() {
     queue.extend([false; 50]);
     let mut world = World::new(8, &queue);
     world.run_out();
-    assert_eq!(world.opened, [1, 2, 4, 8, 1, 2, 4, 8]);
+    assert_eq!(world.opened, [1, 4, 8, 1, 4, 8]);
 }
 
 #[test]
 fn consumers_that_the_broker_cancelled_are_replaced_from_one() {
     let mut world = World::new(8, &[false; 50]);
     world.run_out();
-    for prefetch in [1, 1, 2, 4] {
+    for prefetch in [1, 3, 4] {
         world.credit.lost(prefetch);
     }
     assert_eq!(world.credit.next(), Step::Subscribe(1));
