@@ -64,6 +64,13 @@ impl Request {
     }
 }
 
+/// A request without whom it asks.
+pub(crate) struct Asked {
+    pub(crate) object: Object,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) priority: u8,
+}
+
 /// What came of a request.
 #[derive(Debug)]
 pub struct Answer {
@@ -73,6 +80,17 @@ pub struct Answer {
     pub version: Option<String>,
     /// Time spent in each stage.
     pub timings: Timings,
+}
+
+impl Answer {
+    /// What was refused before the work began.
+    pub(crate) fn without_work(version: Option<&str>, rejection: Rejection) -> Answer {
+        Answer {
+            result: Err(rejection.into()),
+            version: version.map(str::to_owned),
+            timings: Timings::default(),
+        }
+    }
 }
 
 /// Why there is no engine.
@@ -130,17 +148,31 @@ impl Engine {
 
     /// Scores one request. Dropping the future abandons it: what has not reached the device never will.
     pub async fn score(&self, request: Request) -> Answer {
-        let mut timings = Timings::default();
-        let (result, version) = match self.resolve(&request) {
-            Ok(live) => (
-                self.walk(live, request, &mut timings).await,
-                Some(live.package.version().to_owned()),
-            ),
-            Err(rejection) => (Err(rejection.into()), None),
+        let Request {
+            package,
+            version,
+            object,
+            deadline,
+            priority,
+        } = request;
+        let asked = Asked {
+            object,
+            deadline,
+            priority,
         };
+        match self.repository.resolve(&package, version.as_deref()) {
+            Ok(live) => self.score_by(live, asked).await,
+            Err(rejection) => Answer::without_work(None, rejection),
+        }
+    }
+
+    /// Scores by a version that is resolved already.
+    pub(crate) async fn score_by(&self, live: &Arc<Live>, asked: Asked) -> Answer {
+        let mut timings = Timings::default();
+        let result = self.walk(live, asked, &mut timings).await;
         Answer {
             result,
-            version,
+            version: Some(live.package.version().to_owned()),
             timings,
         }
     }
@@ -149,28 +181,20 @@ impl Engine {
     async fn walk(
         &self,
         live: &Arc<Live>,
-        request: Request,
+        asked: Asked,
         timings: &mut Timings,
     ) -> Result<Value, Failure> {
-        let deadline = deadline(live, &request)?;
+        let deadline = deadline(live, asked.deadline)?;
         let started = Instant::now();
-        live.package.validate(&request.object)?;
+        live.package.validate(&asked.object)?;
         let validated = Instant::now();
         timings.validate = Some(validated - started);
-        let (object, rows) = self.represent(live, request.object).await?;
+        let (object, rows) = self.represent(live, asked.object).await?;
         timings.represent = Some(validated.elapsed());
         failpoint::hit("represented");
-        let predicted = live
-            .batcher
-            .submit(rows, request.priority, deadline)
-            .await?;
+        let predicted = live.batcher.submit(rows, asked.priority, deadline).await?;
         failpoint::hit("predicted");
         decide(live, &object, &predicted, timings)
-    }
-
-    fn resolve(&self, request: &Request) -> Result<&Arc<Live>, Rejection> {
-        self.repository
-            .resolve(&request.package, request.version.as_deref())
     }
 
     /// Object → rows; off the event loop, one a core, where it is heavy.
@@ -201,11 +225,9 @@ impl Engine {
 }
 
 /// The request's own deadline or the package's default; refused here when it has passed, before any work.
-fn deadline(live: &Live, request: &Request) -> Result<Instant, Rejection> {
+fn deadline(live: &Live, asked: Option<Instant>) -> Result<Instant, Rejection> {
     let now = Instant::now();
-    let deadline = request
-        .deadline
-        .unwrap_or(now + live.package.limits().deadline);
+    let deadline = asked.unwrap_or(now + live.package.limits().deadline);
     if deadline <= now {
         let detail = "the deadline had passed before the work began; send the request again with a later one";
         return Err(Rejection::new(

@@ -65,7 +65,7 @@ impl Delivery {
 }
 
 /// Takes deliveries; called by the consuming task, so it must not block.
-pub type Handler = Arc<dyn Fn(Delivery) + Send + Sync>;
+pub type Handler = Arc<dyn Fn(Box<Delivery>) + Send + Sync>;
 
 /// How a queue is consumed.
 #[derive(Clone, Debug)]

@@ -28,7 +28,8 @@ pub(super) enum Lane {
 
 /// A publication on its way.
 pub(super) struct Job {
-    pub(super) publication: Publication,
+    /// Boxed: a job is moved often.
+    pub(super) publication: Box<Publication>,
     done: oneshot::Sender<Outcome>,
     /// Since when its destination does not take it.
     troubled: Option<Instant>,
@@ -57,12 +58,12 @@ pub(super) struct Outbox {
 }
 
 impl Job {
-    fn destination(&self) -> Destination {
+    pub(super) fn destination(&self) -> Destination {
         let Publication {
             exchange,
             routing_key,
             ..
-        } = &self.publication;
+        } = &*self.publication;
         (exchange.clone(), routing_key.clone())
     }
 
@@ -81,7 +82,7 @@ impl Outbox {
     pub(super) fn push(&self, publication: Publication) -> Option<oneshot::Receiver<Outcome>> {
         let (done, outcome) = oneshot::channel();
         let mut job = Job {
-            publication,
+            publication: Box::new(publication),
             done,
             troubled: None,
             alone: false,

@@ -95,17 +95,21 @@ impl Publisher {
         (Publisher { shared }, tasks)
     }
 
-    /// Publishes; resolves when the broker has confirmed it. Survives reconnects: what was not confirmed is
-    /// sent again, so the broker may get it twice. While the broker takes nothing, this waits.
+    /// Queues for publishing; resolves when the broker has confirmed it. Survives reconnects: what was not confirmed
+    /// is sent again, so the broker may get it twice. While the broker takes nothing, this waits. Dropped before a
+    /// publisher takes it, it is not sent.
     ///
     /// # Errors
     /// The broker will not take it, or the publisher was closed.
-    pub async fn publish(&self, publication: Publication) -> Result<(), PublishFault> {
+    pub fn publish(
+        &self,
+        publication: Publication,
+    ) -> impl Future<Output = Result<(), PublishFault>> + Send + use<> {
         let outcome = self.shared.outbox.push(publication);
-        outcome
-            .ok_or(PublishFault::Closed)?
-            .await
-            .unwrap_or(Err(PublishFault::Closed))
+        async move {
+            let outcome = outcome.ok_or(PublishFault::Closed)?.await;
+            outcome.unwrap_or(Err(PublishFault::Closed))
+        }
     }
 
     /// Publications that are not confirmed yet.
@@ -205,7 +209,7 @@ impl Task {
     /// Publishes a window and settles each job of it that can be settled.
     async fn publish(&self, link: &Link, channel: &Channel, window: Vec<Job>) -> End {
         let outbox = &self.shared.outbox;
-        let publications = window.iter().map(|job| &job.publication).collect();
+        let publications = window.iter().map(|job| &*job.publication).collect();
         let fates = tokio::select! {
             fates = fates(channel, publications, self.patience()) => fates,
             // A lost connection fails its promises; should one be forgotten, this does not wait for it.
@@ -223,11 +227,7 @@ impl Task {
                     settled = true;
                 }
                 Fate::Unroutable => {
-                    let Publication {
-                        exchange,
-                        routing_key,
-                        ..
-                    } = job.publication.clone();
+                    let (exchange, routing_key) = job.destination();
                     job.settle(Err(PublishFault::Unroutable {
                         exchange,
                         routing_key,

@@ -38,7 +38,7 @@ pub(super) struct Consuming<'a> {
     link: &'a Arc<Link>,
     channel: Channel,
     ledger: Arc<Ledger>,
-    credit: Credit<Delivery>,
+    credit: Credit<Box<Delivery>>,
     subscriptions: Vec<Subscription>,
     /// For consumer tags: one is never used again on a channel (RabbitMQ's channel would crash).
     tags: u32,
@@ -346,7 +346,7 @@ impl<'a> Consuming<'a> {
         }
         let bytes = message.data.len();
         let (receipt, settled) = self.ledger.enter(tag, bytes, now);
-        let delivery = Delivery {
+        let delivery = Box::new(Delivery {
             body: message.data.into(),
             exchange: message.exchange.into(),
             routing_key: message.routing_key.into(),
@@ -362,7 +362,7 @@ impl<'a> Consuming<'a> {
             received: now,
             receipt,
             properties,
-        };
+        });
         let count = delivery.delivery_count;
         let key = if count > 0 { delivery.key() } else { 0 };
         // What was acknowledged before this came must be counted before it.
@@ -372,7 +372,7 @@ impl<'a> Consuming<'a> {
         }
     }
 
-    fn hand(&self, delivery: Delivery) {
+    fn hand(&self, delivery: Box<Delivery>) {
         (self.session.task.handler)(delivery);
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     broker::{Delivery, topology},
     duplicates::Entry,
-    engine::{Answer, Engine, Request},
+    engine::{Answer, Asked, Engine},
     fault::Failure,
     message::{
         codec::{self, Limits},
@@ -13,7 +13,6 @@ use crate::{
         rejection::{Code, Rejection, Stage},
         reply::Reply,
         request::Head,
-        timings::Timings,
     },
     repository::Live,
 };
@@ -108,19 +107,15 @@ impl Intake {
     /// Decodes and hands to the engine.
     async fn score(&self, package: &str, delivery: &Delivery, head: &Head<'_>) -> Answer {
         let started = Instant::now();
-        let asked = resolve(&self.engine, package, delivery, head);
-        let version = asked
-            .as_ref()
-            .ok()
-            .map(|live| live.package.version().to_owned());
-        let request = asked.and_then(|live| read(live, delivery, head));
+        let live = resolve(&self.engine, package, delivery, head);
+        let asked = live.map(|live| (live, read(live, delivery, head)));
         let decode = started.elapsed();
-        let mut answer = match request {
-            Ok(request) => self.engine.score(request).await,
-            Err(rejection) => Answer {
-                version,
-                ..refused(rejection)
-            },
+        let mut answer = match asked {
+            Ok((live, Ok(asked))) => self.engine.score_by(live, asked).await,
+            Ok((live, Err(rejection))) => {
+                Answer::without_work(Some(live.package.version()), rejection)
+            }
+            Err(rejection) => Answer::without_work(None, rejection),
         };
         answer.timings.decode = Some(decode);
         answer
@@ -148,14 +143,6 @@ impl Intake {
     }
 }
 
-fn refused(failure: impl Into<Failure>) -> Answer {
-    Answer {
-        result: Err(failure.into()),
-        version: None,
-        timings: Timings::default(),
-    }
-}
-
 /// The version that is asked, where the message says so readably.
 fn resolve<'e>(
     engine: &'e Engine,
@@ -175,8 +162,8 @@ fn resolve<'e>(
     engine.repository().resolve(package, pin.as_deref())
 }
 
-/// The request as the engine wants it, for exactly the version whose limits it was held to.
-fn read(live: &Live, delivery: &Delivery, head: &Head<'_>) -> Result<Request, Rejection> {
+/// The request as the engine wants it, within the limits of the version that is asked.
+fn read(live: &Live, delivery: &Delivery, head: &Head<'_>) -> Result<Asked, Rejection> {
     let limits = live.package.limits();
     let now = unix_ms();
     let default = u64::try_from(limits.deadline.as_millis()).unwrap_or(u64::MAX);
@@ -195,9 +182,7 @@ fn read(live: &Live, delivery: &Delivery, head: &Head<'_>) -> Result<Request, Re
         &delivery.body,
         &takes,
     )?;
-    Ok(Request {
-        package: live.package.name().to_owned(),
-        version: Some(live.package.version().to_owned()),
+    Ok(Asked {
         object,
         deadline: Some(deadline.instant(Instant::now(), now)),
         priority: if topology::is_high(&delivery.queue) {

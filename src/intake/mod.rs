@@ -99,7 +99,7 @@ impl Intake {
         Arc::new(move |delivery| {
             let (tasks, desk) = (&intake.tasks, Arc::clone(&desk));
             let intake = Arc::clone(&intake);
-            // Boxed: a task is moved three times until it runs, and this one is some 3 KiB.
+            // Boxed: a task is moved three times until it runs, and this one is more than 1 KiB.
             tasks.spawn(Box::pin(
                 async move { intake.settle(&desk, delivery).await },
             ));
@@ -114,7 +114,7 @@ impl Intake {
         self.tasks.len()
     }
 
-    async fn settle(&self, desk: &Desk, delivery: Delivery) {
+    async fn settle(&self, desk: &Desk, delivery: Box<Delivery>) {
         failpoint::hit("received");
         let _in_flight = desk.metrics.in_flight();
         desk.metrics.requests.increment(1);

@@ -135,7 +135,7 @@ impl Intake {
     }
 
     /// Publishes what the verdict asks for and awaits the broker's confirms. What is rare is boxed: every delivery's
-    /// task is as large as the largest of its awaits, and is copied when it starts.
+    /// task is as large as the largest of its awaits.
     ///
     /// # Errors
     /// [`PublishFault::Closed`] only: whatever the broker refuses goes to the dead letters, and while it refuses
@@ -147,37 +147,47 @@ impl Intake {
         entry: Option<&Entry>,
         verdict: Verdict,
     ) -> Result<(), PublishFault> {
-        match verdict {
-            Verdict::Reply(written) => match self.reply(desk, delivery, entry, written).await? {
-                Sent::Confirmed => Ok(()),
-                Sent::Undeliverable => {
-                    let why = Burial::new(UNDELIVERABLE, Stage::Encode);
-                    Box::pin(self.bury(desk, delivery, why, Sent::Undeliverable)).await
-                }
-            },
+        let (why, written) = match verdict {
+            Verdict::Reply(written) => (None, Some(written)),
+            Verdict::Bury(why, written) => (Some(why), written),
             Verdict::Retry(ms, why, written) => {
-                if let Some(entry) = entry {
-                    Box::pin(entry.release()).await;
+                if Box::pin(self.retried(desk, delivery, entry, ms, &why)).await? {
+                    return Ok(());
                 }
-                match Box::pin(self.retry(desk, delivery, ms, &why)).await {
-                    Ok(()) => {
-                        desk.metrics.retries.increment(1);
-                        Ok(())
-                    }
-                    Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
-                        let sent = self.reply(desk, delivery, entry, written).await?;
-                        Box::pin(self.bury(desk, delivery, why, sent)).await
-                    }
-                    Err(closed @ PublishFault::Closed) => Err(closed),
-                }
+                (Some(why), Some(written))
             }
-            Verdict::Bury(why, written) => {
-                let sent = match written {
-                    Some(written) => self.reply(desk, delivery, entry, written).await?,
-                    None => Sent::Confirmed,
-                };
-                Box::pin(self.bury(desk, delivery, why, sent)).await
+        };
+        let sent = match written {
+            Some(written) => self.reply(desk, delivery, entry, written).await?,
+            None => Sent::Confirmed,
+        };
+        let why = match (why, sent) {
+            (Some(why), _) => why,
+            (None, Sent::Undeliverable) => Burial::new(UNDELIVERABLE, Stage::Encode),
+            (None, Sent::Confirmed) => return Ok(()),
+        };
+        Box::pin(self.bury(desk, delivery, why, sent)).await
+    }
+
+    /// Whether the request is in a retry queue.
+    async fn retried(
+        &self,
+        desk: &Desk,
+        delivery: &Delivery,
+        entry: Option<&Entry>,
+        ms: u64,
+        why: &Burial,
+    ) -> Result<bool, PublishFault> {
+        if let Some(entry) = entry {
+            entry.release().await;
+        }
+        match self.retry(desk, delivery, ms, why).await {
+            Ok(()) => {
+                desk.metrics.retries.increment(1);
+                Ok(true)
             }
+            Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => Ok(false),
+            Err(closed @ PublishFault::Closed) => Err(closed),
         }
     }
 

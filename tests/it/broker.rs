@@ -83,9 +83,9 @@ fn consume(
     prefetch_max: u16,
 ) -> (ConsumerHandle, mpsc::UnboundedReceiver<Delivery>) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let handler = Arc::new(move |delivery| {
+    let handler = Arc::new(move |delivery: Box<Delivery>| {
         // a test that is over lets the rest go
-        let _ = sender.send(delivery);
+        let _ = sender.send(*delivery);
     });
     let options = ConsumeOptions {
         prefetch_max,
