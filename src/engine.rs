@@ -1,7 +1,7 @@
 //! The story: score one request, no broker in sight.
 //!
-//! [`Engine::score`] is the product, read top to bottom. It serves a queue (through `intake`) and any
-//! Rust program alike:
+//! [`Engine::score`] is the product, read top to bottom, for any Rust program. The requests of a queue (`intake`) enter
+//! it one step later, at `score_by`: what may be decoded is up to the version, so that it is resolved by then.
 //!
 //! ```
 //! use inferq::{Engine, Request};

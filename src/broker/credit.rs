@@ -4,9 +4,9 @@
 //! 1 and grows with each settled window, and a delivery that was seen before (a *suspect*) runs alone.
 //!
 //! What always holds:
-//! 1. `open`, the sum of the consumers' prefetches, is at most `max`; it grows to [`GROWTH`] times itself, to no more
-//!    than fits into the budget of bytes, and only after `open` deliveries were settled since it last changed, none of
-//!    them a suspect. Where more bytes are in hand than the budget has, it begins anew.
+//! 1. `open`, the sum of the consumers' prefetches, is at most `max`; from 1 it grows to at most [`GROWTH`] times
+//!    itself, to no more than fits into the budget of bytes, and only after `open` deliveries were settled since
+//!    it last changed, none of them a suspect. Where more bytes are in hand than the budget has, it begins anew.
 //! 2. A suspect is handed out only while nothing else is in hand and `open` is at most 1, and nothing else
 //!    is handed out until it is settled.
 //! 3. Every delivery is handed out exactly once. What is held back is counted as well when a suspect takes

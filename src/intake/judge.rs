@@ -104,7 +104,7 @@ impl Intake {
         }
     }
 
-    /// Decodes and hands to the engine.
+    /// Resolves the version, decodes within its limits and hands to the engine.
     async fn score(&self, package: &str, delivery: &Delivery, head: &Head<'_>) -> Answer {
         let started = Instant::now();
         let live = resolve(&self.engine, package, delivery, head);

@@ -173,3 +173,18 @@ impl Intake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<'a, F>(_: impl Fn(&'a Intake, &'a Desk, Box<Delivery>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_thousand_requests_that_wait_for_their_confirms_fit_into_the_caches() {
+        let bytes = size(Intake::settle);
+        assert!(bytes <= 2_048, "one is of {bytes}: an await wants a box");
+    }
+}

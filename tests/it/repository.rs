@@ -163,3 +163,28 @@ async fn a_model_that_runs_more_rows_than_it_is_given_is_warned_of() {
         "{told}"
     );
 }
+
+#[tokio::test]
+async fn a_request_is_answered_by_the_version_that_it_pins() {
+    let root = tempfile::tempdir().unwrap();
+    package(root.path(), "same/1.0.0", ("same", "1.0.0"), &same(), "");
+    package(root.path(), "same/1.1.0", ("same", "1.1.0"), &same(), "");
+    let engine = open(root.path());
+    let ask = async |package: &str, version: Option<&str>| {
+        let mut request = Request::new(package, json!({ "x": 2.0 }));
+        request.version = version.map(str::to_owned);
+        let answer = engine.score(request).await;
+        let code = match answer.result {
+            Ok(_) => None,
+            Err(Failure::Rejected(rejection)) => Some(rejection.code.as_str().into_owned()),
+            Err(Failure::Faulted(fault)) => panic!("{fault}"),
+        };
+        (answer.version, code)
+    };
+    let by = |version: &str| (Some(version.to_owned()), None);
+    let refused = |code: &str| (None, Some(code.to_owned()));
+    assert_eq!(ask("same", None).await, by("1.1.0"));
+    assert_eq!(ask("same", Some("1.0.0")).await, by("1.0.0"));
+    assert_eq!(ask("same", Some("9")).await, refused("unknown_version"));
+    assert_eq!(ask("other", None).await, refused("unknown_package"));
+}

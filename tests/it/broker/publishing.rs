@@ -233,3 +233,13 @@ async fn the_first_dead_letter_of_a_package_makes_their_queue() {
     assert_eq!(ready(&channel, &names::dead_queue_of(&package)).await, 2);
     broker.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_is_queued_before_anybody_awaits_it() {
+    let broker = Broker::start(config("amqp://127.0.0.1:1"));
+    let publisher = broker.publisher();
+    let unpolled = publisher.publish(to("", "somewhere", "x"));
+    assert_eq!(publisher.waiting(), 1);
+    broker.close().await;
+    assert_eq!(unpolled.await, Err(PublishFault::Closed));
+}

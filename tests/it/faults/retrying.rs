@@ -1,6 +1,6 @@
 //! Faults that pass, faults that do not, and what is kept of a request meanwhile.
 
-use std::sync::Arc;
+use std::{process::Command, sync::Arc};
 
 use inferq::{
     broker::{Broker, ConsumeOptions, PackageQueues, Topology},
@@ -262,4 +262,48 @@ async fn a_retry_queue_that_was_deleted_is_made_again_by_the_request_that_needs_
     client.send("labour", missing, &request(5, 1)).await;
     client.until_answered(1).await;
     assert_eq!(client.answer("missing").code(), "unknown_version");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_no_queue_takes_is_a_reply_and_a_dead_letter_with_its_own_reason() {
+    let (url, packages) = (vhost(), labour());
+    let mut declaring = Command::new(env!("CARGO_BIN_EXE_inferq"));
+    declaring.args(["topology", "declare", "--broker-url", &url, "--repository"]);
+    let declared = declaring.arg(packages.path()).output().unwrap();
+    assert!(declared.status.success(), "{declared:?}");
+    // one that may not make what is missing
+    let passive = [("INFERQ__BROKER__TOPOLOGY", "passive")];
+    let worker = Worker::spawn(&url, packages.path(), &passive);
+    worker.await_ready();
+    let mut client = Client::connect(&url).await;
+    for ms in Config::default().retry_queues_ms() {
+        let queue = format!("inferq.retry.{ms}");
+        let deleting = client
+            .channel
+            .queue_delete(queue.as_str().into(), QueueDeleteOptions::default());
+        deleting.await.unwrap();
+    }
+    let pinned = |id: &str| {
+        let pin = AMQPValue::LongString("3.0.0".into());
+        with_header(ornate(id), "inferq-version", pin)
+    };
+    let body = request(5, 1);
+    client.send("labour", pinned("answered"), &body).await;
+    client.until_answered(1).await;
+    assert_eq!(client.answer("answered").code(), "unknown_version");
+    let nobody = pinned("unheard").with_reply_to("nobody".into());
+    client.send("labour", nobody, &body).await;
+    let dead = "inferq.dead.labour";
+    client.until_ready(dead, 2).await;
+    let letters = client.drain(dead).await;
+    let told = |key: &str| {
+        let texts = letters.iter().map(|l| header_text(&l.properties, key));
+        texts.collect::<Vec<_>>()
+    };
+    let both = |text: &str| vec![Some(text.to_owned()); 2];
+    assert_eq!(told("inferq-reason"), both("unknown_version"));
+    assert_eq!(told("inferq-stage"), both("resolve"));
+    let undeliverable = Some("undeliverable".to_owned());
+    assert_eq!(told("inferq-reply"), [None, undeliverable]);
+    assert!(worker.metric("inferq_retries_total") < 0.5, "none was kept");
 }
