@@ -73,15 +73,20 @@ impl Desk {
     }
 
     pub(super) async fn connect(&self) -> lapin::Result<(Connection, Channel)> {
-        let connecting = async {
+        in_time(async {
             let connection =
                 Connection::connect(&self.url, ConnectionProperties::default()).await?;
             let channel = connection.create_channel().await?;
             Ok((connection, channel))
-        };
-        let timeout = tokio::time::timeout(PATIENCE, connecting).await;
-        timeout.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
+        })
+        .await
     }
+}
+
+/// What the broker answers, unless it or lapin keeps it for too long.
+async fn in_time<T>(answer: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    answer.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
 }
 
 /// Publishes as the clock says, whether or not the broker is there, and never a request twice.
@@ -224,14 +229,17 @@ async fn take(
     enter: impl Fn(&lapin::message::Delivery),
 ) -> lapin::Result<()> {
     let (connection, channel) = desk.connect().await?;
-    if queue == REPLIES {
-        declare_replies(&channel).await?;
-    }
-    channel.basic_qos(500, BasicQosOptions::default()).await?;
-    let (tag, options) = ("taker".into(), BasicConsumeOptions::default());
-    let mut messages = channel
-        .basic_consume(queue.into(), tag, options, FieldTable::default())
-        .await?;
+    let consuming = async {
+        if queue == REPLIES {
+            declare_replies(&channel).await?;
+        }
+        channel.basic_qos(500, BasicQosOptions::default()).await?;
+        let (tag, options) = ("taker".into(), BasicConsumeOptions::default());
+        channel
+            .basic_consume(queue.into(), tag, options, FieldTable::default())
+            .await
+    };
+    let mut messages = in_time(consuming).await?;
     tokio::pin!(until);
     loop {
         tokio::select! {
@@ -242,7 +250,13 @@ async fn take(
                 let Some(message) = message else { return Ok(()) };
                 let message = message?;
                 enter(&message);
-                message.ack(BasicAckOptions::default()).await?;
+                in_time(message.ack(BasicAckOptions::default())).await?;
+            }
+            // lapin may forget to tell who waits that its connection is lost
+            () = tokio::time::sleep(PATIENCE) => {
+                if !connection.status().connected() {
+                    return Ok(());
+                }
             }
         }
     }

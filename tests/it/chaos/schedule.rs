@@ -104,7 +104,8 @@ async fn recovered(site: &Site, end: Instant, usual: f64, name: &str) -> Duratio
         }
         if now - end > BOUND {
             let rate = ledger.rate(from, now);
-            let open = ledger.checker(|checker| checker.lost());
+            let lost = ledger.checker(|checker| checker.lost());
+            let open = (lost.len(), lost.iter().take(5).collect::<Vec<_>>());
             let counts = ledger.checker(|checker| checker.counts());
             let (queues, state) = (site.queues().await, site.crew.state());
             panic!(
