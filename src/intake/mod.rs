@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_requests_that_wait_for_their_confirms_fit_into_the_caches() {
+    fn a_request_that_waits_for_its_confirm_is_small() {
         let bytes = size(Intake::settle);
         assert!(bytes <= 2_048, "one is of {bytes}: an await wants a box");
     }

@@ -246,17 +246,15 @@ async fn take(
             biased;
             _ = &mut until => break,
             () = desk.over.cancelled() => break,
-            message = messages.next() => {
-                let Some(message) = message else { return Ok(()) };
-                let message = message?;
-                enter(&message);
-                in_time(message.ack(BasicAckOptions::default())).await?;
-            }
-            // lapin may forget to tell who waits that its connection is lost
-            () = tokio::time::sleep(PATIENCE) => {
-                if !connection.status().connected() {
-                    return Ok(());
+            next = tokio::time::timeout(PATIENCE, messages.next()) => match next {
+                Ok(Some(message)) => {
+                    let message = message?;
+                    enter(&message);
+                    in_time(message.ack(BasicAckOptions::default())).await?;
                 }
+                // lapin may forget to tell who waits that its connection is lost
+                Err(_) if connection.status().connected() => {}
+                Ok(None) | Err(_) => return Ok(()),
             }
         }
     }

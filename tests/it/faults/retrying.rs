@@ -242,11 +242,7 @@ async fn a_fault_that_passes_is_answered_on_the_second_try_and_one_that_does_not
     assert_eq!(client.ready("inferq.dead.labour").await, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_retry_queue_that_was_deleted_is_made_again_by_the_request_that_needs_it() {
-    let (url, packages) = (vhost(), labour());
-    let _worker = Worker::start(&url, packages.path());
-    let mut client = Client::connect(&url).await;
+async fn delete_retry_queues(client: &Client) {
     for ms in Config::default().retry_queues_ms() {
         let queue = format!("inferq.retry.{ms}");
         let deleting = client
@@ -254,6 +250,14 @@ async fn a_retry_queue_that_was_deleted_is_made_again_by_the_request_that_needs_
             .queue_delete(queue.as_str().into(), QueueDeleteOptions::default());
         deleting.await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_queue_that_was_deleted_is_made_again_by_the_request_that_needs_it() {
+    let (url, packages) = (vhost(), labour());
+    let _worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    delete_retry_queues(&client).await;
     let missing = with_header(
         properties("missing"),
         "inferq-version",
@@ -276,13 +280,7 @@ async fn a_retry_that_no_queue_takes_is_a_reply_and_a_dead_letter_with_its_own_r
     let worker = Worker::spawn(&url, packages.path(), &passive);
     worker.await_ready();
     let mut client = Client::connect(&url).await;
-    for ms in Config::default().retry_queues_ms() {
-        let queue = format!("inferq.retry.{ms}");
-        let deleting = client
-            .channel
-            .queue_delete(queue.as_str().into(), QueueDeleteOptions::default());
-        deleting.await.unwrap();
-    }
+    delete_retry_queues(&client).await;
     let pinned = |id: &str| {
         let pin = AMQPValue::LongString("3.0.0".into());
         with_header(ornate(id), "inferq-version", pin)
