@@ -2,7 +2,7 @@
 //! inferq, with a package whose model does nothing.
 //!
 //! A rate alone says more about the machine than about the worker, so the figure is a ratio to a
-//! limit measured in the same run, in interleaved pairs. The workers are processes of their own:
+//! limit measured in the same run, before and after it. The workers are processes of their own:
 //! this program starts itself as the echo, and `inferq serve`.
 
 #![allow(

@@ -4,6 +4,7 @@ use crate::replies::ReplySize;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use std::fmt;
+use std::num::NonZeroUsize;
 
 /// Round trips per second through inferq, as a share of what a bare echo worker reaches.
 ///
@@ -15,9 +16,9 @@ pub struct Options {
     /// Requests in a run (with --rss: up to the first mark) [default: 50000, with --rss 100000]
     #[arg(long)]
     pub requests: Option<u64>,
-    /// Interleaved pairs of echo and inferq
-    #[arg(long, default_value_t = 5)]
-    pub pairs: usize,
+    /// Runs of inferq; before, between and after them runs the echo
+    #[arg(long, default_value = "15")]
+    pub rounds: NonZeroUsize,
     /// Measure the echo alone
     #[arg(long)]
     pub echo_only: bool,
@@ -31,7 +32,7 @@ pub struct Options {
     #[arg(long)]
     pub rss: bool,
     /// Fail when the median ratio is lower
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", conflicts_with = "echo_only")]
     pub at_least: Option<f64>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]

@@ -1,4 +1,4 @@
-//! Interleaved pairs of the echo and inferq, and what they give.
+//! Runs of inferq, each between two of the echo, and what they give.
 
 use crate::load;
 use crate::options::{EchoSetup, Options};
@@ -7,15 +7,21 @@ use crate::report::{self, Spread};
 use crate::subject::Subject;
 use crate::trial::{self, Figures, Site};
 use anyhow::{Context, Result, ensure};
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::num::NonZeroUsize;
 
 /// Enough for a look at what the replies are like.
 const GLIMPSE: u64 = 2_000;
 /// The shorter runs that the echo's set-up is chosen by.
 const CHOICE: u64 = 20_000;
 
-/// One run of the echo, and one of inferq unless the echo is measured alone.
-type Pair = (Figures, Option<Figures>);
+/// Runs in their order: an echo, then inferq and an echo as often as there are rounds.
+#[derive(Default, Serialize)]
+struct Runs {
+    echo: Vec<Figures>,
+    inferq: Vec<Figures>,
+}
 
 pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()> {
     let requests = options.requests.unwrap_or(50_000);
@@ -44,17 +50,14 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
         .context("no set-up of the echo")?;
     let echo = Subject::Echo { setup, reply_size };
     let inferq = (!options.echo_only).then_some(inferq);
-    let mut pairs = Vec::new();
-    for number in 0..options.pairs {
-        pairs.push(pair(site, &echo, inferq, requests, number).await?);
-    }
-    let (summary, ratio) = summarise(&pairs);
+    let runs = rounds(options.rounds, site, &echo, inferq, requests).await?;
+    let (summary, ratio) = summarise(&runs);
     let results = json!({
         "requests": requests,
         "echo_setups": choice,
         "echo_setup": setup,
         "reply_size": reply_size,
-        "pairs": pairs,
+        "runs": runs,
         "summary": summary,
     });
     report::write(site, "round_trips", &results)?;
@@ -68,7 +71,7 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
     Ok(())
 }
 
-/// Measures the echo's set-ups. Whichever comes out best by luck is measured again in the pairs.
+/// Measures the echo's set-ups. Whichever comes out best by luck is measured again in the rounds.
 async fn choose(
     options: &Options,
     site: &Site,
@@ -90,40 +93,41 @@ async fn choose(
     Ok(measured)
 }
 
-/// One pair; every other one begins with inferq.
-async fn pair(
+/// The machine's speed swings, so that each run of inferq is compared with those of the echo before and after it.
+async fn rounds(
+    rounds: NonZeroUsize,
     site: &Site,
     echo: &Subject,
     inferq: Option<&Subject>,
     requests: u64,
-    number: usize,
-) -> Result<Pair> {
-    let run = async |subject: &Subject| {
+) -> Result<Runs> {
+    let run = async |subject: &Subject, round: usize| {
         let figures = trial::run(site, subject, requests).await?;
-        report::line(&format!("pair {}: {subject}", number + 1), &figures);
+        report::line(&format!("round {round}: {subject}"), &figures);
         anyhow::Ok(figures)
     };
-    match inferq {
-        None => Ok((run(echo).await?, None)),
-        Some(inferq) if number.is_multiple_of(2) => {
-            let echoed = run(echo).await?;
-            Ok((echoed, Some(run(inferq).await?)))
+    let mut runs = Runs::default();
+    runs.echo.push(run(echo, 0).await?);
+    for round in 1..=rounds.get() {
+        if let Some(inferq) = inferq {
+            runs.inferq.push(run(inferq, round).await?);
         }
-        Some(inferq) => {
-            let inferred = run(inferq).await?;
-            Ok((run(echo).await?, Some(inferred)))
-        }
+        runs.echo.push(run(echo, round).await?);
     }
+    Ok(runs)
 }
 
-fn summarise(pairs: &[Pair]) -> (Value, Option<Spread>) {
-    let spread = |pick: fn(&Pair) -> Option<f64>| Spread::of(pairs.iter().filter_map(pick));
-    let ratio = spread(|(echo, inferq)| {
-        inferq.map(|inferq| inferq.round_trips_per_s / echo.round_trips_per_s)
-    });
-    let echo_rate = spread(|(echo, _)| Some(echo.round_trips_per_s));
-    let inferq_rate = spread(|(_, inferq)| inferq.map(|inferq| inferq.round_trips_per_s));
-    for (name, rate) in [("echo", echo_rate), ("inferq", inferq_rate)] {
+/// The ratio is that of a run of inferq to the mean of the echo before and the echo after it.
+fn summarise(Runs { echo, inferq }: &Runs) -> (Value, Option<Spread>) {
+    let rates = |runs: &[Figures]| -> Vec<f64> {
+        let rates = runs.iter().map(|figures| figures.round_trips_per_s);
+        rates.collect()
+    };
+    let (echo, inferq) = (rates(echo), rates(inferq));
+    let around = echo.windows(2).map(|two| two.iter().sum::<f64>() / 2.0);
+    let ratio = Spread::of(inferq.iter().zip(around).map(|(ours, echo)| ours / echo));
+    let (echo, inferq) = (Spread::of(echo), Spread::of(inferq));
+    for (name, rate) in [("echo", echo), ("inferq", inferq)] {
         if let Some(Spread { median, min, max }) = rate {
             println!("{name}: median {median:.0}/s, {min:.0} to {max:.0}");
         }
@@ -132,8 +136,8 @@ fn summarise(pairs: &[Pair]) -> (Value, Option<Spread>) {
         println!("inferq ÷ echo: median {median:.3}, {min:.3} to {max:.3}");
     }
     let summary = json!({
-        "echo_round_trips_per_s": echo_rate,
-        "inferq_round_trips_per_s": inferq_rate,
+        "echo_round_trips_per_s": echo,
+        "inferq_round_trips_per_s": inferq,
         "ratio": ratio,
     });
     (summary, ratio)
