@@ -39,6 +39,7 @@ test-clients: setup
 bench: setup-run ## throughput and memory, as ratios to limits measured in the same run
 	cargo bench --bench roundtrip -- --at-least 0.7
 	cargo bench --bench roundtrip -- --rss
+	cargo bench --bench roundtrip -- --backlog
 
 schemas: ## write schemas/ anew from the Rust types
 	UPDATE_SCHEMAS=1 cargo test --test it schemas::

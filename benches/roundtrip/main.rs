@@ -104,7 +104,9 @@ async fn bench(options: &Options) -> Result<()> {
         folder,
         machine,
     };
-    if options.rss {
+    if options.backlog {
+        memory::backlog(&site, &inferq, options.requests.unwrap_or(1_000_000)).await
+    } else if options.rss {
         memory(options, &site, &inferq).await
     } else {
         ratio::run(options, &site, &inferq).await

@@ -1,12 +1,14 @@
-//! Memory of one worker's life: after N requests, and after ten times as many.
+//! Memory of a worker: after N requests of its life and after ten times as many; on a short backlog and on a long one.
 
 use crate::load;
 use crate::process::{self, Memory};
 use crate::replies::{Books, Replies};
+use crate::report;
 use crate::subject::Subject;
-use crate::trial::{Queues, Site};
-use anyhow::{Context, Result};
+use crate::trial::{self, Queues, Site};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use serde_json::json;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,11 @@ use tokio::sync::Semaphore;
 const IN_FLIGHT: usize = 20_000;
 /// From the last reply to the look at an idle worker.
 const IDLE: Duration = Duration::from_secs(2);
+
+/// A backlog that is in hand at once.
+const SHORT: u64 = 100;
+/// KiB that the peak on a long backlog may be above the peak on a short one.
+const ALLOWANCE: u64 = 50_000;
 
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Growth {
@@ -84,5 +91,29 @@ async fn feed(
         Ok(())
     };
     tokio::try_join!(sending, taking)?;
+    Ok(())
+}
+
+/// Measures two workers, each on a backlog that is there when it starts.
+///
+/// # Errors
+/// When the peak on the long one is more than [`ALLOWANCE`] above that on the short one.
+pub async fn backlog(site: &Site, subject: &Subject, long: u64) -> Result<()> {
+    let peak = async |requests| {
+        let Memory { peak_kib, .. } = trial::run(site, subject, requests).await?.memory;
+        println!("{subject}: at most {peak_kib} KiB on a backlog of {requests}");
+        anyhow::Ok(peak_kib)
+    };
+    let (short_kib, long_kib) = (peak(SHORT).await?, peak(long).await?);
+    let results = json!({
+        "requests": [SHORT, long],
+        "peak_kib": [short_kib, long_kib],
+    });
+    report::write(site, "backlog", &results)?;
+    let more = long_kib.saturating_sub(short_kib);
+    ensure!(
+        more <= ALLOWANCE,
+        "the long backlog takes {more} KiB more, above {ALLOWANCE}"
+    );
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 #[derive(Parser)]
 #[command(name = "roundtrip")]
 pub struct Options {
-    /// Requests in a run (with --rss: up to the first mark) [default: 50000, with --rss 100000]
+    /// Requests in a run (with --rss: up to the first mark) [default: 50000, with --rss 100000, with --backlog 1000000]
     #[arg(long)]
     pub requests: Option<u64>,
     /// Runs of inferq; before, between and after them runs the echo
@@ -31,6 +31,9 @@ pub struct Options {
     /// Measure the worker's memory after N and after 10 N requests of one life
     #[arg(long)]
     pub rss: bool,
+    /// Measure the worker's memory on a backlog of 100 requests and of a million, or as many as --requests says
+    #[arg(long, conflicts_with = "rss")]
+    pub backlog: bool,
     /// Fail when the median ratio is lower
     #[arg(long, value_name = "RATIO", conflicts_with = "echo_only")]
     pub at_least: Option<f64>,
