@@ -37,6 +37,8 @@ use packages::{Packages, labour};
 
 /// No test waits longer for anything.
 const BOUND: Duration = Duration::from_secs(90);
+/// Held by a test that compares rates, and by those whose runs never end and take a core: none of them beside another.
+static CORES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 pub(crate) const REPLIES: &str = "replies";
 

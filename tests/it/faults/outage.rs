@@ -20,7 +20,7 @@ use lapin::{
 };
 use serde_json::json;
 
-use super::{Answer, BOUND, REPLIES, declare_replies, labour, properties, request, tick};
+use super::{Answer, BOUND, CORES, REPLIES, declare_replies, labour, properties, request, tick};
 use crate::{node::Node, worker::Worker};
 
 const COUNT: usize = 20_000;
@@ -172,6 +172,7 @@ fn median(rates: &[f64]) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_killed_amid_20000_requests_costs_none_of_them_and_the_rate_is_back_within_15_s() {
+    let _cores = CORES.lock().await;
     let node = Node::start();
     let (url, packages) = (node.url(), labour());
     let worker = Worker::start(&url, packages.path());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{BOUND, Client, Packages, header_text, labour, numbered, properties, request};
+use super::{BOUND, CORES, Client, Packages, header_text, labour, numbered, properties, request};
 use crate::worker::{Worker, vhost};
 
 /// Turns of the model's loop that no worker lives to see the end of.
@@ -133,10 +133,12 @@ async fn one_poison(mut watchdog: Watchdog, neighbours: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_that_kills_its_worker_again_and_again_costs_no_neighbour_its_outcome() {
+    let _cores = CORES.lock().await;
     one_poison(Watchdog::start(1, true), 60).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_that_kills_one_trusted_worker_after_another_costs_no_neighbour_its_outcome() {
+    let _cores = CORES.lock().await;
     one_poison(Watchdog::start(5, false), 300).await;
 }
