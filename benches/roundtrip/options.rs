@@ -32,10 +32,10 @@ pub struct Options {
     #[arg(long)]
     pub rss: bool,
     /// Measure the worker's memory on a backlog of 100 requests and of a million, or as many as --requests says
-    #[arg(long, conflicts_with = "rss")]
+    #[arg(long, conflicts_with_all = ["rss", "echo_only"])]
     pub backlog: bool,
     /// Fail when the median ratio is lower
-    #[arg(long, value_name = "RATIO", conflicts_with = "echo_only")]
+    #[arg(long, value_name = "RATIO", conflicts_with_all = ["echo_only", "rss", "backlog"])]
     pub at_least: Option<f64>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
