@@ -6,15 +6,15 @@ use axum::{
     Json, Router,
     extract::State,
     http::{StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
     routing::get,
 };
-use metrics_exporter_prometheus::PrometheusHandle;
+use prometheus::Registry;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use crate::{broker::Health, duplicates};
+use crate::{broker::Health, duplicates, telemetry::recorder};
 
 const INDEX: &str = "inferq\n\n\
     /livez    200 while work that should flow does; else 503 and why\n\
@@ -80,7 +80,7 @@ pub type Probe = Arc<dyn Fn() -> Status + Send + Sync>;
 
 #[derive(Clone)]
 struct Admin {
-    metrics: PrometheusHandle,
+    metrics: Registry,
     probe: Probe,
 }
 
@@ -90,7 +90,7 @@ struct Admin {
 /// The listener's.
 pub async fn serve(
     listener: TcpListener,
-    metrics: PrometheusHandle,
+    metrics: Registry,
     probe: Probe,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
@@ -123,11 +123,11 @@ fn verdict(reason: Option<String>) -> (StatusCode, String) {
     }
 }
 
-async fn render(State(admin): State<Admin>) -> impl IntoResponse {
+async fn render(State(admin): State<Admin>) -> Response {
     // For its side effect on the gauges.
     (admin.probe)();
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        admin.metrics.render(),
-    )
+    match recorder::render(&admin.metrics) {
+        Ok(page) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
 }

@@ -1,78 +1,14 @@
-//! The recorder, and handles on the metrics: looked up once for a package, not once for a request.
+//! Handles on the metrics: looked up once for a package, not once for a request.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError, RwLock},
-    thread,
+    sync::{PoisonError, RwLock},
     time::Duration,
 };
 
 use metrics::{Counter, Gauge, Histogram, Label};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::telemetry::names::{self, Kind, Metric, STAGES};
-
-/// Samples of histograms are kept raw until they are folded into buckets: some 80 000 of them at 10 000 requests/s.
-const UPKEEP: Duration = Duration::from_secs(1);
-
-/// Why there are no metrics.
-#[derive(Debug, thiserror::Error)]
-pub enum RecorderFault {
-    /// The program that embeds inferq has its own recorder; inferq's metrics are there then.
-    #[error("cannot install the metrics recorder")]
-    Recorder(#[from] BuildError),
-    /// The thread that folds histograms could not be started.
-    #[error("cannot start the thread that keeps the metrics")]
-    Thread(#[source] std::io::Error),
-}
-
-/// Installs the Prometheus recorder for this process; called again, gives the same one.
-///
-/// Handles made before it stay without effect: install it before anything else starts.
-///
-/// # Errors
-/// The process has another recorder, or no thread can be started.
-pub fn install_recorder() -> Result<PrometheusHandle, RecorderFault> {
-    static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
-    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(handle) = &*installed {
-        return Ok(handle.clone());
-    }
-    let handle = builder()?.install_recorder()?;
-    *installed = Some(handle.clone());
-    names::ALL.iter().for_each(describe);
-    let upkeep = handle.clone();
-    thread::Builder::new()
-        .name("metrics".to_owned())
-        .spawn(move || {
-            loop {
-                thread::sleep(UPKEEP);
-                upkeep.run_upkeep();
-            }
-        })
-        .map_err(RecorderFault::Thread)?;
-    Ok(handle)
-}
-
-fn builder() -> Result<PrometheusBuilder, BuildError> {
-    let mut builder = PrometheusBuilder::new();
-    for metric in names::ALL {
-        if let Kind::Histogram(buckets) = metric.kind {
-            let name = Matcher::Full(metric.name.to_owned());
-            builder = builder.set_buckets_for_metric(name, buckets)?;
-        }
-    }
-    Ok(builder)
-}
-
-fn describe(metric: &Metric) {
-    let (name, unit, help) = (metric.name, metric.unit, metric.help);
-    match metric.kind {
-        Kind::Counter => metrics::describe_counter!(name, unit, help),
-        Kind::Gauge => metrics::describe_gauge!(name, unit, help),
-        Kind::Histogram(_) => metrics::describe_histogram!(name, unit, help),
-    }
-}
+use crate::telemetry::names::{self, Metric, STAGES};
 
 /// A metric's labels with these values, in the order of [`Metric::labels`].
 fn labels(metric: &Metric, values: &[&str]) -> Vec<Label> {
@@ -306,11 +242,12 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::recorder::{builder, install_recorder, render};
 
     fn rendered(run: impl FnOnce()) -> String {
-        let recorder = builder().unwrap().build_recorder();
+        let recorder = builder().unwrap().build();
         metrics::with_local_recorder(&recorder, run);
-        recorder.handle().render()
+        render(recorder.registry()).unwrap()
     }
 
     #[test]
@@ -345,15 +282,15 @@ mod tests {
             BrokerMetrics::new().consuming_reconnects.increment(1);
         });
         for line in [
-            "inferq_rejections_total{package=\"digits\",code=\"package:blank_image\",stage=\"represent\"} 2",
-            "inferq_rejections_total{package=\"digits\",code=\"invalid_request\",stage=\"validate\"} 1",
-            "inferq_faults_total{package=\"digits\",kind=\"model\",stage=\"predict\"} 1",
+            "inferq_rejections_total{code=\"package:blank_image\",package=\"digits\",stage=\"represent\"} 2",
+            "inferq_rejections_total{code=\"invalid_request\",package=\"digits\",stage=\"validate\"} 1",
+            "inferq_faults_total{kind=\"model\",package=\"digits\",stage=\"predict\"} 1",
             "inferq_dead_letters_total{package=\"digits\",reason=\"poison\"} 1",
             "inferq_stage_seconds_bucket{package=\"digits\",stage=\"decode\",le=\"0.00005\"} 1",
             "inferq_batch_rows_bucket{package=\"digits\",le=\"16\"} 0",
             "inferq_batch_rows_bucket{package=\"digits\",le=\"32\"} 1",
             "inferq_queue_wait_seconds_count{package=\"digits\"} 1",
-            "inferq_model_loaded{package=\"digits\",version=\"1.0.0\",digest=\"abc\"} 1",
+            "inferq_model_loaded{digest=\"abc\",package=\"digits\",version=\"1.0.0\"} 1",
             "inferq_oldest_unsettled_seconds{package=\"digits\"} 1.5",
             "inferq_in_flight{package=\"digits\"} 1",
             "inferq_reconnects_total{connection=\"consuming\"} 1",
@@ -365,11 +302,29 @@ mod tests {
 
     #[test]
     fn the_recorder_is_installed_once_and_describes_every_metric() {
-        let handle = install_recorder().unwrap();
-        drop(PackageMetrics::new("described"));
+        let registry = install_recorder().unwrap();
+        let described = |registry| -> Vec<String> {
+            let text = render(registry).unwrap();
+            let lines = text.lines().filter(|line| line.contains("described"));
+            lines.map(str::to_owned).collect()
+        };
+        let package = PackageMetrics::new("described");
+        package.rejected("invalid_request", "validate");
+        package.faulted("model", "predict");
+        package.dead_lettered("poison");
+        package.model_loaded("1.0.0", "abc", true);
         drop(BrokerMetrics::new());
-        let text = install_recorder().unwrap().render();
-        assert!(text.contains("# HELP inferq_requests_total"), "{text}");
-        assert!(handle.render().contains("package=\"described\""));
+        drop(StoreMetrics::new());
+        assert_eq!(
+            described(&registry),
+            described(&install_recorder().unwrap())
+        );
+        let text = render(&registry).unwrap();
+        for Metric { name, help, .. } in names::ALL {
+            assert!(
+                text.contains(&format!("# HELP {name} {help}\n")),
+                "{name} in\n{text}"
+            );
+        }
     }
 }

@@ -3,6 +3,7 @@
 pub mod logs;
 pub mod metrics;
 pub mod names;
+pub mod recorder;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     engine::EngineFault,
     intake::Intake,
-    telemetry::metrics::install_recorder,
+    telemetry::recorder::install_recorder,
 };
 
 use boot::{Worker, boot};

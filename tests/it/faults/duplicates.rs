@@ -42,7 +42,7 @@ fn rows(worker: &Worker) -> u64 {
 fn found(worker: &Worker) -> u64 {
     count(
         worker,
-        "inferq_duplicates_total{package=\"labour\",found=\"before_scoring\"",
+        "inferq_duplicates_total{found=\"before_scoring\",package=\"labour\"",
     )
 }
 
@@ -114,7 +114,7 @@ async fn a_request_sent_again_gets_the_same_bytes_without_device_time_by_whateve
     worker.signal("CONT");
     client.until_answered(7).await;
     assert_eq!(client.answer("expired"), &first);
-    let late = "inferq_duplicates_total{package=\"died\",found=\"before_replying\"}";
+    let late = "inferq_duplicates_total{found=\"before_replying\",package=\"died\"}";
     assert_eq!(count(&worker, late), 1);
     assert_eq!((rows(&worker), client.duplicates()), (2, 0));
     assert_eq!(count(&worker, "inferq_duplicate_store_faults_total"), 0);
