@@ -11,6 +11,7 @@ mod consumer;
 mod credit;
 mod gather;
 mod kept;
+mod label;
 mod letters;
 mod outbox;
 mod properties;
@@ -26,6 +27,7 @@ mod window;
 pub use config::{Config, ConfigFault, TopologyMode};
 pub use connection::{ConnectFault, UrlFault};
 pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth};
+pub use label::{Label, ReplyLabel};
 pub use letters::{Letter, Letters, LettersFault, Ticket};
 pub use properties::{Death, Header, HeaderValue, Properties};
 pub use publisher::{Publication, PublishFault, Publisher};
@@ -265,7 +267,7 @@ impl Broker {
             exchange: DEAD.to_owned(),
             routing_key: package.to_owned(),
             body,
-            properties: properties.persistent(),
+            label: properties.persistent().into(),
             mandatory: true,
         };
         self.publish_into(Plan::dead(package), letter).await
@@ -287,7 +289,7 @@ impl Broker {
             exchange: topology::retry_queue(ms),
             routing_key: key.to_owned(),
             body,
-            properties: properties.persistent(),
+            label: properties.persistent().into(),
             mandatory: true,
         };
         self.publish_into(Plan::retry(ms), copy).await

@@ -2,8 +2,8 @@
 //! time. What was not confirmed when a channel broke goes again.
 
 use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
+use crate::broker::label::Label;
 use crate::broker::outbox::{Job, Lane, Outbox, Then, Waiter};
-use crate::broker::properties::Properties;
 use crate::broker::window::{Fate, fates};
 use bytes::Bytes;
 use lapin::options::ConfirmSelectOptions;
@@ -29,7 +29,7 @@ pub struct Publication {
     /// The payload.
     pub body: Bytes,
     /// Properties and headers.
-    pub properties: Properties,
+    pub label: Label,
     /// Fail with [`PublishFault::Unroutable`] if no queue takes it. Never for direct reply-to.
     pub mandatory: bool,
 }

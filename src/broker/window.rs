@@ -101,7 +101,7 @@ async fn publish_all(
                 short(&message.routing_key),
                 options,
                 &message.body,
-                message.properties.0.clone(),
+                message.label.properties().0,
             )
             .boxed();
         // The first poll registers the confirm and queues the frames.
@@ -119,7 +119,7 @@ async fn publish_all(
 /// Whose message came back: the one most like it among those of its exchange and key.
 fn owner(message: &BasicReturnMessage, window: &[&Publication], fates: &[Fate]) -> Option<usize> {
     let likeness = |ours: &Publication| {
-        let same_properties = ours.properties.0 == message.properties;
+        let same_properties = ours.label.properties().0 == message.properties;
         (ours.body == message.data, same_properties)
     };
     window

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    broker::{Delivery, HeaderValue, Properties, Publication, PublishFault, topology},
+    broker::{Delivery, HeaderValue, Label, Publication, PublishFault, ReplyLabel, topology},
     duplicates::{Entry, Stored},
     message::{
         deadline::{Deadline, unix_ms},
@@ -237,7 +237,7 @@ impl Intake {
             None => written,
             Some(entry) => Box::pin(self.settled(desk, entry, written)).await,
         };
-        let (body, properties) = match written {
+        let (body, label) = match written {
             Written::Own { reply, said } => {
                 match said {
                     None => desk.metrics.outcomes.increment(1),
@@ -247,14 +247,14 @@ impl Intake {
             }
             Written::Before(stored) => {
                 let properties = properties_of(&stored, head(delivery).reply_correlation());
-                (stored.body, properties)
+                (stored.body, properties.into())
             }
         };
         Some(Publication {
             exchange: String::new(),
             routing_key: to.routing_key().to_owned(),
             body,
-            properties,
+            label,
             mandatory: to.mandatory(),
         })
     }
@@ -341,18 +341,14 @@ pub(super) fn package_of(desk: &Desk, delivery: &Delivery) -> Arc<str> {
     }
 }
 
-/// A reply as it is published: persistent, and its headers as AMQP has them.
-fn sealed(reply: Reply) -> (Bytes, Properties) {
-    let properties = Properties::default()
-        .persistent()
-        .with_kind(reply.kind.as_str())
-        .with_content_type(reply.content_type)
-        .with_message_id(&reply.message_id);
-    let properties = match &reply.correlation_id {
-        Some(id) => properties.with_correlation_id(id),
-        None => properties,
+/// A reply as it is published.
+fn sealed(reply: Reply) -> (Bytes, Label) {
+    let label = ReplyLabel {
+        kind: reply.kind.as_str(),
+        content_type: reply.content_type,
+        message_id: reply.message_id,
+        correlation_id: reply.correlation_id,
+        headers: reply.headers,
     };
-    let headers = reply.headers.into_iter();
-    let properties = properties.with_headers(headers.map(|(name, value)| (name, value.into())));
-    (reply.body, properties)
+    (reply.body, Label::Reply(label))
 }

@@ -120,7 +120,8 @@ impl<'a> Head<'a> {
     #[must_use]
     pub fn reply_id(&self, routing_key: &str, body: &[u8]) -> String {
         let version = self.version_pin().ok().flatten();
-        let mut hash = Sha256::new();
+        // Together: a digest takes many small parts slowly.
+        let mut parts = Vec::with_capacity(256);
         for part in [
             Some(routing_key),
             self.message_id,
@@ -132,14 +133,11 @@ impl<'a> Head<'a> {
             version.as_deref(),
         ] {
             // A length before each part: else ("ab", "c") and ("a", "bc") would be the same request.
-            hash.update(
-                part.map_or(u64::MAX, |part| part.len() as u64)
-                    .to_le_bytes(),
-            );
-            hash.update(part.unwrap_or_default());
+            let length = part.map_or(u64::MAX, |part| part.len() as u64);
+            parts.extend_from_slice(&length.to_le_bytes());
+            parts.extend_from_slice(part.unwrap_or_default().as_bytes());
         }
-        hash.update(body);
-        let digest = hash.finalize();
+        let digest = Sha256::new_with_prefix(parts).chain_update(body).finalize();
         let half = digest.first_chunk().copied().unwrap_or_default();
         format!("{:032x}", u128::from_be_bytes(half))
     }
