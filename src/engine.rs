@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     batcher::Predicted,
+    decision::Thresholds,
     failpoint,
     fault::{Failure, Fault},
     message::{
@@ -189,20 +190,21 @@ impl Engine {
         live.package.validate(&asked.object)?;
         let validated = Instant::now();
         timings.validate = Some(validated - started);
-        let (object, rows) = self.represent(live, asked.object).await?;
+        // The object goes here: what is to be decided by it is known before the model runs.
+        let (thresholds, rows) = self.represent(live, asked.object).await?;
         timings.represent = Some(validated.elapsed());
         failpoint::hit("represented");
         let predicted = live.batcher.submit(rows, asked.priority, deadline).await?;
         failpoint::hit("predicted");
-        decide(live, &object, &predicted, timings)
+        decide(live, &thresholds, &predicted, timings)
     }
 
-    /// Object → rows; off the event loop, one a core, where it is heavy.
+    /// Object → rows, and what it says of the decision; off the event loop, one a core, where it is heavy.
     async fn represent(
         &self,
         live: &Arc<Live>,
         object: Object,
-    ) -> Result<(Object, Vec<Row>), Failure> {
+    ) -> Result<(Thresholds, Vec<Row>), Failure> {
         let done = if live.package.plan().is_heavy() {
             let _core = self
                 .cores
@@ -210,7 +212,7 @@ impl Engine {
                 .await
                 .map_err(|_| gone(Stage::Represent))?;
             let live = Arc::clone(live);
-            let work = move || live.package.represent(&object).map(|rows| (object, rows));
+            let work = move || read(&live, &object);
             tokio::task::spawn_blocking(work).await.map_err(|error| {
                 Fault::internal(
                     Stage::Represent,
@@ -218,7 +220,7 @@ impl Engine {
                 )
             })?
         } else {
-            live.package.represent(&object).map(|rows| (object, rows))
+            read(live, &object)
         };
         Ok(done?)
     }
@@ -239,9 +241,14 @@ fn deadline(live: &Live, asked: Option<Instant>) -> Result<Instant, Rejection> {
     Ok(deadline)
 }
 
+fn read(live: &Live, object: &Object) -> Result<(Thresholds, Vec<Row>), Rejection> {
+    let rows = live.package.represent(object)?;
+    Ok((live.package.thresholds(object)?, rows))
+}
+
 fn decide(
     live: &Live,
-    object: &Object,
+    thresholds: &Thresholds,
     predicted: &Predicted,
     timings: &mut Timings,
 ) -> Result<Value, Failure> {
@@ -249,7 +256,7 @@ fn decide(
     timings.predict = Some(predicted.predict);
     timings.batch_rows = Some(predicted.batch_size);
     let started = Instant::now();
-    let outcome = live.package.decide(object, &predicted.rows);
+    let outcome = live.package.decide(thresholds, &predicted.rows);
     let outcome = outcome.and_then(|outcome| {
         live.package.conform(&outcome)?;
         Ok(outcome)

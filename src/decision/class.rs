@@ -1,7 +1,5 @@
 //! Kind `class`: a row → one label.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
 use super::{
@@ -40,11 +38,11 @@ pub(super) enum Way {
 }
 
 impl Class {
-    /// The thresholds for this request.
-    pub(super) fn bounds(&self, object: &Object) -> Result<Cow<'_, [f64]>, Rejection> {
+    /// The thresholds for this request, where it may move some.
+    pub(super) fn moved(&self, object: &Object) -> Result<Option<Vec<f64>>, Rejection> {
         match &self.way {
-            Way::Score { intervals, .. } => intervals.bounds(object),
-            Way::Winner { .. } | Way::Named { .. } => Ok(Cow::Borrowed(&[])),
+            Way::Score { intervals, .. } => intervals.moved(object),
+            Way::Winner { .. } | Way::Named { .. } => Ok(None),
         }
     }
 
@@ -52,7 +50,7 @@ impl Class {
     pub(super) fn decide(
         &self,
         row: &RowOutputs,
-        bounds: &[f64],
+        moved: Option<&[f64]>,
     ) -> Result<(Value, Option<f64>), Fault> {
         let scores = self.source.read(row)?;
         match &self.way {
@@ -69,7 +67,7 @@ impl Class {
             Way::Score { index, intervals } => {
                 let score = scores.at(*index)?;
                 let label = intervals
-                    .label(score, bounds)
+                    .label(score, moved)
                     .ok_or_else(|| no_label(&scores))?;
                 Ok((label.into(), Some(score)))
             }

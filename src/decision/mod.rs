@@ -16,7 +16,7 @@ mod spec;
 mod tests;
 mod threshold;
 
-pub use plan::Plan;
+pub use plan::{Plan, Thresholds};
 pub use spec::{
     Bound, ClassSpec, LookupSpec, NumberSpec, OutcomeSpec, Pick, RejectRule, ThresholdSpec,
     TopKSpec, UncertainSpec, VectorSpec,

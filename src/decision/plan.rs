@@ -1,9 +1,6 @@
 //! A package's decision, compiled, and the way from a request's output rows to its outcome.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -45,6 +42,18 @@ pub(super) enum Field {
     TopK(TopK),
 }
 
+/// The thresholds that a request moves: what is kept of it until its rows are predicted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Thresholds(Vec<(usize, Vec<f64>)>);
+
+impl Thresholds {
+    /// Those of a field, by its place.
+    fn of(&self, place: usize) -> Option<&[f64]> {
+        let moved = self.0.iter().find(|(of, _)| *of == place);
+        moved.map(|(_, bounds)| bounds.as_slice())
+    }
+}
+
 impl Plan {
     /// Checks the manifest's outcome and reject rules against the model's outputs. With `each` the outcome is
     /// `{"results": […]}`, one for each row.
@@ -74,27 +83,34 @@ impl Plan {
         })
     }
 
+    /// What a request says of its decision, so that it is known before the model runs.
+    ///
+    /// # Errors
+    /// `invalid_request` for a threshold that cannot be looked up.
+    pub fn thresholds(&self, object: &Object) -> Result<Thresholds, Rejection> {
+        let mut thresholds = Thresholds::default();
+        for (place, (_, field)) in self.fields.iter().enumerate() {
+            let moved = field.moved(object)?;
+            thresholds.0.extend(moved.map(|bounds| (place, bounds)));
+        }
+        Ok(thresholds)
+    }
+
     /// Turns a request's output rows, in the order of its rows, into its outcome.
     ///
     /// # Errors
-    /// A rejection of the package's own, by the first rule that a row meets; `invalid_request` for a
-    /// threshold that cannot be looked up; a model fault for numbers that are missing or not finite and for
-    /// labels that are not known.
-    pub fn decide(&self, object: &Object, rows: &[RowOutputs]) -> Result<Value, Failure> {
-        let bounds = self
-            .fields
-            .iter()
-            .map(|(_, field)| field.bounds(object))
-            .collect::<Result<Vec<_>, _>>()?;
+    /// A rejection of the package's own, by the first rule that a row meets; a model fault for numbers that are
+    /// missing or not finite and for labels that are not known.
+    pub fn decide(&self, thresholds: &Thresholds, rows: &[RowOutputs]) -> Result<Value, Failure> {
         for (i, row) in rows.iter().enumerate() {
             for rule in &self.rules {
                 rule.check(row, self.each.then_some(i))?;
             }
         }
         match (self.each, rows) {
-            (false, [row]) => self.outcome(row, &bounds),
+            (false, [row]) => self.outcome(row, thresholds),
             (true, rows) => {
-                let results = rows.iter().map(|row| self.outcome(row, &bounds));
+                let results = rows.iter().map(|row| self.outcome(row, thresholds));
                 Ok(json!({ "results": results.collect::<Result<Vec<_>, _>>()? }))
             }
             (false, rows) => {
@@ -122,12 +138,12 @@ impl Plan {
         self.rules.iter().map(|rule| rule.code.as_str()).collect()
     }
 
-    fn outcome(&self, row: &RowOutputs, bounds: &[Cow<'_, [f64]>]) -> Result<Value, Failure> {
+    fn outcome(&self, row: &RowOutputs, thresholds: &Thresholds) -> Result<Value, Failure> {
         let mut outcome = Map::new();
-        for ((name, field), bounds) in self.fields.iter().zip(bounds) {
+        for (place, (name, field)) in self.fields.iter().enumerate() {
             let value = match field {
                 Field::Class { class, score_field } => {
-                    let (label, score) = class.decide(row, bounds)?;
+                    let (label, score) = class.decide(row, thresholds.of(place))?;
                     if let (Some(name), Some(score)) = (score_field, score.and_then(source::json)) {
                         outcome.insert(name.clone(), score);
                     }
@@ -153,10 +169,10 @@ impl Field {
         }
     }
 
-    fn bounds(&self, object: &Object) -> Result<Cow<'_, [f64]>, Rejection> {
+    fn moved(&self, object: &Object) -> Result<Option<Vec<f64>>, Rejection> {
         match self {
-            Field::Class { class, .. } => class.bounds(object),
-            Field::Number(_) | Field::Vector(_) | Field::TopK(_) => Ok(Cow::Borrowed(&[])),
+            Field::Class { class, .. } => class.moved(object),
+            Field::Number(_) | Field::Vector(_) | Field::TopK(_) => Ok(None),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Intervals of a score, with limits that a request may move.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -33,13 +33,13 @@ pub(super) struct Lookup {
 }
 
 impl Intervals {
-    /// The limits for this request.
-    pub(super) fn bounds(&self, object: &Object) -> Result<Cow<'_, [f64]>, Rejection> {
+    /// The limits for this request, where it may move some.
+    pub(super) fn moved(&self, object: &Object) -> Result<Option<Vec<f64>>, Rejection> {
         let Object::Value(request) = object else {
-            return Ok(Cow::Borrowed(&self.bounds));
+            return Ok(None);
         };
         if self.lookups.is_empty() {
-            return Ok(Cow::Borrowed(&self.bounds));
+            return Ok(None);
         }
         let mut bounds = self.bounds.clone();
         for (place, lookup) in &self.lookups {
@@ -47,17 +47,20 @@ impl Intervals {
                 *bound = found;
             }
         }
-        Ok(Cow::Owned(bounds))
+        Ok(Some(bounds))
     }
 
-    /// The label of `score`.
-    pub(super) fn label(&self, score: f64, bounds: &[f64]) -> Option<&Label> {
+    /// The label of `score`, by limits that were [`moved`](Self::moved) or its own.
+    pub(super) fn label(&self, score: f64, moved: Option<&[f64]>) -> Option<&Label> {
         if let Some((from, to, label)) = &self.uncertain
             && (*from..*to).contains(&score)
         {
             return Some(label);
         }
-        let reached = bounds.iter().rposition(|from| score >= *from);
+        let reached = moved
+            .unwrap_or(&self.bounds)
+            .iter()
+            .rposition(|from| score >= *from);
         self.labels.get(reached.unwrap_or(0))
     }
 }

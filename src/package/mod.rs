@@ -42,7 +42,7 @@ pub use self::{
     schema::Schema,
 };
 use crate::{
-    decision,
+    decision::{self, Thresholds},
     fault::{Failure, Fault},
     message::{
         object::Object,
@@ -219,12 +219,20 @@ impl Package {
         self.plan.represent(object)
     }
 
+    /// What a request says of its decision.
+    ///
+    /// # Errors
+    /// See [`decision::Plan::thresholds`].
+    pub fn thresholds(&self, object: &Object) -> Result<Thresholds, Rejection> {
+        self.decision.thresholds(object)
+    }
+
     /// Turns a request's output rows, in the order of its rows, into its outcome.
     ///
     /// # Errors
     /// See [`decision::Plan::decide`].
-    pub fn decide(&self, object: &Object, rows: &[RowOutputs]) -> Result<Value, Failure> {
-        self.decision.decide(object, rows)
+    pub fn decide(&self, thresholds: &Thresholds, rows: &[RowOutputs]) -> Result<Value, Failure> {
+        self.decision.decide(thresholds, rows)
     }
 
     /// Holds an outcome against the response schema, which is promised to whoever reads it.

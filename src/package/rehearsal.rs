@@ -225,9 +225,10 @@ impl Package {
         golden: &Golden,
         outputs: Result<Vec<RowOutputs>, Fault>,
     ) -> Option<Difference> {
-        let decided = outputs
-            .map_err(Failure::Faulted)
-            .and_then(|rows| self.decide(&golden.object, &rows));
+        let decided = outputs.map_err(Failure::Faulted).and_then(|rows| {
+            let thresholds = self.thresholds(&golden.object)?;
+            self.decide(&thresholds, &rows)
+        });
         let outcome = match decided {
             Ok(outcome) => outcome,
             Err(Failure::Rejected(rejection)) => return judge_rejection(golden, &rejection),

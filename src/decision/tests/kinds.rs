@@ -80,10 +80,9 @@ fn a_request_can_move_a_threshold() {
         assert_eq!(found["verdict"], "suspicious");
     }
     let picture = Object::Picture(bytes::Bytes::new());
-    assert_eq!(
-        fraud().decide(&picture, &rows).unwrap()["verdict"],
-        "suspicious"
-    );
+    let none = fraud().thresholds(&picture).unwrap();
+    let found = fraud().decide(&none, &rows).unwrap();
+    assert_eq!(found["verdict"], "suspicious");
     let no = rejection(outcome_of(
         &fraud(),
         json!({"policy": {"high": "0.8"}}),
