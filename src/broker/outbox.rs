@@ -293,3 +293,60 @@ impl Lanes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::properties::Properties;
+    use std::sync::Arc;
+
+    fn publication() -> Publication {
+        Publication {
+            exchange: String::new(),
+            routing_key: "replies".into(),
+            body: "1".into(),
+            label: Properties::default().into(),
+            mandatory: true,
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<Outcome>>>);
+
+    impl Heard {
+        fn push(&self, outbox: &Outbox) {
+            let heard = Arc::clone(&self.0);
+            let then = Then::new(move |outcome| heard.lock().unwrap().push(outcome));
+            outbox.push(publication(), Waiter::Then(then));
+        }
+
+        fn all(&self) -> Vec<Outcome> {
+            std::mem::take(&mut *self.0.lock().unwrap())
+        }
+    }
+
+    #[test]
+    fn what_follows_a_publication_is_called_once_whatever_becomes_of_it() {
+        let (outbox, heard) = (Outbox::default(), Heard::default());
+        let closed = Err(PublishFault::Closed);
+        for _ in 0..4 {
+            heard.push(&outbox);
+        }
+        let mut jobs = outbox.take(Lane::Main, 3).into_iter();
+        assert_eq!(heard.all(), []);
+        outbox.taken(jobs.next().unwrap());
+        assert_eq!(heard.all(), [Ok(())]);
+        drop(jobs.next());
+        assert_eq!(
+            heard.all(),
+            [closed.clone()],
+            "a publisher that died with it"
+        );
+        outbox.close();
+        assert_eq!(heard.all(), [closed.clone()], "what waited");
+        outbox.put_back(Lane::Main, jobs.collect());
+        assert_eq!(heard.all(), [closed.clone()], "what was not taken");
+        heard.push(&outbox);
+        assert_eq!(heard.all(), [closed], "what came too late");
+    }
+}
