@@ -138,8 +138,11 @@ impl<'a> Head<'a> {
             parts.extend_from_slice(part.unwrap_or_default().as_bytes());
         }
         let digest = Sha256::new_with_prefix(parts).chain_update(body).finalize();
-        let half = digest.first_chunk().copied().unwrap_or_default();
-        format!("{:032x}", u128::from_be_bytes(half))
+        let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+        let half = digest.iter().take(16);
+        let mut id = String::with_capacity(32);
+        id.extend(half.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+        id
     }
 }
 

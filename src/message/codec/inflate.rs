@@ -1,6 +1,6 @@
 //! Decompression that stops at the limit: a bomb costs no more memory than an honest body.
 
-use std::io::Read;
+use std::{borrow::Cow, io::Read};
 
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
@@ -21,9 +21,9 @@ pub(super) fn inflate(
     encoding: ContentEncoding,
     body: &Bytes,
     limit: usize,
-) -> Result<Bytes, Rejection> {
-    match encoding {
-        ContentEncoding::Identity => Ok(body.clone()),
+) -> Result<Cow<'_, Bytes>, Rejection> {
+    let inflated = match encoding {
+        ContentEncoding::Identity => return Ok(Cow::Borrowed(body)),
         ContentEncoding::Gzip => bounded(MultiGzDecoder::new(body.as_ref()), limit).map_err(|end| {
             end.rejection(
                 limit,
@@ -36,7 +36,8 @@ pub(super) fn inflate(
                 "the body is not whole zstd data, as its content_encoding says; it is damaged, cut off, has something after its end, or needs a window above 8 MiB",
             )
         }),
-    }
+    };
+    inflated.map(Cow::Owned)
 }
 
 /// Why there is no decompressed body.

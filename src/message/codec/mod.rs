@@ -84,7 +84,9 @@ pub fn decode(
     let object = match kind {
         ContentType::Json => Object::Value(text::decode(&body, limits.depth)?),
         ContentType::MessagePack => Object::Value(msgpack::decode(&body, limits.depth)?),
-        ContentType::Png | ContentType::Jpeg | ContentType::Webp => Object::Picture(body),
+        ContentType::Png | ContentType::Jpeg | ContentType::Webp => {
+            Object::Picture(body.into_owned())
+        }
     };
     Ok((object, kind))
 }
