@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn what_follows_a_publication_is_called_once_whatever_becomes_of_it() {
         let (outbox, heard) = (Outbox::default(), Heard::default());
-        let closed = Err(PublishFault::Closed);
+        let closed = [Err(PublishFault::Closed)];
         for _ in 0..4 {
             heard.push(&outbox);
         }
@@ -337,16 +337,12 @@ mod tests {
         outbox.taken(jobs.next().unwrap());
         assert_eq!(heard.all(), [Ok(())]);
         drop(jobs.next());
-        assert_eq!(
-            heard.all(),
-            [closed.clone()],
-            "a publisher that died with it"
-        );
+        assert_eq!(heard.all(), closed, "a publisher that died with it");
         outbox.close();
-        assert_eq!(heard.all(), [closed.clone()], "what waited");
+        assert_eq!(heard.all(), closed, "what waited");
         outbox.put_back(Lane::Main, jobs.collect());
-        assert_eq!(heard.all(), [closed.clone()], "what was not taken");
+        assert_eq!(heard.all(), closed, "what was not taken");
         heard.push(&outbox);
-        assert_eq!(heard.all(), [closed], "what came too late");
+        assert_eq!(heard.all(), closed, "what came too late");
     }
 }
