@@ -9,6 +9,7 @@ use futures::StreamExt;
 use lapin::tcp::AsyncTcpStream;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
+use metrics::Counter;
 use rand::Rng;
 use secrecy::ExposeSecret;
 use std::io;
@@ -279,6 +280,7 @@ pub(super) async fn supervise(
     name: &'static str,
     state: watch::Sender<LinkState>,
     stop: CancellationToken,
+    reconnects: Counter,
 ) {
     let mut backoff = Backoff::default();
     loop {
@@ -290,6 +292,7 @@ pub(super) async fn supervise(
             Ok(link) => {
                 let since = Instant::now();
                 let link = Arc::new(link);
+                reconnects.increment((state.borrow().connects > 0).into());
                 let reason = watch_over(&link, &state, &stop).await;
                 if stop.is_cancelled() {
                     link.close().await;

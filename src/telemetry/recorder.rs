@@ -1,40 +1,64 @@
 //! The recorder behind the metrics, and the page that Prometheus reads.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
-use metrics_prometheus::recorder::Builder;
+use metrics_prometheus::{
+    failure::{Action, Strategy},
+    recorder::Builder,
+};
 use prometheus::{HistogramOpts, HistogramVec, Registry, TextEncoder};
 
 use crate::telemetry::names::{self, Kind, Metric};
 
 /// Why there are no metrics.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot install the metrics recorder: {0}")]
-pub struct RecorderFault(String);
+pub enum RecorderFault {
+    /// The program that embeds inferq has its own recorder; inferq's metrics are there then.
+    #[error("cannot install the metrics recorder: there is one already")]
+    Taken,
+    /// The registry does not take what inferq counts.
+    #[error("cannot make the metrics recorder: {0}")]
+    Registry(#[from] prometheus::Error),
+}
+
+/// What a metric of another part of the program gets that the registry does not take, such as one whose name has other
+/// labels elsewhere.
+#[derive(Clone, Copy)]
+pub(super) struct Uncounted;
+
+impl Strategy for Uncounted {
+    fn decide(&self, error: &prometheus::Error) -> Action {
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            tracing::warn!(%error, "a metric cannot be registered and is not counted; of others nothing is said");
+        });
+        Action::NoOp
+    }
+}
 
 /// Installs a recorder for this process, and gives the registry that it fills; called again, gives the same one.
 ///
 /// Handles made before it stay without effect: install it before anything else starts.
 ///
 /// # Errors
-/// The process has another recorder; inferq's metrics are there then.
+/// The process has another recorder.
 pub fn install_recorder() -> Result<Registry, RecorderFault> {
     static INSTALLED: Mutex<Option<Registry>> = Mutex::new(None);
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(registry) = &*installed {
         return Ok(registry.clone());
     }
-    let recorder = builder()
-        .map_err(|error| RecorderFault(error.to_string()))?
-        .try_build_and_install()
-        .map_err(|error| RecorderFault(error.to_string()))?;
+    let installing = builder()?.try_build_and_install();
+    let recorder = installing.map_err(|_| RecorderFault::Taken)?;
     names::ALL.iter().for_each(describe);
     Ok(installed.insert(recorder.registry().clone()).clone())
 }
 
 /// A recorder with a registry of its own, which knows the buckets of the histograms.
-pub(super) fn builder() -> Result<Builder, prometheus::Error> {
-    let mut builder = metrics_prometheus::Recorder::builder().with_registry(Registry::new());
+pub(super) fn builder() -> Result<Builder<Uncounted>, prometheus::Error> {
+    let mut builder = metrics_prometheus::Recorder::builder()
+        .with_registry(Registry::new())
+        .with_failure_strategy(Uncounted);
     for metric in names::ALL {
         if let Kind::Histogram(buckets) = metric.kind {
             let options = HistogramOpts::new(metric.name, metric.help).buckets(buckets.to_vec());
@@ -57,7 +81,7 @@ fn describe(metric: &Metric) {
 /// Everything in `registry`, as a page for Prometheus ([`prometheus::TEXT_FORMAT`]).
 ///
 /// # Errors
-/// What Prometheus would not take, such as a series twice.
+/// A family that has no name or no series; inferq makes none.
 pub fn render(registry: &Registry) -> Result<String, prometheus::Error> {
     TextEncoder::new().encode_to_string(&registry.gather())
 }

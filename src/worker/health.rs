@@ -13,7 +13,7 @@ use crate::{
     duplicates::Duplicates,
     engine::{Engine, EngineFault},
     repository::Live,
-    telemetry::metrics::{BrokerMetrics, PackageMetrics},
+    telemetry::metrics::PackageMetrics,
 };
 
 use super::WorkerFault;
@@ -159,13 +159,6 @@ fn measure(health: &Health) {
         let oldest = Duration::from_secs_f64(queue.oldest_unsettled_s.unwrap_or_default());
         PackageMetrics::new(name).oldest_unsettled(oldest);
     }
-    let links = BrokerMetrics::new();
-    links
-        .consuming_reconnects
-        .absolute(health.consuming.reconnects);
-    links
-        .publishing_reconnects
-        .absolute(health.publishing.reconnects);
 }
 
 fn refused(engine: &Engine) -> Vec<RefusedStatus> {

@@ -142,6 +142,7 @@ fn the_pages_of_a_worker_that_has_answered_say_what_it_did() {
             "0"
         );
     }
+    assert_eq!(value(&series, "inferq_published_total", &[]), "81");
     for connection in ["consuming", "publishing"] {
         let connection = [("connection", connection)];
         assert_eq!(value(&series, "inferq_reconnects_total", &connection), "0");

@@ -73,6 +73,10 @@ async fn connections_closed_by_the_operator_and_a_memory_alarm_delay_answers_and
         let broker = &worker.status()["broker"];
         broker["consuming"]["reconnects"] == 1 && broker["publishing"]["reconnects"] == 1
     });
+    for connection in ["consuming", "publishing"] {
+        let name = format!("inferq_reconnects_total{{connection=\"{connection}\"}}");
+        assert_eq!(worker.metric(&name) as u64, 1);
+    }
     worker.await_ready();
     let status = worker.status();
     let mut queues = status["broker"]["queues"].as_array().unwrap().iter();
