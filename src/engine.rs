@@ -191,7 +191,7 @@ impl Engine {
         let validated = Instant::now();
         timings.validate = Some(validated - started);
         // The object goes here: what is to be decided by it is known before the model runs.
-        let (thresholds, rows) = self.represent(live, asked.object).await?;
+        let (rows, thresholds) = self.represent(live, asked.object).await?;
         timings.represent = Some(validated.elapsed());
         failpoint::hit("represented");
         let predicted = live.batcher.submit(rows, asked.priority, deadline).await?;
@@ -204,7 +204,7 @@ impl Engine {
         &self,
         live: &Arc<Live>,
         object: Object,
-    ) -> Result<(Thresholds, Vec<Row>), Failure> {
+    ) -> Result<(Vec<Row>, Thresholds), Failure> {
         let done = if live.package.plan().is_heavy() {
             let _core = self
                 .cores
@@ -212,7 +212,7 @@ impl Engine {
                 .await
                 .map_err(|_| gone(Stage::Represent))?;
             let live = Arc::clone(live);
-            let work = move || read(&live, &object);
+            let work = move || live.package.prepare(&object);
             tokio::task::spawn_blocking(work).await.map_err(|error| {
                 Fault::internal(
                     Stage::Represent,
@@ -220,7 +220,7 @@ impl Engine {
                 )
             })?
         } else {
-            read(live, &object)
+            live.package.prepare(&object)
         };
         Ok(done?)
     }
@@ -239,11 +239,6 @@ fn deadline(live: &Live, asked: Option<Instant>) -> Result<Instant, Rejection> {
         ));
     }
     Ok(deadline)
-}
-
-fn read(live: &Live, object: &Object) -> Result<(Thresholds, Vec<Row>), Rejection> {
-    let rows = live.package.represent(object)?;
-    Ok((live.package.thresholds(object)?, rows))
 }
 
 fn decide(

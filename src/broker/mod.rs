@@ -11,9 +11,9 @@ mod consumer;
 mod credit;
 mod gather;
 mod kept;
-mod label;
 mod letters;
 mod outbox;
+mod outgoing;
 mod properties;
 mod publisher;
 mod receipt;
@@ -27,8 +27,8 @@ mod window;
 pub use config::{Config, ConfigFault, TopologyMode};
 pub use connection::{ConnectFault, UrlFault};
 pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth};
-pub use label::{Label, ReplyLabel};
 pub use letters::{Letter, Letters, LettersFault, Ticket};
+pub use outgoing::{Outgoing, Texts};
 pub use properties::{Death, Header, HeaderValue, Properties};
 pub use publisher::{Publication, PublishFault, Publisher};
 pub use receipt::Receipt;
@@ -39,6 +39,7 @@ pub use topology::{PackageQueues, Topology, TopologyFault};
 use crate::broker::connection::{Endpoint, Link, LinkState, connected, supervise};
 use crate::broker::consumer::{Shared, Task, lock};
 use crate::broker::topology::{DEAD, Plan};
+use crate::telemetry::metrics::BrokerMetrics;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -115,7 +116,8 @@ impl Broker {
     pub fn start(config: Config) -> Broker {
         let (stop_publishers, stop_links) = (CancellationToken::new(), CancellationToken::new());
         let mut links = Vec::new();
-        let mut keep = |name| {
+        let metrics = BrokerMetrics::new();
+        let mut keep = |name, reconnects| {
             let (sender, receiver) = watch::channel(LinkState::default());
             match Endpoint::of(&config) {
                 Ok(endpoint) => links.push(tokio::spawn(supervise(
@@ -123,6 +125,7 @@ impl Broker {
                     name,
                     sender,
                     stop_links.clone(),
+                    reconnects,
                 ))),
                 Err(fault) => {
                     sender.send_modify(|state| state.reason = Some(fault.to_string()));
@@ -130,12 +133,14 @@ impl Broker {
             }
             receiver
         };
-        let (consuming, publishing) = (keep("inferq consume"), keep("inferq publish"));
+        let consuming = keep("inferq consume", metrics.consuming_reconnects);
+        let publishing = keep("inferq publish", metrics.publishing_reconnects);
         let (publisher, publishers) = Publisher::start(
             config.publisher_channels,
             config.window,
             &publishing,
             &stop_publishers,
+            metrics.published,
         );
         Broker {
             config,
@@ -267,7 +272,7 @@ impl Broker {
             exchange: DEAD.to_owned(),
             routing_key: package.to_owned(),
             body,
-            label: properties.persistent().into(),
+            properties: properties.persistent().into(),
             mandatory: true,
         };
         self.publish_into(Plan::dead(package), letter).await
@@ -289,7 +294,7 @@ impl Broker {
             exchange: topology::retry_queue(ms),
             routing_key: key.to_owned(),
             body,
-            label: properties.persistent().into(),
+            properties: properties.persistent().into(),
             mandatory: true,
         };
         self.publish_into(Plan::retry(ms), copy).await

@@ -8,6 +8,7 @@
 
 use crate::broker::publisher::{Outcome, Publication, PublishFault};
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
@@ -54,8 +55,11 @@ impl Then {
     }
 
     fn call(&mut self, outcome: Outcome) {
-        if let Some(then) = self.0.take() {
-            then(outcome);
+        // A panic there is that publication's own affair: the publisher goes on.
+        if let Some(then) = self.0.take()
+            && catch_unwind(AssertUnwindSafe(|| then(outcome))).is_err()
+        {
+            tracing::error!("a panic in what follows a publication");
         }
     }
 }
@@ -305,12 +309,12 @@ mod tests {
             exchange: String::new(),
             routing_key: "replies".into(),
             body: "1".into(),
-            label: Properties::default().into(),
+            properties: Properties::default().into(),
             mandatory: true,
         }
     }
 
-    #[derive(Clone, Default)]
+    #[derive(Default)]
     struct Heard(Arc<Mutex<Vec<Outcome>>>);
 
     impl Heard {
@@ -344,5 +348,27 @@ mod tests {
         assert_eq!(heard.all(), closed, "what was not taken");
         heard.push(&outbox);
         assert_eq!(heard.all(), closed, "what came too late");
+    }
+
+    #[test]
+    fn what_breaks_channels_alone_is_refused_and_what_follows_hears_it() {
+        let (outbox, heard) = (Outbox::default(), Heard::default());
+        heard.push(&outbox);
+        for lane in [Lane::Main, Lane::Side, Lane::Side] {
+            assert_eq!(heard.all(), []);
+            let job = outbox.take(lane, 1).pop().unwrap();
+            outbox.broke(job, "a frame too large");
+        }
+        let reason = "a frame too large".to_owned();
+        assert_eq!(heard.all(), [Err(PublishFault::Refused { reason })]);
+    }
+
+    #[test]
+    fn a_panic_in_what_follows_stays_there() {
+        let outbox = Outbox::default();
+        let then = Then::new(|_| panic!("as a test would have it"));
+        outbox.push(publication(), Waiter::Then(then));
+        let job = outbox.take(Lane::Main, 1).pop().unwrap();
+        outbox.taken(job);
     }
 }

@@ -1,54 +1,55 @@
 //! What a message to publish says of itself.
 //!
-//! lapin takes a message's properties for good at each try, and a reply waits for its confirm in thousands: it keeps
-//! its few texts, and the properties are made of them when it is published.
+//! lapin takes a message's properties for good at each try, and replies wait for their confirms in thousands: they keep
+//! a few texts, and the properties are made of them when they are published.
 
-use crate::broker::properties::{HeaderValue, Properties};
+use crate::broker::properties::Properties;
+use std::borrow::Cow;
 
 /// The properties of a message to publish.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Label {
+pub enum Outgoing {
     /// Any.
-    Whole(Properties),
-    /// A reply's.
-    Reply(ReplyLabel),
+    Any(Properties),
+    /// Those of a persistent message that are all text.
+    Texts(Texts),
 }
 
-/// The properties of a persistent message whose headers are all text.
+/// Properties that are all text. What AMQP has no room for (255 bytes) is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplyLabel {
+pub struct Texts {
     /// `type`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// `content_type`.
-    pub content_type: &'static str,
-    /// `message_id`; longer than 255 bytes is cut.
+    pub content_type: Cow<'static, str>,
+    /// `message_id`.
     pub message_id: String,
-    /// `correlation_id`; longer than 255 bytes is cut.
+    /// `correlation_id`.
     pub correlation_id: Option<String>,
-    /// Headers.
-    pub headers: Vec<(&'static str, String)>,
+    /// Headers, whose values may be of any length.
+    pub headers: Vec<(Cow<'static, str>, String)>,
 }
 
-impl Label {
+impl Outgoing {
     /// As AMQP has them.
     #[must_use]
-    pub fn properties(&self) -> Properties {
+    pub fn to_properties(&self) -> Properties {
         match self {
-            Label::Whole(properties) => properties.clone(),
-            Label::Reply(label) => label.properties(),
+            Outgoing::Any(properties) => properties.clone(),
+            Outgoing::Texts(texts) => texts.to_properties(),
         }
     }
 }
 
-impl ReplyLabel {
-    fn properties(&self) -> Properties {
+impl Texts {
+    fn to_properties(&self) -> Properties {
         let headers = self.headers.iter();
         let properties = Properties::default()
             .persistent()
-            .with_kind(self.kind)
-            .with_content_type(self.content_type)
+            .with_kind(&self.kind)
+            .with_content_type(&self.content_type)
             .with_message_id(&self.message_id)
-            .with_headers(headers.map(|(name, value)| (*name, HeaderValue::from(value.as_str()))));
+            .with_headers(headers.map(|(name, value)| (&**name, value.as_str().into())));
         match &self.correlation_id {
             Some(id) => properties.with_correlation_id(id),
             None => properties,
@@ -56,8 +57,14 @@ impl ReplyLabel {
     }
 }
 
-impl From<Properties> for Label {
+impl From<Properties> for Outgoing {
     fn from(properties: Properties) -> Self {
-        Label::Whole(properties)
+        Outgoing::Any(properties)
+    }
+}
+
+impl From<Texts> for Outgoing {
+    fn from(texts: Texts) -> Self {
+        Outgoing::Texts(texts)
     }
 }

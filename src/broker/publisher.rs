@@ -2,12 +2,13 @@
 //! time. What was not confirmed when a channel broke goes again.
 
 use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
-use crate::broker::label::Label;
 use crate::broker::outbox::{Job, Lane, Outbox, Then, Waiter};
+use crate::broker::outgoing::Outgoing;
 use crate::broker::window::{Fate, fates};
 use bytes::Bytes;
 use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, ErrorKind};
+use metrics::Counter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub struct Publication {
     /// The payload.
     pub body: Bytes,
     /// Properties and headers.
-    pub label: Label,
+    pub properties: Outgoing,
     /// Fail with [`PublishFault::Unroutable`] if no queue takes it. Never for direct reply-to.
     pub mandatory: bool,
 }
@@ -58,11 +59,13 @@ pub enum PublishFault {
 
 pub(super) type Outcome = Result<(), PublishFault>;
 
-#[derive(Default)]
 struct Shared {
     outbox: Outbox,
     /// Taken and not settled.
     in_flight: AtomicUsize,
+    /// Tasks that publish.
+    tasks: AtomicUsize,
+    published: Counter,
 }
 
 /// Publishes with confirms over the publishing connection. Clones share it.
@@ -78,8 +81,14 @@ impl Publisher {
         window: usize,
         state: &watch::Receiver<LinkState>,
         stop: &CancellationToken,
+        published: Counter,
     ) -> (Publisher, Vec<tokio::task::JoinHandle<()>>) {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            outbox: Outbox::default(),
+            in_flight: AtomicUsize::new(0),
+            tasks: AtomicUsize::new(channels.max(1) + 1),
+            published,
+        });
         let lanes = std::iter::repeat_n(Lane::Main, channels.max(1)).chain([Lane::Side]);
         let tasks = lanes.map(|lane| {
             let task = Task {
@@ -110,7 +119,8 @@ impl Publisher {
         async move { outcome.await.unwrap_or(Err(PublishFault::Closed)) }
     }
 
-    /// The same, but nobody waits: `then` is called with the outcome, by the publisher, and must not block.
+    /// The same, but nobody waits: `then` is called once, with the outcome, by whoever knows it (the publisher; with
+    /// [`PublishFault::Closed`], this very call as well). It must not block.
     pub fn publish_then(
         &self,
         publication: Publication,
@@ -144,6 +154,15 @@ struct Task {
     state: watch::Receiver<LinkState>,
     window: usize,
     stop: CancellationToken,
+}
+
+impl Drop for Task {
+    /// With the last one, nothing is published any more: nobody may wait for that, nor be kept by it.
+    fn drop(&mut self) {
+        if self.shared.tasks.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.shared.outbox.close();
+        }
+    }
 }
 
 /// How a window ended.
@@ -231,6 +250,7 @@ impl Task {
         for (job, fate) in window.into_iter().zip(fates) {
             match fate {
                 Fate::Ack => {
+                    self.shared.published.increment(1);
                     outbox.taken(job);
                     settled = true;
                 }
@@ -314,4 +334,39 @@ async fn open(link: &Link) -> Option<Channel> {
         () = link.lost.cancelled() => return None,
     }
     Some(channel)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::properties::Properties;
+    use std::sync::mpsc;
+
+    #[test]
+    fn with_the_runtime_ends_what_waits_to_be_published_and_what_it_kept() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let guard = runtime.enter();
+        let (_state, disconnected) = watch::channel(LinkState::default());
+        let stop = CancellationToken::new();
+        let counter = Counter::noop();
+        let (publisher, _tasks) = Publisher::start(2, 8, &disconnected, &stop, counter);
+        let publication = Publication {
+            exchange: String::new(),
+            routing_key: "replies".into(),
+            body: "1".into(),
+            properties: Properties::default().into(),
+            mandatory: true,
+        };
+        let (heard, hear) = mpsc::channel();
+        let kept = publisher.clone();
+        publisher.publish_then(publication, move |outcome| {
+            heard.send(outcome).unwrap();
+            drop(kept);
+        });
+        assert_eq!(hear.try_recv(), Err(mpsc::TryRecvError::Empty));
+        drop(guard);
+        drop(runtime);
+        assert_eq!(hear.try_recv(), Ok(Err(PublishFault::Closed)));
+        assert_eq!(Arc::strong_count(&publisher.shared), 1);
+    }
 }

@@ -16,7 +16,7 @@ use futures::FutureExt;
 use futures::future::FusedFuture;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
-use lapin::{Channel, PublisherConfirm};
+use lapin::{BasicProperties, Channel, PublisherConfirm};
 use std::pin::Pin;
 
 /// What became of one publication of a window.
@@ -57,9 +57,16 @@ pub(super) async fn fates(
         });
     }
     fates.reverse();
-    for message in &returned {
-        if let Some(fate) = owner(message, &window, &fates).and_then(|place| fates.get_mut(place)) {
-            *fate = Fate::Unroutable;
+    if !returned.is_empty() {
+        let sent: Vec<_> = window
+            .into_iter()
+            .map(|ours| (ours, ours.properties.to_properties().0))
+            .collect();
+        for message in &returned {
+            let place = owner(message, &sent, &fates);
+            if let Some(fate) = place.and_then(|place| fates.get_mut(place)) {
+                *fate = Fate::Unroutable;
+            }
         }
     }
     fates
@@ -101,7 +108,7 @@ async fn publish_all(
                 short(&message.routing_key),
                 options,
                 &message.body,
-                message.label.properties().0,
+                message.properties.to_properties().0,
             )
             .boxed();
         // The first poll registers the confirm and queues the frames.
@@ -117,21 +124,23 @@ async fn publish_all(
 }
 
 /// Whose message came back: the one most like it among those of its exchange and key.
-fn owner(message: &BasicReturnMessage, window: &[&Publication], fates: &[Fate]) -> Option<usize> {
-    let likeness = |ours: &Publication| {
-        let same_properties = ours.label.properties().0 == message.properties;
-        (ours.body == message.data, same_properties)
-    };
+fn owner(
+    message: &BasicReturnMessage,
+    window: &[(&Publication, BasicProperties)],
+    fates: &[Fate],
+) -> Option<usize> {
     window
         .iter()
         .zip(fates)
         .enumerate()
-        .filter(|(_, (ours, fate))| {
+        .filter(|(_, ((ours, _), fate))| {
             ours.mandatory
                 && short(&ours.exchange) == message.exchange
                 && short(&ours.routing_key) == message.routing_key
                 && !matches!(fate, Fate::Unroutable)
         })
-        .max_by_key(|(_, (ours, _))| likeness(ours))
+        .max_by_key(|(_, ((ours, properties), _))| {
+            (ours.body == message.data, *properties == message.properties)
+        })
         .map(|(place, _)| place)
 }

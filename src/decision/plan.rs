@@ -42,8 +42,9 @@ pub(super) enum Field {
     TopK(TopK),
 }
 
-/// The thresholds that a request moves: what is kept of it until its rows are predicted.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The thresholds that a request moves, for the plan that it was asked of: what is kept of the object until its rows
+/// are predicted.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Thresholds(Vec<(usize, Vec<f64>)>);
 
 impl Thresholds {
@@ -88,7 +89,7 @@ impl Plan {
     /// # Errors
     /// `invalid_request` for a threshold that cannot be looked up.
     pub fn thresholds(&self, object: &Object) -> Result<Thresholds, Rejection> {
-        let mut thresholds = Thresholds::default();
+        let mut thresholds = Thresholds(Vec::new());
         for (place, (_, field)) in self.fields.iter().enumerate() {
             let moved = field.moved(object)?;
             thresholds.0.extend(moved.map(|bounds| (place, bounds)));

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    broker::{Delivery, Properties},
+    broker::{Delivery, Texts},
     duplicates::{Claim, Entry, Settled, Stored},
     message::{deadline::unix_ms, request::Head},
 };
@@ -61,16 +61,15 @@ impl Intake {
 }
 
 /// A stored reply's properties, correlated with the delivery that it answers now.
-pub(super) fn properties_of(stored: &Stored, correlation_id: Option<&str>) -> Properties {
-    let properties = Properties::default()
-        .persistent()
-        .with_kind(&stored.kind)
-        .with_content_type(&stored.content_type)
-        .with_message_id(&stored.message_id);
-    let properties = match correlation_id {
-        Some(id) => properties.with_correlation_id(id),
-        None => properties,
-    };
+pub(super) fn properties_of(stored: &Stored, correlation_id: Option<&str>) -> Texts {
     let headers = stored.headers.iter();
-    properties.with_headers(headers.map(|(name, value)| (name.as_str(), value.as_str().into())))
+    Texts {
+        kind: stored.kind.clone().into(),
+        content_type: stored.content_type.clone().into(),
+        message_id: stored.message_id.clone(),
+        correlation_id: correlation_id.map(str::to_owned),
+        headers: headers
+            .map(|(name, value)| (name.clone().into(), value.clone()))
+            .collect(),
+    }
 }

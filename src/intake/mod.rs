@@ -52,11 +52,10 @@ struct Case {
     intake: Arc<Intake>,
     desk: Arc<Desk>,
     delivery: Box<Delivery>,
-    /// Held for what its end counts.
-    #[expect(dead_code, reason = "its drop counts")]
+    #[expect(dead_code, reason = "the metric counts it until this is dropped")]
     in_flight: InFlight,
-    #[expect(dead_code, reason = "its drop counts")]
-    counted: TaskTrackerToken,
+    #[expect(dead_code, reason = "`Intake::finish` waits until this is dropped")]
+    unfinished: TaskTrackerToken,
 }
 
 /// Settles deliveries.
@@ -157,7 +156,7 @@ impl Intake {
         Arc::new(move |delivery| {
             let case = Case {
                 in_flight: desk.metrics.in_flight(),
-                counted: intake.cases.token(),
+                unfinished: intake.cases.token(),
                 intake: Arc::clone(&intake),
                 desk: Arc::clone(&desk),
                 delivery,

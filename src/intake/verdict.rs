@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    broker::{Delivery, HeaderValue, Label, Publication, PublishFault, ReplyLabel, topology},
+    broker::{Delivery, HeaderValue, Publication, PublishFault, Texts, topology},
     duplicates::{Entry, Stored},
     message::{
         deadline::{Deadline, unix_ms},
@@ -94,8 +94,9 @@ impl Written {
 }
 
 impl Case {
-    /// Publishes what the verdict asks for; the delivery is settled once the broker has confirmed it. Whatever the
-    /// broker refuses goes to the dead letters, and while it refuses even those it is ill, and this waits.
+    /// Publishes what the verdict asks for; the delivery is settled once the broker has confirmed it, whenever that
+    /// is. Whatever the broker refuses goes to the dead letters; while it refuses even those it is ill, and the
+    /// delivery stays in hand.
     pub(super) async fn carry_out(self, entry: Option<Entry>, verdict: Verdict) {
         let Case {
             intake,
@@ -237,7 +238,7 @@ impl Intake {
             None => written,
             Some(entry) => Box::pin(self.settled(desk, entry, written)).await,
         };
-        let (body, label) = match written {
+        let (body, properties) = match written {
             Written::Own { reply, said } => {
                 match said {
                     None => desk.metrics.outcomes.increment(1),
@@ -247,14 +248,14 @@ impl Intake {
             }
             Written::Before(stored) => {
                 let properties = properties_of(&stored, head(delivery).reply_correlation());
-                (stored.body, properties.into())
+                (stored.body, properties)
             }
         };
         Some(Publication {
             exchange: String::new(),
             routing_key: to.routing_key().to_owned(),
             body,
-            label,
+            properties: properties.into(),
             mandatory: to.mandatory(),
         })
     }
@@ -342,13 +343,14 @@ pub(super) fn package_of(desk: &Desk, delivery: &Delivery) -> Arc<str> {
 }
 
 /// A reply as it is published.
-fn sealed(reply: Reply) -> (Bytes, Label) {
-    let label = ReplyLabel {
-        kind: reply.kind.as_str(),
-        content_type: reply.content_type,
+fn sealed(reply: Reply) -> (Bytes, Texts) {
+    let headers = reply.headers.into_iter();
+    let texts = Texts {
+        kind: reply.kind.as_str().into(),
+        content_type: reply.content_type.into(),
         message_id: reply.message_id,
         correlation_id: reply.correlation_id,
-        headers: reply.headers,
+        headers: headers.map(|(name, value)| (name.into(), value)).collect(),
     };
-    (reply.body, Label::Reply(label))
+    (reply.body, texts)
 }

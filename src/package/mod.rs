@@ -219,12 +219,12 @@ impl Package {
         self.plan.represent(object)
     }
 
-    /// What a request says of its decision.
+    /// All that is needed of a valid request: its rows, and what it says of its decision.
     ///
     /// # Errors
-    /// See [`decision::Plan::thresholds`].
-    pub fn thresholds(&self, object: &Object) -> Result<Thresholds, Rejection> {
-        self.decision.thresholds(object)
+    /// See [`represent`](Self::represent) and [`decision::Plan::thresholds`].
+    pub fn prepare(&self, object: &Object) -> Result<(Vec<Row>, Thresholds), Rejection> {
+        Ok((self.represent(object)?, self.decision.thresholds(object)?))
     }
 
     /// Turns a request's output rows, in the order of its rows, into its outcome.

@@ -13,6 +13,7 @@ use super::{
     strangers::strangers,
 };
 use crate::{
+    decision::Thresholds,
     fault::{Failure, Fault},
     message::rejection::Rejection,
     tensor::{Outputs, Row, RowOutputs},
@@ -77,6 +78,7 @@ impl fmt::Display for BatchSensitive {
 struct Part<'g> {
     golden: &'g Golden,
     rows: Vec<Row>,
+    thresholds: Thresholds,
 }
 
 impl Part<'_> {
@@ -102,15 +104,20 @@ impl Package {
     ) -> Result<Option<BatchSensitive>, Vec<PackageFault>> {
         let (mut parts, mut faults) = (Vec::new(), Vec::new());
         for golden in self.goldens() {
-            let represented = self
+            let prepared = self
                 .validate(&golden.object)
-                .and_then(|()| self.represent(&golden.object));
-            let judged = match represented {
+                .and_then(|()| self.prepare(&golden.object));
+            let judged = match prepared {
                 Err(rejection) => judge_rejection(golden, &rejection),
-                Ok(rows) => {
-                    let alone: Vec<_> = rows.iter().collect();
-                    let judged = self.judge(golden, run(&mut predict, &alone, 1));
-                    parts.push(Part { golden, rows });
+                Ok((rows, thresholds)) => {
+                    let part = Part {
+                        golden,
+                        rows,
+                        thresholds,
+                    };
+                    let alone: Vec<_> = part.rows.iter().collect();
+                    let judged = self.judge(&part, run(&mut predict, &alone, 1));
+                    parts.push(part);
                     judged
                 }
             };
@@ -211,7 +218,7 @@ impl Package {
         rows: usize,
         outputs: Vec<RowOutputs>,
     ) -> Option<BatchSensitive> {
-        let difference = self.judge(part.golden, Ok(outputs))?;
+        let difference = self.judge(part, Ok(outputs))?;
         Some(BatchSensitive::Changed {
             file: part.golden.file.clone(),
             rows,
@@ -222,13 +229,13 @@ impl Package {
     /// What is wrong with the answer that `outputs` make.
     fn judge(
         &self,
-        golden: &Golden,
+        part: &Part<'_>,
         outputs: Result<Vec<RowOutputs>, Fault>,
     ) -> Option<Difference> {
-        let decided = outputs.map_err(Failure::Faulted).and_then(|rows| {
-            let thresholds = self.thresholds(&golden.object)?;
-            self.decide(&thresholds, &rows)
-        });
+        let golden = part.golden;
+        let decided = outputs
+            .map_err(Failure::Faulted)
+            .and_then(|rows| self.decide(&part.thresholds, &rows));
         let outcome = match decided {
             Ok(outcome) => outcome,
             Err(Failure::Rejected(rejection)) => return judge_rejection(golden, &rejection),

@@ -62,7 +62,7 @@ fn request(package: &str, body: impl Into<Bytes>) -> Publication {
         exchange: names::EXCHANGE.to_owned(),
         routing_key: package.to_owned(),
         body: body.into(),
-        label: Properties::default().persistent().into(),
+        properties: Properties::default().persistent().into(),
         mandatory: true,
     }
 }

@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use inferq::{
     engine::{Engine, Request},
     fault::{Failure, FaultKind},
+    message::rejection::Code,
 };
 use serde_json::{Value, json};
 
@@ -58,6 +59,42 @@ async fn two_folders_cannot_both_be_one_version() {
         refused.iter().all(|refused| refused.faults.len() == 2),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn a_threshold_that_cannot_be_read_is_refused_before_the_model_runs() {
+    let root = tempfile::tempdir().unwrap();
+    let class = "[outcome.verdict.class]\noutput = \"y\"\nindex = 0\nthresholds = [\n\
+        { from = 0.0, label = \"low\" },\n\
+        { from = { pointer = \"/high\", default = 1.0 }, label = \"high\" },\n]\n";
+    package(
+        root.path(),
+        "moved/1.0.0",
+        ("moved", "1.0.0"),
+        &same(),
+        class,
+    );
+    let golden = json!({
+        "request": {"x": 2.0, "high": 3.0},
+        "outcome": {"y": 2.0, "verdict": "low"},
+    });
+    fs::write(
+        root.path().join("moved/1.0.0/golden/one.json"),
+        golden.to_string(),
+    )
+    .unwrap();
+    let engine = open(root.path());
+    let ask = |high: Value| engine.score(Request::new("moved", json!({"x": 2.0, "high": high})));
+    let answer = ask(json!(1.5)).await;
+    assert_eq!(answer.result.unwrap()["verdict"], "high");
+    assert!(answer.timings.predict.is_some());
+    let answer = ask(json!("1.5")).await;
+    let Err(Failure::Rejected(rejection)) = answer.result else {
+        panic!("{:?}", answer.result);
+    };
+    assert_eq!(rejection.code, Code::InvalidRequest);
+    assert!(rejection.detail.starts_with("/high: expected a number"));
+    assert_eq!(answer.timings.predict, None);
 }
 
 #[tokio::test]

@@ -280,7 +280,7 @@ impl Replay<'_> {
             exchange: topology::EXCHANGE.to_owned(),
             routing_key: self.to.to_owned(),
             body: letter.body.clone(),
-            label: properties.into(),
+            properties: properties.into(),
             mandatory: true,
         })
     }

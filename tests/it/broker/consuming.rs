@@ -11,7 +11,7 @@ async fn what_is_confirmed_is_delivered_and_what_is_acknowledged_is_gone() {
         .with_priority(3)
         .with_header("inferq-version", "2");
     let mut publication = request(&package, "{\"a\":1}");
-    publication.label = properties.into();
+    publication.properties = properties.into();
     broker.publisher().publish(publication).await.unwrap();
     let (handle, mut deliveries) = consume(&broker, &queue, 8);
     let delivery = next(&mut deliveries).await;

@@ -84,8 +84,8 @@ async fn a_publication_that_breaks_its_connection_is_refused_and_its_neighbours_
             150 => {
                 let mut publication = to(names::EXCHANGE, &package, "x");
                 let header = "x".repeat(140_000);
-                let properties = publication.label.properties();
-                publication.label = properties.with_header("big", header).into();
+                let properties = publication.properties.to_properties();
+                publication.properties = properties.with_header("big", header).into();
                 publication
             }
             _ => to(names::EXCHANGE, &package, number.to_string()),

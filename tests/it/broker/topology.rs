@@ -84,7 +84,11 @@ async fn a_message_in_a_retry_queue_comes_back_to_its_package() {
 async fn what_expires_in_a_queue_is_found_among_the_died_with_its_reason() {
     let (broker, package) = broker("expires").await;
     let mut publication = request(&package, "expired-one");
-    publication.label = publication.label.properties().with_expiration("1").into();
+    publication.properties = publication
+        .properties
+        .to_properties()
+        .with_expiration("1")
+        .into();
     broker.publisher().publish(publication).await.unwrap();
     let (_handle, mut deliveries) = consume(&broker, names::DIED, 4);
     let delivery = next(&mut deliveries).await;
