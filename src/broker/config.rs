@@ -1,9 +1,11 @@
 //! `[broker]`: where the broker is and how much is asked of it.
 
-use crate::broker::connection::{ConnectFault, Endpoint, UrlFault};
+use crate::broker::connection::Endpoint;
+use crate::broker::fault::{ConnectFault, UrlFault};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Who makes exchanges and queues.
@@ -21,10 +23,18 @@ pub enum TopologyMode {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `amqp://user:password@host:port/vhost`. Shown without its password.
+    /// `amqp://user:password@host:port/vhost`, or `amqps://` for an encrypted connection. Shown without its password.
     #[serde(serialize_with = "redacted", deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub url: SecretString,
+    /// With `amqps://`: a PEM file with the certificates of the authorities to trust; without it, the system's.
+    pub tls_ca_file: Option<PathBuf>,
+    /// With `amqps://`: a PEM file with the worker's own certificate and those between it and its authority.
+    pub tls_cert_file: Option<PathBuf>,
+    /// With `amqps://`: a PEM file with the private key of `tls_cert_file`.
+    pub tls_key_file: Option<PathBuf>,
+    /// With `amqps://`: the name that the broker's certificate must have; without it, the host of `url`.
+    pub tls_server_name: Option<String>,
     /// The most unsettled deliveries per queue (the credit grows up to it), 1 to 2000.
     #[schemars(range(min = 1, max = 2000))]
     pub prefetch: u16,
@@ -54,6 +64,10 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             url: SecretString::from("amqp://guest:guest@127.0.0.1:5672/%2f"),
+            tls_ca_file: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_server_name: None,
             prefetch: 1_000,
             in_flight_bytes: 256 << 20,
             publisher_channels: 4,
@@ -97,15 +111,26 @@ impl Config {
         within("window", self.window as u64, 1, 4_096)?;
         within("heartbeat_s", self.heartbeat_s.into(), 1, 600)?;
         within("connect_timeout_ms", self.connect_timeout_ms, 100, 600_000)?;
-        match Endpoint::of(self) {
-            Ok(_) => Ok(()),
-            Err(UrlFault { url, reason }) => Err(ConfigFault {
-                key: "url",
-                found: format!("{url} ({reason})"),
-                expected: "amqp://user:password@host:port/vhost".into(),
-                mend: "percent-encode special characters, @ as %40 and / as %2f; the default vhost is %2f".into(),
-            }),
-        }
+        let endpoint = Endpoint::of(self).map_err(|UrlFault { url, reason }| ConfigFault {
+            key: "url",
+            found: format!("{url} ({reason})"),
+            expected: "amqp://user:password@host:port/vhost, or the same with amqps://".into(),
+            mend:
+                "percent-encode special characters, @ as %40 and / as %2f; the default vhost is %2f"
+                    .into(),
+        })?;
+        endpoint.tls().map(drop)
+    }
+
+    /// A setting of encrypted connections that stands there.
+    pub(super) fn tls_setting(&self) -> Option<&'static str> {
+        let files = [
+            ("tls_ca_file", self.tls_ca_file.is_some()),
+            ("tls_cert_file", self.tls_cert_file.is_some()),
+            ("tls_key_file", self.tls_key_file.is_some()),
+            ("tls_server_name", self.tls_server_name.is_some()),
+        ];
+        files.into_iter().find_map(|(key, set)| set.then_some(key))
     }
 
     /// The virtual host that the URL names.
@@ -226,12 +251,44 @@ mod tests {
     }
 
     #[test]
-    fn encrypted_connections_are_refused_in_words() {
-        let config = Config {
-            url: SecretString::from("amqps://host"),
-            ..Config::default()
+    fn settings_of_tls_that_would_not_be_heeded_or_cannot_be_read_are_refused() {
+        let tls = |url: &str, change: fn(&mut Config)| {
+            let mut config = Config {
+                url: SecretString::from(url),
+                ..Config::default()
+            };
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
         };
-        let text = config.validate().unwrap_err().to_string();
-        assert!(text.contains("amqps"), "{text}");
+        let plain = tls("amqp://host", |config| {
+            config.tls_ca_file = Some("ca.pem".into());
+        });
+        assert!(plain.starts_with("broker.tls_ca_file: "), "{plain}");
+        assert!(plain.contains("amqps://"), "{plain}");
+        let missing = tls("amqps://host", |config| {
+            config.tls_ca_file = Some("none.pem".into());
+        });
+        assert!(
+            missing.starts_with("broker.tls_ca_file: found none.pem ("),
+            "{missing}"
+        );
+        let none = tls("amqps://host", |config| {
+            config.tls_ca_file = Some("/dev/null".into());
+        });
+        assert!(none.contains("there is none in it"), "{none}");
+        let half = tls("amqps://host", |config| {
+            config.tls_key_file = Some("key.pem".into());
+        });
+        assert!(
+            half.starts_with("broker.tls_cert_file: found nothing"),
+            "{half}"
+        );
+        let name = tls("amqps://host", |config| {
+            config.tls_server_name = Some("a b".into());
+        });
+        assert!(
+            name.starts_with("broker.tls_server_name: found \"a b\""),
+            "{name}"
+        );
     }
 }

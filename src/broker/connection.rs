@@ -2,12 +2,14 @@
 //!
 //! lapin's own recovery stays off: with it a failure is never an error, and redeliveries just appear.
 
-use crate::broker::config::{Config, redact, strays};
+use crate::broker::config::{Config, ConfigFault, redact, strays};
+use crate::broker::fault::{ConnectFault, UrlFault};
 use crate::broker::screen::Marks;
 use crate::broker::stream::{Kit, Screened};
+use crate::broker::tls::{Socket, Tls, trouble};
 use futures::StreamExt;
 use lapin::tcp::AsyncTcpStream;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
 use metrics::Counter;
 use rand::Rng;
@@ -26,88 +28,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a connection is looked at, should lapin ever end one without an event.
 const CHECK: Duration = Duration::from_millis(500);
 
-/// A URL that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the broker's URL {url} cannot be used: {reason}")]
-pub struct UrlFault {
-    /// The URL without its password.
-    pub url: String,
-    /// What is wrong with it; quotes nothing of it.
-    pub reason: &'static str,
-}
-
-/// Why there is no connection.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectFault {
-    /// The URL cannot be used.
-    #[error(transparent)]
-    Url(#[from] UrlFault),
-    /// No TCP connection: refused, unknown host, timed out.
-    #[error(
-        "no broker at {address}: {reason}; start RabbitMQ there or set broker.url to where it is"
-    )]
-    Unreachable {
-        /// Host and port.
-        address: String,
-        /// The system's reason.
-        reason: String,
-    },
-    /// Something accepted the connection and did not finish the AMQP handshake.
-    #[error(
-        "{address} accepts connections but did not finish the AMQP handshake in time; is it RabbitMQ, and is this its AMQP port?"
-    )]
-    Silent {
-        /// Host and port.
-        address: String,
-    },
-    /// Wrong user or password.
-    #[error("the broker refused user {user:?} ({reason}); check user and password in broker.url")]
-    AccessRefused {
-        /// Who asked.
-        user: String,
-        /// The broker's words.
-        reason: String,
-    },
-    /// No such virtual host, or the user may not enter it.
-    #[error(
-        "the broker refused virtual host {vhost:?} ({reason}); create it, grant access, or name another at the end of broker.url"
-    )]
-    Vhost {
-        /// Which.
-        vhost: String,
-        /// The broker's words.
-        reason: String,
-    },
-    /// Anything else.
-    #[error("the connection to {address} failed: {reason}")]
-    Broken {
-        /// Host and port.
-        address: String,
-        /// lapin's or the broker's words.
-        reason: String,
-    },
-}
-
-impl ConnectFault {
-    /// Whether only a change of configuration can help.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        match self {
-            ConnectFault::Url(_)
-            | ConnectFault::AccessRefused { .. }
-            | ConnectFault::Vhost { .. } => true,
-            ConnectFault::Unreachable { .. }
-            | ConnectFault::Silent { .. }
-            | ConnectFault::Broken { .. } => false,
-        }
-    }
-}
-
 /// Where to connect, parsed.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     uri: AMQPUri,
-    timeout: Duration,
+    config: Config,
 }
 
 impl Endpoint {
@@ -120,9 +45,8 @@ impl Endpoint {
         // The parsers' own words may quote the URL.
         let parsed = url::Url::parse(url).map_err(|_| fault("it is no URL"))?;
         match parsed.scheme() {
-            "amqp" => {}
-            "amqps" => return Err(fault("amqps is not supported yet; use amqp")),
-            _ => return Err(fault("it does not start with amqp://")),
+            "amqp" | "amqps" => {}
+            _ => return Err(fault("it does not start with amqp:// or amqps://")),
         }
         let host = parsed.host_str().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| fault("it names no host"))?;
@@ -143,8 +67,26 @@ impl Endpoint {
         }
         uri.query.heartbeat = Some(config.heartbeat_s);
         uri.query.frame_max = uri.query.frame_max.map(|size| size.max(FRAME_MIN));
-        let timeout = config.connect_timeout();
-        Ok(Endpoint { uri, timeout })
+        Ok(Endpoint {
+            uri,
+            config: config.clone(),
+        })
+    }
+
+    /// How to encrypt, where the URL asks for it.
+    pub(super) fn tls(&self) -> Result<Option<Tls>, ConfigFault> {
+        if self.uri.scheme == AMQPScheme::AMQPS {
+            return Tls::read(&self.config, &self.uri.authority.host).map(Some);
+        }
+        self.config.tls_setting().map_or(Ok(None), |key| {
+            Err(ConfigFault {
+                key,
+                found: "a setting of encrypted connections, and a url that begins with amqp://"
+                    .into(),
+                expected: "amqps://".into(),
+                mend: "change the url, or take this out".into(),
+            })
+        })
     }
 
     pub(super) fn vhost(&self) -> &str {
@@ -158,7 +100,8 @@ impl Endpoint {
     /// Connects once; ends in bounded time.
     pub(super) async fn connect(&self, name: &str) -> Result<Link, ConnectFault> {
         let socket = self.socket().await?;
-        let stream = Screened::new(socket, self.timeout);
+        let timeout = self.config.connect_timeout();
+        let stream = Screened::new(socket, timeout);
         let marks = stream.marks();
         // The socket is ours and bounded; lapin may fetch it once.
         let slot = Mutex::new(Some(stream));
@@ -171,10 +114,10 @@ impl Endpoint {
             .with_connection_name(name.into())
             .with_client_property("product".into(), "inferq".into())
             .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-        let runtime = Kit::current(self.timeout);
+        let runtime = Kit::current(timeout);
         let connecting = Connection::connector(self.uri.clone(), runtime, fetch, properties);
         // The stream's own deadline comes first; to abandon lapin's handshake would leak its thread.
-        match tokio::time::timeout(self.timeout + PATIENCE, connecting).await {
+        match tokio::time::timeout(timeout + PATIENCE, connecting).await {
             Ok(Ok(connection)) => Ok(Link {
                 connection,
                 marks,
@@ -187,20 +130,38 @@ impl Endpoint {
         }
     }
 
-    async fn socket(&self) -> Result<TcpStream, ConnectFault> {
+    async fn socket(&self) -> Result<Socket, ConnectFault> {
+        let timeout = self.config.connect_timeout();
         let unreachable = |reason: String| ConnectFault::Unreachable {
             address: self.address(),
             reason,
         };
         let to = (self.uri.authority.host.as_str(), self.uri.authority.port);
-        let socket = tokio::time::timeout(self.timeout, TcpStream::connect(to))
+        let socket = tokio::time::timeout(timeout, TcpStream::connect(to))
             .await
             .map_err(|_| unreachable("timed out".into()))?
             .map_err(|error| unreachable(error.to_string()))?;
         socket
             .set_nodelay(true)
             .map_err(|error| unreachable(error.to_string()))?;
-        Ok(socket)
+        let address = self.address();
+        let failed = |reason| ConnectFault::Tls {
+            address: address.clone(),
+            reason,
+        };
+        // Files are read, those of the system by the hundred.
+        let endpoint = self.clone();
+        let reading = tokio::task::spawn_blocking(move || endpoint.tls());
+        let read = reading.await.map_err(|error| failed(error.to_string()))?;
+        let tls = read.map_err(|fault| failed(fault.to_string()))?;
+        let Some(tls) = tls else {
+            return Ok(Socket::Left(socket));
+        };
+        match tokio::time::timeout(timeout, tls.wrap(socket)).await {
+            Ok(wrapped) => wrapped
+                .map_err(|error| failed(trouble(&error).unwrap_or_else(|| error.to_string()))),
+            Err(_) => Err(ConnectFault::Silent { address }),
+        }
     }
 
     fn fault(&self, error: &lapin::Error) -> ConnectFault {
@@ -221,10 +182,16 @@ impl Endpoint {
                 _ => {}
             }
         }
-        if let ErrorKind::IOError(io) = error.kind()
-            && io.kind() == io::ErrorKind::TimedOut
-        {
-            return ConnectFault::Silent { address };
+        if let ErrorKind::IOError(io) = error.kind() {
+            if io.kind() == io::ErrorKind::TimedOut {
+                return ConnectFault::Silent { address };
+            }
+            // With TLS 1.3 a broker says only after the handshake that it does not like whom it sees.
+            if self.uri.scheme == AMQPScheme::AMQPS
+                && let Some(reason) = trouble(io)
+            {
+                return ConnectFault::Tls { address, reason };
+            }
         }
         let reason = error.to_string();
         ConnectFault::Broken { address, reason }

@@ -10,7 +10,8 @@ mod ask;
 
 use self::ask::{fault, open, stat, within};
 use crate::broker::config::Config;
-use crate::broker::connection::{ConnectFault, Endpoint, Link};
+use crate::broker::connection::{Endpoint, Link};
+use crate::broker::fault::ConnectFault;
 use crate::broker::properties::{Properties, short};
 use crate::broker::topology::{dead_queue_of, queue_of};
 use bytes::Bytes;

@@ -9,7 +9,9 @@ mod config;
 mod connection;
 mod consumer;
 mod credit;
+mod fault;
 mod gather;
+mod health;
 mod kept;
 mod letters;
 mod outbox;
@@ -21,12 +23,14 @@ mod requester;
 mod screen;
 mod stream;
 mod subscription;
+mod tls;
 pub mod topology;
 mod window;
 
 pub use config::{Config, ConfigFault, TopologyMode};
-pub use connection::{ConnectFault, UrlFault};
 pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth};
+pub use fault::{ConnectFault, UrlFault};
+pub use health::{Health, LinkHealth};
 pub use letters::{Letter, Letters, LettersFault, Ticket};
 pub use outgoing::{Outgoing, Texts};
 pub use properties::{Death, Header, HeaderValue, Properties};
@@ -66,47 +70,6 @@ pub struct Broker {
     stop_links: CancellationToken,
     publishers: Mutex<Vec<JoinHandle<()>>>,
     links: Mutex<Vec<JoinHandle<()>>>,
-}
-
-/// How the broker's side stands.
-#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
-pub struct Health {
-    /// The connection that consumes.
-    pub consuming: LinkHealth,
-    /// The connection that publishes.
-    pub publishing: LinkHealth,
-    /// Publications that wait for their confirm.
-    pub waiting_publications: usize,
-    /// Destinations that refuse what is published to them, or do not confirm it.
-    pub sick_destinations: usize,
-    /// What of the topology is missing or differs, as last seen.
-    pub topology: Option<String>,
-    /// Every queue that is consumed.
-    pub queues: Vec<QueueHealth>,
-}
-
-/// How a connection stands.
-#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
-pub struct LinkHealth {
-    /// Whether there is one.
-    pub connected: bool,
-    /// Why the broker takes no publications: it is short of memory or disk.
-    pub blocked: Option<String>,
-    /// Why there is none.
-    pub reason: Option<String>,
-    /// How often it had to be made again.
-    pub reconnects: u64,
-}
-
-impl From<&LinkState> for LinkHealth {
-    fn from(state: &LinkState) -> Self {
-        LinkHealth {
-            connected: state.link.as_ref().is_some_and(|link| link.alive()),
-            blocked: state.blocked.clone(),
-            reason: state.reason.clone(),
-            reconnects: state.connects.saturating_sub(1),
-        }
-    }
 }
 
 impl Broker {

@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::{
     config::Config,
-    connection::{ConnectFault, Endpoint, Link},
+    connection::{Endpoint, Link},
+    fault::ConnectFault,
     properties::Properties,
     topology,
 };

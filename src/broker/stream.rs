@@ -2,6 +2,7 @@
 //! handshake in time fails the stream instead of hanging lapin's thread for ever.
 
 use crate::broker::screen::{Marks, Screen, Told};
+use crate::broker::tls::Socket;
 use async_rs::traits::{Executor, Reactor, RuntimeKit};
 use async_rs::util::Task;
 use async_rs::{Runtime, Tokio};
@@ -237,7 +238,7 @@ impl Executor for Kit {
 }
 
 impl Reactor for Kit {
-    type TcpStream = Screened<TcpStream>;
+    type TcpStream = Screened<Socket>;
     type Sleep = <Tokio as Reactor>::Sleep;
 
     fn register<H: Read + Write + AsFd + AsRawFd + Send + 'static>(
@@ -263,7 +264,7 @@ impl Reactor for Kit {
         async move {
             let stream = TcpStream::connect(addr).await?;
             stream.set_nodelay(true)?;
-            Ok(Screened::new(stream, patience))
+            Ok(Screened::new(Socket::Left(stream), patience))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod connecting;
 mod consuming;
+mod encrypted;
 mod publishing;
 mod screening;
 mod topology;

@@ -71,6 +71,23 @@ impl Node {
         node
     }
 
+    /// Starts a node that also listens with TLS, with the certificate of `name` in `folder`, and there takes only whom
+    /// the authority of `ca.pem` knows; the port.
+    pub(crate) fn encrypted(folder: &Path, name: &str) -> (Node, u16) {
+        let (node, port, folder) = (Node::prepare(), free_port(), folder.display());
+        let settings = format!(
+            "listeners.ssl.1 = 127.0.0.1:{port}\n\
+             ssl_options.cacertfile = {folder}/ca.pem\n\
+             ssl_options.certfile = {folder}/{name}.pem\n\
+             ssl_options.keyfile = {folder}/{name}.key\n\
+             ssl_options.verify = verify_peer\n\
+             ssl_options.fail_if_no_peer_cert = true\n"
+        );
+        std::fs::write(node.path("rabbitmq.conf"), settings).unwrap();
+        node.restart();
+        (node, port)
+    }
+
     /// Starts nodes that form a cluster.
     #[cfg(feature = "failpoints")]
     pub(crate) fn cluster(size: usize) -> Vec<Node> {

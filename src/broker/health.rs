@@ -1,0 +1,45 @@
+//! How the broker's side stands.
+
+use crate::broker::connection::LinkState;
+use crate::broker::consumer::QueueHealth;
+
+/// How the broker's side stands.
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct Health {
+    /// The connection that consumes.
+    pub consuming: LinkHealth,
+    /// The connection that publishes.
+    pub publishing: LinkHealth,
+    /// Publications that wait for their confirm.
+    pub waiting_publications: usize,
+    /// Destinations that refuse what is published to them, or do not confirm it.
+    pub sick_destinations: usize,
+    /// What of the topology is missing or differs, as last seen.
+    pub topology: Option<String>,
+    /// Every queue that is consumed.
+    pub queues: Vec<QueueHealth>,
+}
+
+/// How a connection stands.
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct LinkHealth {
+    /// Whether there is one.
+    pub connected: bool,
+    /// Why the broker takes no publications: it is short of memory or disk.
+    pub blocked: Option<String>,
+    /// Why there is none.
+    pub reason: Option<String>,
+    /// How often it had to be made again.
+    pub reconnects: u64,
+}
+
+impl From<&LinkState> for LinkHealth {
+    fn from(state: &LinkState) -> Self {
+        LinkHealth {
+            connected: state.link.as_ref().is_some_and(|link| link.alive()),
+            blocked: state.blocked.clone(),
+            reason: state.reason.clone(),
+            reconnects: state.connects.saturating_sub(1),
+        }
+    }
+}
