@@ -33,7 +33,7 @@ impl From<&Reply> for Stored {
             content_type: reply.content_type.to_owned(),
             message_id: reply.message_id.clone(),
             headers: headers
-                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .map(|(name, value)| (name.to_string(), value.clone()))
                 .collect(),
             body: reply.body.clone(),
         }

@@ -344,13 +344,12 @@ pub(super) fn package_of(desk: &Desk, delivery: &Delivery) -> Arc<str> {
 
 /// A reply as it is published.
 fn sealed(reply: Reply) -> (Bytes, Texts) {
-    let headers = reply.headers.into_iter();
     let texts = Texts {
         kind: reply.kind.as_str().into(),
         content_type: reply.content_type.into(),
         message_id: reply.message_id,
         correlation_id: reply.correlation_id,
-        headers: headers.map(|(name, value)| (name.into(), value)).collect(),
+        headers: reply.headers,
     };
     (reply.body, texts)
 }

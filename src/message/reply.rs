@@ -1,5 +1,7 @@
 //! The reply: an outcome or a rejection, ready to be published.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -70,7 +72,7 @@ pub struct Reply {
     /// AMQP `correlation_id`: the request's, else its `message_id`.
     pub correlation_id: Option<String>,
     /// Headers, all of them text.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Reply {
@@ -116,7 +118,7 @@ impl Reply {
     ) -> Reply {
         let mut headers = Vec::with_capacity(5);
         let mut header = |name, value: Option<&str>| {
-            headers.extend(value.map(|value| (name, value.to_owned())));
+            headers.extend(value.map(|value| (Cow::Borrowed(name), value.to_owned())));
         };
         header(PACKAGE, answering.package);
         header(VERSION, answering.version);
@@ -204,10 +206,10 @@ mod tests {
         assert_eq!(
             reply.headers,
             [
-                (PACKAGE, "digits".to_owned()),
-                (VERSION, "1.0.0".to_owned()),
-                (SERVER_TIMING, "decode;dur=1.000".to_owned()),
-                (TRACEPARENT, parent.to_owned()),
+                (PACKAGE.into(), "digits".to_owned()),
+                (VERSION.into(), "1.0.0".to_owned()),
+                (SERVER_TIMING.into(), "decode;dur=1.000".to_owned()),
+                (TRACEPARENT.into(), parent.to_owned()),
             ]
         );
     }
