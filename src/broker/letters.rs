@@ -8,7 +8,8 @@
 
 mod ask;
 
-use self::ask::{fault, open, stat, within};
+pub(super) use self::ask::stat;
+use self::ask::{fault, open, within};
 use crate::broker::config::Config;
 use crate::broker::connection::{Endpoint, Link};
 use crate::broker::fault::ConnectFault;

@@ -10,12 +10,15 @@ mod connection;
 mod consumer;
 mod credit;
 mod fault;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gather;
 mod health;
 mod kept;
 mod letters;
 mod outbox;
 mod outgoing;
+mod presence;
 mod properties;
 mod publisher;
 mod receipt;
@@ -42,6 +45,7 @@ pub use topology::{PackageQueues, Topology, TopologyFault};
 
 use crate::broker::connection::{Endpoint, Link, LinkState, connected, supervise};
 use crate::broker::consumer::{Shared, Task, lock};
+use crate::broker::presence::Presence;
 use crate::broker::topology::{DEAD, Plan};
 use crate::telemetry::metrics::BrokerMetrics;
 use bytes::Bytes;
@@ -61,6 +65,7 @@ pub struct Broker {
     consuming: watch::Receiver<LinkState>,
     publishing: watch::Receiver<LinkState>,
     publisher: Publisher,
+    presence: Presence,
     plan: Arc<Mutex<Plan>>,
     topology_fault: Mutex<Option<TopologyFault>>,
     consumers: Mutex<Vec<Arc<Shared>>>,
@@ -107,6 +112,7 @@ impl Broker {
         );
         Broker {
             config,
+            presence: Presence::new(publishing.clone()),
             consuming,
             publishing,
             publisher,
@@ -289,6 +295,12 @@ impl Broker {
             // Fails only when the broker's side is closed, and then nothing flows any more.
             let _ = self.publishing.clone().wait_for(flows).await;
         }
+    }
+
+    /// Whether the requester that the broker made this direct reply-to name for has gone. It is asked once a second
+    /// at most; where that cannot be told within 100 ms it counts as there.
+    pub async fn is_gone(&self, requester: &str) -> bool {
+        self.presence.is_gone(requester).await
     }
 
     /// How it stands.

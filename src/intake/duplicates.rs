@@ -16,7 +16,13 @@ impl Intake {
         let store = self.duplicates.as_ref()?;
         let readable = delivery.blemish.is_none();
         readable
-            .then(|| store.entry(&delivery.routing_key, &head(delivery), &delivery.body))
+            .then(|| {
+                store.entry(
+                    &delivery.routing_key,
+                    &head(&delivery.properties),
+                    &delivery.body,
+                )
+            })
             .flatten()
     }
 

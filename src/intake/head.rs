@@ -1,7 +1,7 @@
 //! AMQP properties, read in the contract's words.
 
 use crate::{
-    broker::{Blemish, Delivery, Header},
+    broker::{Blemish, Delivery, Header, Properties},
     message::{
         reply_to::{NoReply, ReplyTo, reply_to},
         request::{ACCEPT, DEADLINE, Head, HeaderValue, TRACEPARENT, TRACESTATE, VERSION},
@@ -14,9 +14,8 @@ pub(super) const ATTEMPTS: &str = "inferq-attempts";
 /// When it first met a fault, Unix ms.
 pub(super) const FIRST_AT: &str = "inferq-first-at";
 
-/// What the contract reads of a delivery.
-pub(super) fn head(delivery: &Delivery) -> Head<'_> {
-    let properties = &delivery.properties;
+/// What the contract reads of a message.
+pub(super) fn head(properties: &Properties) -> Head<'_> {
     let text = |key| match properties.header(key) {
         Some(Header::Text(text)) => Some(text),
         _ => None,
@@ -60,24 +59,24 @@ fn value(header: Header<'_>) -> HeaderValue<'_> {
 }
 
 /// How often this request was tried before, as our own header counts it.
-pub(super) fn attempts(delivery: &Delivery) -> u32 {
-    match delivery.properties.header(ATTEMPTS) {
+pub(super) fn attempts(properties: &Properties) -> u32 {
+    match properties.header(ATTEMPTS) {
         Some(Header::Int(count)) => u32::try_from(count).unwrap_or_default(),
         _ => 0,
     }
 }
 
 /// When this request first met a fault, as our own header says.
-pub(super) fn first_at(delivery: &Delivery) -> Option<u64> {
-    let Some(Header::Int(ms)) = delivery.properties.header(FIRST_AT) else {
+pub(super) fn first_at(properties: &Properties) -> Option<u64> {
+    let Some(Header::Int(ms)) = properties.header(FIRST_AT) else {
         return None;
     };
     u64::try_from(ms).ok()
 }
 
 /// Whether it has just come back from a retry queue.
-pub(super) fn returned(delivery: &Delivery) -> bool {
-    let deaths = delivery.properties.deaths();
+pub(super) fn returned(properties: &Properties) -> bool {
+    let deaths = properties.deaths();
     let last = deaths.first().map_or("", |death| death.queue.as_str());
-    last.starts_with("inferq.retry.") && attempts(delivery) > 0
+    last.starts_with("inferq.retry.") && attempts(properties) > 0
 }

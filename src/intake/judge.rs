@@ -12,6 +12,7 @@ use crate::{
         deadline::{Deadline, resolve_deadline, unix_ms},
         rejection::{Code, Rejection, Stage},
         reply::Reply,
+        reply_to::ReplyTo,
         request::Head,
     },
     repository::Live,
@@ -20,7 +21,7 @@ use crate::{
 use super::{
     Desk, Intake,
     head::{attempts, destination, head},
-    verdict::{Burial, Verdict, Written},
+    verdict::{Burial, UNDELIVERABLE, Verdict, Written},
 };
 
 impl Intake {
@@ -32,10 +33,11 @@ impl Intake {
         delivery: &Delivery,
         entry: Option<&Entry>,
     ) -> Verdict {
-        let head = head(delivery);
-        if let Err(reason) = destination(delivery, self.default_reply_to(package)) {
-            return Verdict::Bury(Burial::new(reason, Stage::Decode), None);
-        }
+        let head = head(&delivery.properties);
+        let to = match destination(delivery, self.default_reply_to(package)) {
+            Ok(to) => to,
+            Err(reason) => return Verdict::Bury(Burial::new(reason, Stage::Decode), None),
+        };
         if delivery.delivery_count >= self.config.poison_deliveries {
             let detail = "workers died while they had this request; it is not run again";
             let rejection = Rejection::new(Code::ModelFault, Stage::Predict, detail);
@@ -44,6 +46,12 @@ impl Intake {
         }
         // What cannot be answered now is not run now either.
         self.broker.flowing().await;
+        if let ReplyTo::Direct(requester) = to
+            && self.broker.is_gone(requester).await
+        {
+            desk.metrics.replies_unroutable.increment(1);
+            return Verdict::Bury(Burial::new(UNDELIVERABLE, Stage::Resolve), None);
+        }
         let answer = match entry {
             None => self.score(package, delivery, &head).await,
             Some(entry) => match Box::pin(self.claim(entry, desk, package, &head)).await {
@@ -80,7 +88,8 @@ impl Intake {
             Ok(reply) => Verdict::Reply(Written::outcome(reply)),
             Err(Failure::Rejected(rejection)) => {
                 // Another worker may be ahead of this one in a rollout.
-                let ahead = rejection.code == Code::UnknownVersion && attempts(delivery) == 0;
+                let ahead =
+                    rejection.code == Code::UnknownVersion && attempts(&delivery.properties) == 0;
                 let written = Written::rejection(&answering, &rejection);
                 match self.next_try(package, delivery, head) {
                     Some(ms) if ahead => {
@@ -130,7 +139,7 @@ impl Intake {
     ) -> Option<u64> {
         let delay = self
             .config
-            .retry_delay_ms(attempts(delivery), &mut rand::rng())?;
+            .retry_delay_ms(attempts(&delivery.properties), &mut rand::rng())?;
         let deadline = self.deadline(package, head)?;
         (!deadline.passed(unix_ms() + delay)).then_some(delay)
     }

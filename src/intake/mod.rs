@@ -5,6 +5,8 @@
 
 mod config;
 mod duplicates;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod judge;
 mod strays;
@@ -94,7 +96,7 @@ impl Case {
         metrics.requests.increment(1);
         if self.delivery.redelivered {
             metrics.redelivered.increment(1);
-        } else if head::returned(&self.delivery) {
+        } else if head::returned(&self.delivery.properties) {
             metrics.retries_returned.increment(1);
         }
     }
@@ -190,7 +192,7 @@ impl Intake {
         let fault = Fault::internal(Stage::Decide, "a panic on the request's way");
         desk.metrics
             .faulted(fault.kind.as_str(), fault.stage.as_str());
-        let (head, package) = (head(delivery), package_of(desk, delivery));
+        let (head, package) = (head(&delivery.properties), package_of(desk, delivery));
         let reply = self.rejection(delivery, &head, &package, &fault.rejection());
         let why = Burial::new("internal_fault", fault.stage);
         match self.next_try(&package, delivery, &head) {

@@ -19,7 +19,7 @@ use super::{
 impl Intake {
     /// A request for a package that nobody serves.
     pub(super) fn refuse(&self, delivery: &Delivery) -> Verdict {
-        let head = head(delivery);
+        let head = head(&delivery.properties);
         if let Err(reason) = destination(delivery, None) {
             return Verdict::Bury(Burial::new(reason, Stage::Resolve), None);
         }
@@ -30,7 +30,7 @@ impl Intake {
 
     /// What the broker gave up on: answered without a look at its body.
     pub(super) fn explain(&self, delivery: &Delivery) -> Verdict {
-        let head = head(delivery);
+        let head = head(&delivery.properties);
         let died = died_of(delivery);
         // The queue of the unknown does not tell what was asked for.
         let package = match &*died {

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// Why a reply that was due is not in anybody's queue.
-const UNDELIVERABLE: &str = "reply_undeliverable";
+pub(super) const UNDELIVERABLE: &str = "reply_undeliverable";
 /// The first pause before a broker that refuses dead letters is asked again; doubles up to 30 times this.
 const ILL: Duration = Duration::from_secs(1);
 
@@ -247,7 +247,8 @@ impl Intake {
                 sealed(reply)
             }
             Written::Before(stored) => {
-                let properties = properties_of(&stored, head(delivery).reply_correlation());
+                let properties =
+                    properties_of(&stored, head(&delivery.properties).reply_correlation());
                 (stored.body, properties)
             }
         };
@@ -268,7 +269,7 @@ impl Intake {
         why: &Burial,
     ) -> Result<(), PublishFault> {
         let package = package_of(desk, delivery);
-        let deadline = self.deadline(&package, &head(delivery));
+        let deadline = self.deadline(&package, &head(&delivery.properties));
         let deadline = deadline.map_or(u64::MAX, Deadline::unix_ms);
         let headers = marks(delivery, why).into_iter();
         let headers = headers.chain([(DEADLINE, number(deadline))]);
@@ -319,8 +320,8 @@ impl Intake {
 
 /// What a copy says of its way so far.
 fn marks(delivery: &Delivery, why: &Burial) -> [(&'static str, HeaderValue); 4] {
-    let attempts = i64::from(attempts(delivery)) + 1;
-    let first = first_at(delivery).unwrap_or_else(unix_ms);
+    let attempts = i64::from(attempts(&delivery.properties)) + 1;
+    let first = first_at(&delivery.properties).unwrap_or_else(unix_ms);
     [
         (ATTEMPTS, HeaderValue::Int(attempts)),
         (FIRST_AT, number(first)),

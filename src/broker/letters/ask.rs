@@ -16,7 +16,10 @@ pub(super) async fn open(link: &Link, queue: &str) -> Result<Channel, LettersFau
 
 /// Ready messages and consumers of a queue; `None` where there is none. On a channel of its own: that it is
 /// missing closes the channel.
-pub(super) async fn stat(link: &Link, queue: &str) -> Result<Option<(usize, usize)>, LettersFault> {
+pub(in crate::broker) async fn stat(
+    link: &Link,
+    queue: &str,
+) -> Result<Option<(usize, usize)>, LettersFault> {
     const NOT_FOUND: u16 = 404;
     let channel = open(link, queue).await?;
     let options = QueueDeclareOptions {

@@ -82,7 +82,7 @@ async fn requests_that_cannot_be_answered_are_dead_lettered_with_the_reason_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requesters_of_direct_reply_to_who_are_gone_hold_nobody_up() {
+async fn requesters_of_direct_reply_to_who_are_gone_cost_no_run_and_hold_nobody_up() {
     let url = vhost();
     let worker = Worker::start(&url, &samples());
     worker.signal("STOP");
@@ -109,15 +109,24 @@ async fn requesters_of_direct_reply_to_who_are_gone_hold_nobody_up() {
         connection.close(200, "gone".into()).await.unwrap();
     }
     worker.signal("CONT");
-    worker.await_that("done with what nobody waits for", |worker| {
-        worker.metric("inferq_requests_total") >= 20.0
-    });
+    let left = dead_letters(&url, "fraud", 20).await;
+    assert!(
+        left.iter().all(|reason| reason == "reply_undeliverable"),
+        "{left:?}"
+    );
+    assert_eq!(runs(&worker), 0, "device time for nobody");
     hold(
         "pika",
         &url,
         &[Case::object("neighbour", "fraud", payment()).direct(true)],
     );
+    assert_eq!(runs(&worker), 1);
     assert_at_rest(&worker, &url);
+}
+
+/// Batches that were run for requests.
+fn runs(worker: &Worker) -> u64 {
+    worker.metric("inferq_batch_rows_count").round() as u64
 }
 
 #[tokio::test(flavor = "multi_thread")]
