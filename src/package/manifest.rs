@@ -113,6 +113,11 @@ pub struct LimitsSpec {
     /// are answered `model_fault`. An hour at most.
     #[schemars(range(min = 1, max = 3_600_000))]
     pub run_ms: u64,
+    /// Bytes of memory that a run of the model may take, its weights apart; one that asks for more fails, and the
+    /// rows that do so alone are answered `model_fault`. Without it there is no limit. 1 TiB at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_099_511_627_776_u64))]
+    pub run_memory_bytes: Option<usize>,
 }
 
 impl Default for LimitsSpec {
@@ -123,6 +128,7 @@ impl Default for LimitsSpec {
             deadline_ms: 30_000,
             reply_bytes: 1 << 20,
             run_ms: 30_000,
+            run_memory_bytes: None,
         }
     }
 }
@@ -194,6 +200,8 @@ pub struct Limits {
     pub reply_bytes: usize,
     /// Time that a run of the model may take.
     pub run: Duration,
+    /// Bytes that a run of the model may take.
+    pub run_memory: Option<usize>,
 }
 
 impl Manifest {
@@ -207,6 +215,7 @@ impl Manifest {
             deadline: Duration::from_millis(self.limits.deadline_ms),
             reply_bytes: self.limits.reply_bytes,
             run: Duration::from_millis(self.limits.run_ms),
+            run_memory: self.limits.run_memory_bytes,
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use ort::{environment::Environment, logging::LogLevel};
 
-use super::probe::probe;
+use super::{memory, probe::probe};
 
 /// The library's file name on this platform, as the system's loader knows it.
 const FILE: &str = if cfg!(windows) {
@@ -23,6 +23,8 @@ const FILE: &str = if cfg!(windows) {
 pub struct Library {
     environment: Environment,
     version: Arc<str>,
+    /// Whether runs can be held to a limit of memory, or why not.
+    limits: Result<(), Arc<str>>,
 }
 
 /// Why ONNX Runtime could not be loaded.
@@ -113,6 +115,11 @@ impl Library {
         &self.version
     }
 
+    /// Whether runs can be held to a limit of memory, or why not.
+    pub(super) fn limits_memory(&self) -> Result<(), &str> {
+        self.limits.as_ref().copied().map_err(|why| &**why)
+    }
+
     pub(super) fn environment(&self) -> &Environment {
         &self.environment
     }
@@ -189,7 +196,6 @@ fn load(path: &Path) -> Result<Library, LibraryFault> {
     let builder = ort::init_from(path).map_err(|fault| LibraryFault::NotStarted {
         reason: fault.to_string(),
     })?;
-    drop(probed); // ort holds the library open from here on
     let environment = builder
         .with_name("inferq")
         .with_telemetry(false)
@@ -206,9 +212,12 @@ fn load(path: &Path) -> Result<Library, LibraryFault> {
         );
     }
     environment.set_log_level(LogLevel::Warning);
+    // ort holds the library open from here on, without `probed`.
+    let limits = memory::register(&probed, &environment);
     Ok(Library {
         environment,
         version: version.into(),
+        limits,
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod buffers;
 mod library;
+mod memory;
 mod outputs;
 mod probe;
 mod session;

@@ -14,6 +14,7 @@ use ort::{
 use super::{
     Library,
     buffers::Buffers,
+    memory::Limited,
     outputs::{self, Share},
     signature::{self, Width},
     stop::{Options, Stopper},
@@ -33,6 +34,9 @@ pub struct SessionSpec {
     pub threads: usize,
     /// Most rows of a batch; at least 1.
     pub max_size: usize,
+    /// Bytes that a run may take, without the weights. What the threads take that help a run with more than one is
+    /// not counted.
+    pub run_memory: Option<usize>,
     /// Names of the outputs to fetch; empty for all. ONNX Runtime skips what only the others need.
     pub outputs: Vec<String>,
 }
@@ -44,6 +48,7 @@ pub struct Session {
     signature: Signature,
     width: Width,
     max_size: usize,
+    run_memory: Option<usize>,
     buffers: Buffers,
 }
 
@@ -53,7 +58,11 @@ pub struct Session {
 /// The file is not a model that ONNX Runtime can open, or an input or output has a type that no
 /// package can use; says which and how to mend it.
 pub fn inspect(library: &Library, path: &Path) -> Result<Signature, Fault> {
-    let model = open(library, path, 1, GraphOptimizationLevel::Disable)?;
+    let model = open(library, path, |builder| {
+        Ok(builder
+            .with_intra_threads(1)?
+            .with_optimization_level(GraphOptimizationLevel::Disable)?)
+    })?;
     let signature = signature::read(&model, &[])?;
     signature::width(&signature.inputs)?;
     Ok(signature)
@@ -62,15 +71,13 @@ pub fn inspect(library: &Library, path: &Path) -> Result<Signature, Fault> {
 fn open(
     library: &Library,
     path: &Path,
-    threads: usize,
-    level: GraphOptimizationLevel,
+    with: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
 ) -> Result<ort::session::Session, Fault> {
     let builder = || -> ort::Result<SessionBuilder> {
-        Ok(SessionBuilder::new(library.environment())?
+        let builder = SessionBuilder::new(library.environment())?;
+        Ok(with(builder)?
             .with_log_level(LogLevel::Warning)?
-            .with_optimization_level(level)?
             .with_memory_pattern(true)?
-            .with_intra_threads(threads.max(1))?
             .with_inter_threads(1)?
             // Spinning threads cost other sessions, and the broker's, more than it gains here.
             .with_intra_op_spinning(false)?
@@ -95,12 +102,24 @@ impl Session {
     /// # Errors
     /// As [`inspect`], and when an input's row has no fixed shape.
     pub fn open(library: &Library, spec: &SessionSpec) -> Result<Session, Fault> {
-        let model = open(
-            library,
-            &spec.model,
-            spec.threads,
-            GraphOptimizationLevel::All,
-        )?;
+        if let (Some(_), Err(why)) = (spec.run_memory, library.limits_memory()) {
+            let version = library.version();
+            return Err(Fault::model(
+                Stage::Predict,
+                format!(
+                    "limits.run_memory_bytes cannot be kept by ONNX Runtime {version}: {why}; take the limit away, or install the one of the onnxruntime package for Python"
+                ),
+            ));
+        }
+        let model = open(library, &spec.model, |builder| {
+            let builder = builder
+                .with_intra_threads(spec.threads.max(1))?
+                .with_optimization_level(GraphOptimizationLevel::All)?;
+            match spec.run_memory {
+                Some(_) => Ok(builder.with_env_allocators()?),
+                None => Ok(builder),
+            }
+        })?;
         let signature = signature::read(&model, &spec.outputs)?;
         let width = signature::width(&signature.inputs)?;
         let max_size = spec.max_size.max(1);
@@ -113,6 +132,7 @@ impl Session {
             signature,
             width,
             max_size,
+            run_memory: spec.run_memory,
             buffers,
         })
     }
@@ -142,6 +162,7 @@ impl Session {
             let detail = format!("a batch of {found} rows; expected 1 to {most}");
             return Err(Fault::internal(Stage::Predict, detail));
         }
+        let limited = self.run_memory.map(Limited::to);
         let mut outputs: Vec<_> = self.signature.outputs.iter().map(outputs::empty).collect();
         for some in rows.chunks(self.width.step(self.max_size)) {
             let width = match self.width {
@@ -158,7 +179,10 @@ impl Session {
             let given = self
                 .model
                 .run_with_options(inputs.as_slice(), self.options.of_run())
-                .map_err(|fault| run_fault(&fault))?;
+                .map_err(|fault| match limited.as_ref().and_then(Limited::exceeded) {
+                    Some(most) => too_much(most),
+                    None => run_fault(&fault),
+                })?;
             for (output, value) in outputs.iter_mut().zip(given.values()) {
                 outputs::append(output, &value, share)?;
             }
@@ -188,6 +212,12 @@ fn run_options(signature: &Signature) -> ort::Result<RunOptions<HasSelectedOutpu
     // A failing kernel's message quotes the values it failed on. What may be told of it is in the fault.
     options.set_log_level(LogLevel::Fatal)?;
     Ok(options)
+}
+
+fn too_much(most: usize) -> Fault {
+    let detail =
+        format!("the run needs more than {most} bytes of memory (limits.run_memory_bytes)");
+    Fault::model(Stage::Predict, detail)
 }
 
 /// What an operator may read of a failed run: which node failed, not on which value.

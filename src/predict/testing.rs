@@ -28,6 +28,7 @@ fn spec(graph: &Graph, folder: &std::path::Path, max_size: usize, outputs: &[&st
         model: graph.write(folder),
         threads: 1,
         max_size,
+        run_memory: None,
         outputs: outputs.iter().map(ToString::to_string).collect(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use half::f16;
 
 use super::{
-    SessionSpec, SessionThread, inspect,
+    Session, SessionSpec, SessionThread, inspect,
     onnx::{self, FLOAT, FLOAT16, Graph, INT64, N, STRING},
     testing::{floats, library, row, run, session, session_thread},
 };
@@ -244,6 +244,38 @@ fn a_broken_or_missing_model_is_a_fault_that_names_the_file() {
 }
 
 #[test]
+fn a_run_beyond_its_memory_fails_alone_and_the_session_stays_usable() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |run_memory| {
+        let spec = SessionSpec {
+            model: onnx::product().write(folder.path()),
+            threads: 1,
+            max_size: 1,
+            run_memory,
+            outputs: Vec::new(),
+        };
+        Session::open(&library(), &spec).unwrap()
+    };
+    // Two matrices of this width, of 4 bytes an element.
+    let width = |width: i64| Row {
+        bytes: [bytemuck::bytes_of(&7.0_f32), bytemuck::bytes_of(&width)].concat(),
+        strings: Vec::new(),
+    };
+    let mut limited = open(Some(4 << 20));
+    for _ in 0..3 {
+        let outputs = run(&mut limited, &[width(500)]).unwrap();
+        assert_eq!(floats(&outputs, 0), [7.0]);
+        let fault = fault_of(run(&mut limited, &[width(1_000)]));
+        assert_eq!(
+            fault,
+            "the run needs more than 4194304 bytes of memory (limits.run_memory_bytes)"
+        );
+    }
+    let outputs = run(&mut open(None), &[width(1_000)]).unwrap();
+    assert_eq!(floats(&outputs, 0), [7.0]);
+}
+
+#[test]
 fn a_panic_on_a_sessions_thread_is_a_fault_and_the_session_stays_usable() {
     let thread = session_thread(&onnx::linear(), 2);
     let fault = thread.call(|_| panic!("on purpose")).unwrap_err();
@@ -261,6 +293,7 @@ fn a_session_that_cannot_open_is_reported_by_spawn() {
         model: "no-such-model.onnx".into(),
         threads: 1,
         max_size: 1,
+        run_memory: None,
         outputs: Vec::new(),
     };
     assert!(

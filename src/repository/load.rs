@@ -29,6 +29,7 @@ pub(super) fn load(library: &Library, files: PackageFiles) -> Result<Live, Vec<P
         model,
         threads: package.sessions().threads,
         max_size: package.batch().max_size,
+        run_memory: package.limits().run_memory,
         outputs: package
             .decision()
             .outputs()

@@ -1,4 +1,4 @@
-//! Runs that take longer than their package allows.
+//! Runs that take longer, or more memory, than their package allows.
 
 use std::fs;
 
@@ -25,13 +25,38 @@ fn packages() -> Packages {
         );
     // Long enough for the matrices to be there, and far shorter than they take to be multiplied.
     for (name, limit) in [("loop", 300), ("product", 3_000)] {
-        let file = packages.path().join(name).join("1.0.0/package.toml");
-        let manifest = fs::read_to_string(&file).unwrap();
-        let limits = format!("[limits]\nrun_ms = {limit}\n");
-        let limited = manifest.replace("[limits]\n", &limits);
-        fs::write(&file, limited).unwrap();
+        limit_runs(&packages, name, &format!("run_ms = {limit}"));
     }
     packages
+}
+
+fn limit_runs(packages: &Packages, name: &str, limit: &str) {
+    let file = packages.path().join(name).join("1.0.0/package.toml");
+    let manifest = fs::read_to_string(&file).unwrap();
+    let limited = manifest.replace("[limits]\n", &format!("[limits]\n{limit}\n"));
+    fs::write(&file, limited).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_beyond_its_memory_is_a_model_fault_and_its_mates_are_answered() {
+    let (url, packages) = (vhost(), packages());
+    limit_runs(&packages, "product", "run_memory_bytes = 4194304");
+    let worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    for id in 0..40 {
+        let width = if id == 20 { 2_000 } else { 10 };
+        let properties = properties(&id.to_string());
+        let request = request(id, width);
+        client.send("product", properties, &request).await;
+    }
+    client.until_answered(40).await;
+    assert_eq!(client.answer("20").code(), "model_fault");
+    client.assert_outcomes((0..40).filter(|id| *id != 20));
+    let log = worker.log();
+    assert!(
+        log.contains("more than 4194304 bytes of memory (limits.run_memory_bytes)"),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
