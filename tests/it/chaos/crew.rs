@@ -21,6 +21,7 @@ pub(super) struct Crew {
     repository: PathBuf,
     scored: PathBuf,
     clock: PathBuf,
+    store: String,
     slots: Mutex<Vec<Slot>>,
 }
 
@@ -42,13 +43,18 @@ enum Sentence {
 }
 
 impl Crew {
-    /// Starts a worker for each URL.
-    pub(super) fn start(urls: Vec<String>, repository: &Path, home: &Path) -> Crew {
+    /// Starts a worker for each URL; `store` is where they keep replies already given.
+    pub(super) fn start(
+        urls: Vec<String>,
+        store: String,
+        (repository, home): (&Path, &Path),
+    ) -> Crew {
         let crew = Crew {
             urls,
             repository: repository.to_owned(),
             scored: home.join("scored"),
             clock: home.join("clock"),
+            store,
             slots: Mutex::default(),
         };
         let workers = crew.urls.iter().map(|url| Slot {
@@ -68,6 +74,7 @@ impl Crew {
         let mut environment = vec![
             ("INFERQ_SCORED_LOG", scored.as_str()),
             ("INFERQ_CLOCK_OFFSET_FILE", clock.as_str()),
+            ("INFERQ__DUPLICATES__URL", self.store.as_str()),
         ];
         environment.extend(fail.map(|fail| ("INFERQ_FAIL", fail)));
         Worker::spawn(url, &self.repository, &environment)

@@ -1,10 +1,10 @@
 //! What breaks, and how it is broken.
 //!
-//! Each fault is struck alone, ends, and says when. The store of duplicates, once there is one, dies here too.
+//! Each fault is struck alone, ends, and says when.
 
 use std::time::{Duration, Instant};
 
-use crate::{node::Node, worker::Worker};
+use crate::{node::Node, redis::Redis, worker::Worker};
 
 use super::{crew::SPARED, dice::Dice, proxy::Weather, queues, schedule, site::Site};
 
@@ -24,12 +24,13 @@ pub(super) enum Fault {
     RepliesNacked,
     ConsumerTimeout,
     ClockJumped,
+    StoreKilled,
     FollowerKilled,
     LeaderKilled,
 }
 
 /// What may happen to one node and its workers.
-pub(super) const SINGLE: [Fault; 22] = [
+pub(super) const SINGLE: [Fault; 23] = [
     Fault::WorkerKilledAt("received"),
     Fault::WorkerKilledAt("represented"),
     Fault::WorkerKilledAt("predicted"),
@@ -52,6 +53,7 @@ pub(super) const SINGLE: [Fault; 22] = [
     Fault::RepliesNacked,
     Fault::ConsumerTimeout,
     Fault::ClockJumped,
+    Fault::StoreKilled,
 ];
 
 /// What may happen to a cluster.
@@ -130,19 +132,20 @@ impl Fault {
             Fault::RepliesNacked => "replies_nacked".into(),
             Fault::ConsumerTimeout => "consumer_timeout".into(),
             Fault::ClockJumped => "clock_jumped".into(),
+            Fault::StoreKilled => "store_killed".into(),
             Fault::FollowerKilled => "follower_killed".into(),
             Fault::LeaderKilled => "leader_killed".into(),
         }
     }
 
-    /// Whether it makes the broker deliver again what workers have.
-    pub(super) fn redelivers(self) -> bool {
-        !matches!(
+    /// Whether a request may be scored again for it: its worker died or stood still over it, or the store was gone.
+    pub(super) fn repeats(self) -> bool {
+        matches!(
             self,
-            Fault::MemoryAlarm
-                | Fault::ReplyQueueDeleted
-                | Fault::RepliesNacked
-                | Fault::ClockJumped
+            Fault::WorkerKilledAt(_)
+                | Fault::WorkerKilled
+                | Fault::ConsumerTimeout
+                | Fault::StoreKilled
         )
     }
 
@@ -186,6 +189,11 @@ impl Fault {
                 site.crew.clock(if dice.one_in(2) { far } else { -far });
                 pause(dice.between(1_000, 3_000)).await;
                 site.crew.clock(0);
+            }
+            Fault::StoreKilled => {
+                site.on_store(Redis::kill9).await;
+                pause(dice.between(1_000, 4_000)).await;
+                site.on_store(Redis::restart).await;
             }
             Fault::FollowerKilled => return cut(site, false).await,
             Fault::LeaderKilled => return cut(site, true).await,

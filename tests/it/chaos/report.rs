@@ -66,8 +66,8 @@ pub(super) struct Event {
     pub(super) from_ms: u64,
     pub(super) to_ms: u64,
     pub(super) hit: bool,
-    /// Whether it makes the broker deliver again what workers have.
-    pub(super) redelivers: bool,
+    /// Whether a request may be scored again for it.
+    pub(super) repeats: bool,
     pub(super) recovery: Duration,
 }
 
@@ -111,7 +111,7 @@ pub(super) fn attribute(
             continue;
         };
         let between =
-            |event: &&Event| event.redelivers && event.from_ms <= *at && event.to_ms >= before;
+            |event: &&Event| event.repeats && event.from_ms <= *at && event.to_ms >= before;
         let why = events
             .iter()
             .rfind(between)
@@ -206,7 +206,7 @@ mod tests {
             from_ms,
             to_ms,
             hit: true,
-            redelivers: true,
+            repeats: true,
             recovery: Duration::from_secs(recovery_s),
         }
     }
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_second_scoring_is_laid_to_the_fault_between_the_two() {
         let harmless = Event {
-            redelivers: false,
+            repeats: false,
             ..event("harmless", 610, 620, 0)
         };
         let events = [

@@ -80,7 +80,7 @@ async fn strike(site: &Site, fault: Fault, dice: &mut Dice) -> Event {
         from_ms,
         to_ms: unix_ms(),
         hit,
-        redelivers: fault.redelivers(),
+        repeats: fault.repeats(),
         recovery,
     }
 }

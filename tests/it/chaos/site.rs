@@ -17,6 +17,7 @@ use super::{
 use crate::{
     faults::{declare_replies, tick},
     node::Node,
+    redis::Redis,
 };
 
 const WORKERS: u64 = 3;
@@ -28,6 +29,8 @@ pub(super) struct Site {
     /// One in front of the broker for each worker.
     pub(super) proxies: Vec<Proxy>,
     pub(super) crew: Arc<Crew>,
+    /// Replies already given.
+    store: Arc<Mutex<Redis>>,
     pub(super) desk: Arc<Desk>,
     /// Requests a second.
     pub(super) rate: f64,
@@ -43,7 +46,7 @@ pub(super) struct Site {
 impl Site {
     pub(super) async fn start(
         nodes: Vec<Arc<Node>>,
-        (repository, home): (&Path, &Path),
+        places: (&Path, &Path),
         ledger: Arc<Ledger>,
         (rate, brief): (f64, bool),
         dice: &Dice,
@@ -56,7 +59,8 @@ impl Site {
             proxies.push(Proxy::start(Arc::clone(&ports), dice).await);
         }
         let urls = proxies.iter().map(Proxy::url).collect();
-        let crew = Arc::new(Crew::start(urls, repository, home));
+        let store = tokio::task::spawn_blocking(Redis::start).await.unwrap();
+        let crew = Arc::new(Crew::start(urls, store.url(), places));
         crew.ready().await;
         let desk = Desk::new(front.url(), ledger, rate / PRODUCERS as f64);
         // What is answered before they are there would be undeliverable.
@@ -83,6 +87,7 @@ impl Site {
             nodes,
             proxies,
             crew,
+            store: Arc::new(Mutex::new(store)),
             desk,
             rate,
             brief,
@@ -103,6 +108,13 @@ impl Site {
         tokio::task::spawn_blocking(move || act(&node))
             .await
             .unwrap()
+    }
+
+    /// Does something to the store that takes its time.
+    pub(super) async fn on_store(&self, act: impl FnOnce(&mut Redis) + Send + 'static) {
+        let store = Arc::clone(&self.store);
+        let acting = tokio::task::spawn_blocking(move || act(&mut store.lock().unwrap()));
+        acting.await.unwrap();
     }
 
     /// `rabbitmqctl` on the first node.
