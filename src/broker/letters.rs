@@ -8,8 +8,7 @@
 
 mod ask;
 
-pub(super) use self::ask::stat;
-use self::ask::{fault, open, within};
+use self::ask::{fault, open, stat, within};
 use crate::broker::config::Config;
 use crate::broker::connection::{Endpoint, Link};
 use crate::broker::fault::ConnectFault;

@@ -1,6 +1,7 @@
 //! AMQP 0-9-1: connections, topology, consuming, publishing, settling. The only module that knows lapin.
 //!
-//! [`Broker`] keeps two connections, one that consumes and one that publishes: a broker short of memory or
+//! [`Broker`] keeps two connections, one that consumes and one that publishes (and a third to ask after requesters by
+//! direct reply-to, where there are any): a broker short of memory or
 //! disk blocks those that publish, and must not stop deliveries and acknowledgements with them. Both are
 //! made again without end.
 
@@ -110,12 +111,13 @@ impl Broker {
             &stop_publishers,
             metrics.published,
         );
+        let presence = Presence::new(Endpoint::of(&config).ok(), stop_links.clone());
         Broker {
             config,
-            presence: Presence::new(publishing.clone()),
             consuming,
             publishing,
             publisher,
+            presence,
             plan: Arc::new(Mutex::new(Topology::default().plan())),
             topology_fault: Mutex::default(),
             consumers: Mutex::default(),
@@ -298,7 +300,7 @@ impl Broker {
     }
 
     /// Whether the requester that the broker made this direct reply-to name for has gone. It is asked once a second
-    /// at most; where that cannot be told within 100 ms it counts as there.
+    /// at most; where that cannot be told within 500 ms it counts as there.
     pub async fn is_gone(&self, requester: &str) -> bool {
         self.presence.is_gone(requester).await
     }
@@ -340,6 +342,7 @@ impl Broker {
         for task in links {
             let _ = task.await;
         }
+        self.presence.close().await;
     }
 }
 

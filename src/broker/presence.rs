@@ -1,31 +1,42 @@
 //! Whether a requester by direct reply-to still waits.
 //!
 //! The broker never returns a reply to one that has gone, so nothing after the publish could tell. A passive declare
-//! of the reply's name does, before any device time is spent: not found, when the requester's channel has ended. It
-//! is asked on the publishing connection: RabbitMQ 3.10 closes the one that asks after a process of a node that never
-//! was, as it closes the one that publishes to it, and consumers are not to suffer from a name that somebody made up.
+//! of the reply's name does, before any device time is spent: not found, when the requester's channel has ended.
+//!
+//! Asked on a connection of its own, made when there is somebody to ask after: RabbitMQ 3.10 closes the one that asks
+//! after a process of a node that is not in its cluster (by its source, so do 4.2 and 4.3), and neither consumers nor
+//! replies are to suffer from a name that somebody made up.
 
-use crate::broker::connection::{Link, LinkState};
+use crate::broker::connection::{Endpoint, LinkState, connected, supervise};
 use crate::broker::consumer::lock;
-use crate::broker::letters::stat;
+use crate::broker::properties::short;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Channel, ErrorKind};
+use metrics::Counter;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// For so long an answer holds: a requester is asked after once in it, however many requests it has.
 const FRESH: Duration = Duration::from_secs(1);
-/// So long a request waits to know; then it counts as waited for.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// So many names are remembered before those that are no longer fresh are forgotten.
-const NAMES: usize = 1024;
+/// So long a request waits to know; then its requester counts as there.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// So many names are remembered before all are forgotten.
+const NAMES: usize = 4096;
 
 pub(super) struct Presence {
-    state: watch::Receiver<LinkState>,
-    known: Mutex<HashMap<Box<str>, Known>>,
+    endpoint: Option<Endpoint>,
+    stop: CancellationToken,
+    link: OnceLock<watch::Receiver<LinkState>>,
+    tasks: TaskTracker,
     /// One question at a time: who waited finds what the one before has learnt.
-    turn: tokio::sync::Mutex<()>,
+    channel: tokio::sync::Mutex<Option<Channel>>,
+    known: Mutex<HashMap<Box<str>, Known>>,
 }
 
 #[derive(Clone, Copy)]
@@ -35,38 +46,67 @@ struct Known {
 }
 
 impl Presence {
-    pub(super) fn new(state: watch::Receiver<LinkState>) -> Presence {
+    /// Connects to `endpoint` once there is somebody to ask after, until `stop`; without one nobody is gone.
+    pub(super) fn new(endpoint: Option<Endpoint>, stop: CancellationToken) -> Presence {
         Presence {
-            state,
+            endpoint,
+            stop,
+            link: OnceLock::new(),
+            tasks: TaskTracker::new(),
+            channel: tokio::sync::Mutex::default(),
             known: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
         }
     }
 
     /// Whether the requester that `name` was made for has gone; no, where that cannot be told soon.
     pub(super) async fn is_gone(&self, name: &str) -> bool {
-        if !names_a_process(name) {
-            return false;
-        }
         if let Some(gone) = self.known(name) {
             return gone;
+        }
+        if !names_a_process(name) {
+            return false;
         }
         let asking = Box::pin(self.ask(name));
         let gone = tokio::time::timeout(PATIENCE, asking).await;
         gone.unwrap_or_else(|_| self.learn(name, false))
     }
 
+    /// Waits until the connection is closed; call it once it was told to.
+    pub(super) async fn close(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
     async fn ask(&self, name: &str) -> bool {
-        let _turn = self.turn.lock().await;
+        let mut slot = self.channel.lock().await;
         if let Some(gone) = self.known(name) {
             return gone;
         }
-        let link: Option<Arc<Link>> = self.state.borrow().link.clone();
-        let gone = match link {
-            Some(link) => matches!(stat(&link, name).await, Ok(None)),
-            None => false,
+        // Taken out: one that a question was given up on is not asked again.
+        let kept = slot.take().filter(|channel| channel.status().connected());
+        let Some(channel) = (match kept {
+            Some(channel) => Some(channel),
+            None => self.open().await,
+        }) else {
+            return self.learn(name, false);
         };
+        let gone = is_missing(&channel, name).await;
+        *slot = Some(channel);
         self.learn(name, gone)
+    }
+
+    async fn open(&self) -> Option<Channel> {
+        let endpoint = self.endpoint.as_ref()?;
+        let state = self.link.get_or_init(|| {
+            let (sender, state) = watch::channel(LinkState::default());
+            let (endpoint, stop) = (endpoint.clone(), self.stop.clone());
+            let reconnects = Counter::noop();
+            let link = supervise(endpoint, "inferq ask", sender, stop, reconnects);
+            self.tasks.spawn(link);
+            state
+        });
+        let link = connected(&mut state.clone()).await?;
+        link.channel().await.ok()
     }
 
     fn known(&self, name: &str) -> Option<bool> {
@@ -78,15 +118,32 @@ impl Presence {
         let at = Instant::now();
         let mut known = lock(&self.known);
         if known.len() >= NAMES {
-            known.retain(|_, known| known.at.elapsed() < FRESH);
+            known.clear();
         }
         known.insert(name.into(), Known { gone, at });
         gone
     }
 }
 
+/// Whether the broker says that there is nobody of this name; which closes the channel.
+async fn is_missing(channel: &Channel, name: &str) -> bool {
+    const NOT_FOUND: u16 = 404;
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = channel.queue_declare(short(name), options, FieldTable::default());
+    let Err(error) = declared.await else {
+        return false;
+    };
+    if let ErrorKind::ProtocolError(broker) = error.kind() {
+        return broker.get_id() == NOT_FOUND;
+    }
+    false
+}
+
 /// Whether a broker may have made the name: `…reply-to.<process>.<key>`, the process in Base64 of Erlang's external term
-/// format. RabbitMQ 3.10 closes the connection that asks after anything else, with a crash of its own.
+/// format.
 fn names_a_process(name: &str) -> bool {
     let process = name.rsplit('.').nth(1).unwrap_or_default();
     let Ok(term) = STANDARD.decode(process) else {

@@ -12,7 +12,7 @@ use crate::{
         deadline::{Deadline, resolve_deadline, unix_ms},
         rejection::{Code, Rejection, Stage},
         reply::Reply,
-        reply_to::ReplyTo,
+        reply_to::{ReplyTo, reply_to},
         request::Head,
     },
     repository::Live,
@@ -21,7 +21,7 @@ use crate::{
 use super::{
     Desk, Intake,
     head::{attempts, destination, head},
-    verdict::{Burial, UNDELIVERABLE, Verdict, Written},
+    verdict::{Burial, Verdict, Written},
 };
 
 impl Intake {
@@ -34,10 +34,9 @@ impl Intake {
         entry: Option<&Entry>,
     ) -> Verdict {
         let head = head(&delivery.properties);
-        let to = match destination(delivery, self.default_reply_to(package)) {
-            Ok(to) => to,
-            Err(reason) => return Verdict::Bury(Burial::new(reason, Stage::Decode), None),
-        };
+        if let Err(reason) = destination(delivery, self.default_reply_to(package)) {
+            return Verdict::Bury(Burial::new(reason, Stage::Decode), None);
+        }
         if delivery.delivery_count >= self.config.poison_deliveries {
             let detail = "workers died while they had this request; it is not run again";
             let rejection = Rejection::new(Code::ModelFault, Stage::Predict, detail);
@@ -46,12 +45,6 @@ impl Intake {
         }
         // What cannot be answered now is not run now either.
         self.broker.flowing().await;
-        if let ReplyTo::Direct(requester) = to
-            && self.broker.is_gone(requester).await
-        {
-            desk.metrics.replies_unroutable.increment(1);
-            return Verdict::Bury(Burial::new(UNDELIVERABLE, Stage::Resolve), None);
-        }
         let answer = match entry {
             None => self.score(package, delivery, &head).await,
             Some(entry) => match Box::pin(self.claim(entry, desk, package, &head)).await {
@@ -120,6 +113,9 @@ impl Intake {
         let asked = live.map(|live| (live, read(live, delivery, head)));
         let decode = started.elapsed();
         let mut answer = match asked {
+            Ok((live, Ok(_))) if self.is_abandoned(head).await => {
+                Answer::without_work(Some(live.package.version()), abandoned())
+            }
             Ok((live, Ok(asked))) => self.engine.score_by(live, asked).await,
             Ok((live, Err(rejection))) => {
                 Answer::without_work(Some(live.package.version()), rejection)
@@ -128,6 +124,14 @@ impl Intake {
         };
         answer.timings.decode = Some(decode);
         answer
+    }
+
+    /// Whether nobody waits for the reply any more; a queue counts as somebody.
+    async fn is_abandoned(&self, head: &Head<'_>) -> bool {
+        match reply_to(head.reply_to, None) {
+            Ok(ReplyTo::Direct(requester)) => self.broker.is_gone(requester).await,
+            Ok(ReplyTo::Queue(_)) | Err(_) => false,
+        }
     }
 
     /// Milliseconds until the next try; `None` if none is left or it would come after the deadline.
@@ -150,6 +154,12 @@ impl Intake {
         let default = u64::try_from(live.package.limits().deadline.as_millis()).ok()?;
         resolve_deadline(head, unix_ms(), default).ok()
     }
+}
+
+/// What is said to a requester who has gone, should it be there after all.
+fn abandoned() -> Rejection {
+    let detail = "the channel that asked is closed, so nobody waits for the reply; ask again on the one that will take it";
+    Rejection::new(Code::DeadlineExceeded, Stage::Resolve, detail)
 }
 
 /// The version that is asked, where the message says so readably.

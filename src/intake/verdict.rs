@@ -25,7 +25,7 @@ use super::{
 };
 
 /// Why a reply that was due is not in anybody's queue.
-pub(super) const UNDELIVERABLE: &str = "reply_undeliverable";
+const UNDELIVERABLE: &str = "reply_undeliverable";
 /// The first pause before a broker that refuses dead letters is asked again; doubles up to 30 times this.
 const ILL: Duration = Duration::from_secs(1);
 

@@ -4,6 +4,7 @@ mod connecting;
 mod consuming;
 mod encrypted;
 mod publishing;
+mod requesters;
 mod screening;
 mod topology;
 

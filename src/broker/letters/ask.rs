@@ -16,10 +16,7 @@ pub(super) async fn open(link: &Link, queue: &str) -> Result<Channel, LettersFau
 
 /// Ready messages and consumers of a queue; `None` where there is none. On a channel of its own: that it is
 /// missing closes the channel.
-pub(in crate::broker) async fn stat(
-    link: &Link,
-    queue: &str,
-) -> Result<Option<(usize, usize)>, LettersFault> {
+pub(super) async fn stat(link: &Link, queue: &str) -> Result<Option<(usize, usize)>, LettersFault> {
     const NOT_FOUND: u16 = 404;
     let channel = open(link, queue).await?;
     let options = QueueDeclareOptions {
