@@ -113,8 +113,9 @@ pub struct LimitsSpec {
     /// are answered `model_fault`. An hour at most.
     #[schemars(range(min = 1, max = 3_600_000))]
     pub run_ms: u64,
-    /// Bytes of memory that a run of the model may take, its weights apart; one that asks for more fails, and the
-    /// rows that do so alone are answered `model_fault`. Without it there is no limit. 1 TiB at most.
+    /// Bytes of tensors and scratch that a run of the model, a whole batch, may hold, its weights apart; one that asks
+    /// for more fails, and the rows that do so alone are answered `model_fault`. Without it there is no limit. 1 TiB
+    /// at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_099_511_627_776_u64))]
     pub run_memory_bytes: Option<usize>,

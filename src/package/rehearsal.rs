@@ -65,7 +65,7 @@ impl fmt::Display for BatchSensitive {
             }
             BatchSensitive::Fails { file, rows, fault } => write!(
                 f,
-                "{file} is right alone but a batch of {rows} with it fails ({fault}); the model takes one row at a time whatever its inputs say, so its rows run one by one; export it with the batch axis dynamic all the way through, without a Reshape to a batch of 1, to have them batched"
+                "{file} is right alone but a batch of {rows} with it fails ({fault}), so its rows run one by one; to have them batched, export the model with the batch axis dynamic all the way through, without a Reshape to a batch of 1, or, where the batch met a limit of a run, raise that or lower batch.max_size"
             ),
             BatchSensitive::Untried => f.write_str(
                 "the golden examples make one and the same row, and the model runs none that differs from it, so nothing shows that rows of a batch leave each other alone and they run one by one; add a golden example with other values to have them batched",

@@ -3,7 +3,8 @@
 //! ONNX Runtime bounds its arenas, not a run: an arena is shared, so that the run that asks last would fail and not
 //! the one that takes too much. Sessions with a limit therefore allocate through an allocator of ours. It counts what
 //! the run's own thread holds, and refuses what is beyond as the system's allocator would: with `std::bad_alloc`,
-//! which fails the run and leaves the session as it was. Weights are not part of a run.
+//! which fails the run and leaves the session as it was. Weights are not part of a run, nor is what does not come from
+//! the session's allocator: texts, and the vectors of some kernels.
 
 use std::{
     alloc::{Layout, alloc, dealloc},
@@ -23,6 +24,8 @@ use ort::{
 
 /// What ONNX Runtime's kernels expect of an address; also the room for a block's size, in front of it.
 const ALIGNMENT: usize = 64;
+/// So far kernels for 8-bit integers may read past the end of a block on ARM64 (`MLAS_SYMM_QGEMM_BUF_OVERRUN` is 30).
+const OVERRUN: usize = 32;
 
 thread_local! {
     static RUN: Account = const {
@@ -173,7 +176,7 @@ unsafe extern "system" fn free(_: *mut OrtAllocator, block: *mut c_void) {
         RUN.with(|run| run.held.set(run.held.get().saturating_sub(size)));
         dealloc(
             whole,
-            Layout::from_size_align_unchecked(size + ALIGNMENT, ALIGNMENT),
+            Layout::from_size_align_unchecked(ALIGNMENT + size + OVERRUN, ALIGNMENT),
         );
     }
 }
@@ -187,8 +190,8 @@ unsafe extern "system" fn info(this: *const OrtAllocator) -> *const OrtMemoryInf
 /// A block with its size in front; null where there is none, and for no bytes.
 #[expect(unsafe_code, reason = "blocks are ONNX Runtime's until it frees them")]
 fn take(size: usize) -> *mut c_void {
-    let with_size = size.checked_add(ALIGNMENT).filter(|_| size > 0);
-    let layout = with_size.and_then(|whole| Layout::from_size_align(whole, ALIGNMENT).ok());
+    let whole = size.checked_add(ALIGNMENT + OVERRUN).filter(|_| size > 0);
+    let layout = whole.and_then(|whole| Layout::from_size_align(whole, ALIGNMENT).ok());
     let Some(layout) = layout else {
         return null_mut();
     };

@@ -34,8 +34,7 @@ pub struct SessionSpec {
     pub threads: usize,
     /// Most rows of a batch; at least 1.
     pub max_size: usize,
-    /// Bytes that a run may take, without the weights. What the threads take that help a run with more than one is
-    /// not counted.
+    /// Bytes that a run may take, of tensors and scratch on the thread that runs; the weights are not of the run.
     pub run_memory: Option<usize>,
     /// Names of the outputs to fetch; empty for all. ONNX Runtime skips what only the others need.
     pub outputs: Vec<String>,
@@ -77,7 +76,6 @@ fn open(
         let builder = SessionBuilder::new(library.environment())?;
         Ok(with(builder)?
             .with_log_level(LogLevel::Warning)?
-            .with_memory_pattern(true)?
             .with_inter_threads(1)?
             // Spinning threads cost other sessions, and the broker's, more than it gains here.
             .with_intra_op_spinning(false)?
@@ -116,7 +114,8 @@ impl Session {
                 .with_intra_threads(spec.threads.max(1))?
                 .with_optimization_level(GraphOptimizationLevel::All)?;
             match spec.run_memory {
-                Some(_) => Ok(builder.with_env_allocators()?),
+                // A pattern is one block for the whole run, as large as the first run's, holes and all.
+                Some(_) => Ok(builder.with_env_allocators()?.with_memory_pattern(false)?),
                 None => Ok(builder),
             }
         })?;
@@ -162,7 +161,6 @@ impl Session {
             let detail = format!("a batch of {found} rows; expected 1 to {most}");
             return Err(Fault::internal(Stage::Predict, detail));
         }
-        let limited = self.run_memory.map(Limited::to);
         let mut outputs: Vec<_> = self.signature.outputs.iter().map(outputs::empty).collect();
         for some in rows.chunks(self.width.step(self.max_size)) {
             let width = match self.width {
@@ -176,6 +174,7 @@ impl Session {
                 batch: rows.len(),
             };
             let inputs = self.buffers.assemble(some, width)?;
+            let limited = self.run_memory.map(Limited::to);
             let given = self
                 .model
                 .run_with_options(inputs.as_slice(), self.options.of_run())

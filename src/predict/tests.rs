@@ -263,8 +263,11 @@ fn a_run_beyond_its_memory_fails_alone_and_the_session_stays_usable() {
     };
     let mut limited = open(Some(4 << 20));
     for _ in 0..3 {
-        let outputs = run(&mut limited, &[width(500)]).unwrap();
-        assert_eq!(floats(&outputs, 0), [7.0]);
+        // What the first run needed is not held beside what the next one does.
+        for fits in [500, 700] {
+            let outputs = run(&mut limited, &[width(fits)]).unwrap();
+            assert_eq!(floats(&outputs, 0), [7.0]);
+        }
         let fault = fault_of(run(&mut limited, &[width(1_000)]));
         assert_eq!(
             fault,
