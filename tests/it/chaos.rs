@@ -220,6 +220,21 @@ async fn a_seeded_schedule_of_faults_loses_nothing_and_invents_nothing() {
     assert_eq!(lost, Vec::<u64>::new(), "lost");
     assert_eq!(unexpected, Vec::<String>::new());
     assert_eq!(seen.misconduct, Vec::<String>::new());
+    assert_eq!(report.counts.conflicting, 0, "two different answers");
+    let unexplained = report.scored_twice_during.get("none");
+    assert_eq!(unexplained, None, "scored twice for no reason");
+    if !settings.brief() {
+        let slowest = report.recovery_s.get("all").map_or(0.0, |all| all.p99);
+        assert!(
+            slowest <= 15.0,
+            "recovery took {slowest} s at the 99th percentile"
+        );
+        let growth = report.rss.ratio;
+        assert!(
+            growth <= 1.2,
+            "a worker's memory grew to {growth} times what it was"
+        );
+    }
     let Counts {
         ok, acknowledged, ..
     } = report.counts;

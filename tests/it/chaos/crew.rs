@@ -75,6 +75,8 @@ impl Crew {
             ("INFERQ_SCORED_LOG", scored.as_str()),
             ("INFERQ_CLOCK_OFFSET_FILE", clock.as_str()),
             ("INFERQ__DUPLICATES__URL", self.store.as_str()),
+            // That it is slow on a busy machine is none of the faults.
+            ("INFERQ__DUPLICATES__TIMEOUT_MS", "5000"),
         ];
         environment.extend(fail.map(|fail| ("INFERQ_FAIL", fail)));
         Worker::spawn(url, &self.repository, &environment)
