@@ -6,7 +6,8 @@
 //! What always holds:
 //! 1. `open`, the sum of the consumers' prefetches, is at most `max`; from 1 it grows to at most [`GROWTH`] times
 //!    itself, to no more than fits into the budget of bytes, and only after `open` deliveries were settled since
-//!    it last changed, none of them a suspect. Where more bytes are in hand than the budget has, it begins anew.
+//!    it last changed and since the last [`Credit::period`], none of them a suspect. Where more bytes are in hand
+//!    than the budget has, it begins anew.
 //! 2. A suspect is handed out only while nothing else is in hand and `open` is at most 1, and nothing else
 //!    is handed out until it is settled.
 //! 3. Every delivery is handed out exactly once. What is held back is counted as well when a suspect takes
@@ -73,7 +74,7 @@ pub(super) struct Credit<T> {
     budget: Budget,
     open: u16,
     in_hand: usize,
-    /// Settled since `open` last changed or a suspect was last seen.
+    /// Settled since `open` last changed, a suspect was last seen or a period began.
     settled: usize,
     held: Vec<Held<T>>,
     /// The one in hand is a suspect.
@@ -141,6 +142,12 @@ impl<T> Credit<T> {
             delivery,
         });
         None
+    }
+
+    /// A period begins: credit is worth what is settled within one. More would be of no use, and to quiesce is to
+    /// wait until all of it is filled.
+    pub(super) fn period(&mut self) {
+        self.settled = 0;
     }
 
     /// These of those handed out were settled.

@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// While quiescing: after so long without a delivery none is under way. 25 ms is known to be too short.
 const SILENCE: Duration = Duration::from_millis(250);
+/// Credit grows only by what is settled within this. A quiesce lasts until the broker has filled the credit, with one
+/// consumer the last to be full: at a steady rate that is a few times this.
+const PERIOD: Duration = Duration::from_millis(500);
 /// A shorter chunk than this under a backlog means that the task wakes too often.
 const SHORT: usize = 64;
 
@@ -39,6 +42,8 @@ pub(super) struct Consuming<'a> {
     channel: Channel,
     ledger: Arc<Ledger>,
     credit: Credit<Box<Delivery>>,
+    /// When its period began.
+    period: Instant,
     subscriptions: Vec<Subscription>,
     /// For consumer tags: one is never used again on a channel (RabbitMQ's channel would crash).
     tags: u32,
@@ -61,6 +66,7 @@ impl<'a> Consuming<'a> {
             channel,
             ledger,
             credit: Credit::new(options.prefetch_max, budget),
+            period: Instant::now(),
             subscriptions: Vec::new(),
             tags: 0,
             quiesce: Quiesce::No,
@@ -163,6 +169,10 @@ impl<'a> Consuming<'a> {
         self.nap_until = self.nap_until.filter(|until| *until > now);
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush_at = self.ledger.flush(now);
+        }
+        if self.period + PERIOD <= now {
+            self.period = now;
+            self.credit.period();
         }
         self.credit.settled(self.ledger.take_settled());
         loop {

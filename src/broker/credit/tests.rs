@@ -164,6 +164,21 @@ fn credit_grows_to_its_most_and_no_further() {
 }
 
 #[test]
+fn credit_grows_to_what_is_settled_within_a_period_and_no_further() {
+    let mut world = World::new(1_000, &[false; 4_000]);
+    for _ in 0..100 {
+        world.credit.period();
+        for _ in 0..20 {
+            while world.step() {}
+            world.deliver();
+            world.settle(0);
+        }
+    }
+    // Of 16 as many are settled within a period, of 64 they are not.
+    assert_eq!(world.opened, [1, 4, 16, 64]);
+}
+
+#[test]
 fn after_a_suspect_credit_starts_again_at_one() {
     let mut queue = vec![false; 50];
     queue.push(true);

@@ -54,6 +54,65 @@ async fn a_worker_told_to_stop_under_load_finishes_what_it_has_and_leaves_the_re
     assert!(took < Duration::from_secs(25), "{took:?}");
 }
 
+/// A producer at a steady rate.
+struct Load {
+    over: Arc<AtomicBool>,
+    producing: tokio::task::JoinHandle<usize>,
+}
+
+impl Load {
+    /// So many requests a tick, numbered from 0.
+    fn start(url: &str, each: usize) -> Load {
+        let over = Arc::new(AtomicBool::new(false));
+        let (to, until) = (url.to_owned(), Arc::clone(&over));
+        let producing = tokio::spawn(async move {
+            let properties = ConnectionProperties::default();
+            let connection = Connection::connect(&to, properties).await.unwrap();
+            let channel = confirming(&connection).await;
+            let mut count = 0;
+            while !until.load(Ordering::Relaxed) {
+                publish(&channel, "labour", numbered(count..count + each, 20)).await;
+                count += each;
+                super::tick().await;
+            }
+            count
+        });
+        Load { over, producing }
+    }
+
+    /// How many there were.
+    async fn stop(self) -> usize {
+        self.over.store(true, Ordering::Relaxed);
+        let produced = tokio::time::timeout(BOUND, self.producing).await;
+        produced.unwrap().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_told_to_stop_under_a_light_load_that_goes_on_leaves_within_seconds() {
+    let (url, packages) = (vhost(), labour());
+    let mut worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    // Long enough for a credit that grows with every window to be worth eight seconds of this load.
+    let load = Load::start(&url, 3);
+    client.until_answered(600).await;
+    let start = Instant::now();
+    worker.signal("TERM");
+    assert_eq!(worker.wait().code(), Some(0), "{}", worker.log());
+    let took = start.elapsed();
+    let count = load.stop().await;
+    client.take_rest().await;
+    client.until_left("inferq.labour").await;
+    let left = client.drain("inferq.labour").await;
+    eprintln!("{count} requests, left {}, drained in {took:?}", left.len());
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(left.iter().all(|message| delivery_count(message) == 0));
+    assert_eq!(
+        (client.answers.len() + left.len(), client.duplicates()),
+        (count, 0)
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_at_once_and_the_broker_keeps_what_was_in_hand() {
     let (url, packages) = (vhost(), labour());
@@ -91,20 +150,7 @@ async fn a_rolling_restart_of_three_workers_under_load_loses_nothing_and_scores_
     };
     let mut workers = [start(), start(), start()];
     let mut client = Client::connect(&url).await;
-    let over = Arc::new(AtomicBool::new(false));
-    let (to, until) = (url.clone(), Arc::clone(&over));
-    let producing = tokio::spawn(async move {
-        let properties = ConnectionProperties::default();
-        let connection = Connection::connect(&to, properties).await.unwrap();
-        let channel = confirming(&connection).await;
-        let mut count = 0;
-        while !until.load(Ordering::Relaxed) {
-            publish(&channel, "labour", numbered(count..count + 10, 20)).await;
-            count += 10;
-            super::tick().await;
-        }
-        count
-    });
+    let load = Load::start(&url, 10);
     let mut answered = 0;
     for worker in &mut workers {
         answered += 200;
@@ -115,11 +161,7 @@ async fn a_rolling_restart_of_three_workers_under_load_loses_nothing_and_scores_
         answered = client.answers.len();
     }
     client.until_answered(answered + 200).await;
-    over.store(true, Ordering::Relaxed);
-    let count = tokio::time::timeout(BOUND, producing)
-        .await
-        .unwrap()
-        .unwrap();
+    let count = load.stop().await;
     client.until_answered(count).await;
     client.take_rest().await;
     eprintln!("{count} requests, duplicated {}", client.duplicates());
