@@ -4,7 +4,7 @@
 PYTHON := target/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run build demo demo-stop test test-clients chaos bench schemas lint
+.PHONY: help setup setup-run build demo demo-stop test test-clients chaos fuzz bench schemas lint
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,17 @@ chaos: setup ## faults of every kind under load for CHAOS_SECONDS, by CHAOS_SEED
 	CHAOS_SEED=$${CHAOS_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} CHAOS_SECONDS=$${CHAOS_SECONDS:-600} \
 	CARGO_TARGET_DIR=target/failpoints cargo test --release --features failpoints --test it \
 	chaos::a_seeded_schedule_of_faults -- --nocapture
+
+# New inputs that reach new code are kept in tests/fuzz/found; what crashes, in tests/fuzz/artifacts.
+FUZZ_TARGETS := message manifest schema picture headers
+fuzz: ## hostile input, searched for by coverage: FUZZ_SECONDS (600) for each of FUZZ_TARGETS
+	@command -v target/tools/bin/cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked --root target/tools
+	@cd tests/fuzz && for target in $(FUZZ_TARGETS); do \
+		mkdir -p found/$$target && \
+		TMPDIR=/dev/shm CARGO_TARGET_DIR=../../target/fuzz ../../target/tools/bin/cargo-fuzz run --fuzz-dir . \
+			--sanitizer none $$target found/$$target corpus/$$target -- -max_total_time=$${FUZZ_SECONDS:-600} \
+			-rss_limit_mb=512 -timeout=10 -max_len=140000 -print_final_stats=1 || exit 1; \
+	done
 
 test-clients: setup
 	@$(PYTHON) -m unittest discover --start-directory tests/clients
