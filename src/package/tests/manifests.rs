@@ -38,7 +38,7 @@ const CASES: [Case; 37] = [
         TABLE,
         "[limits]\nrequest_byte = 9\n[input.features]",
         "limits.request_byte",
-        "found an unknown key, expected one of \"request_bytes\", \"max_rows\", \"deadline_ms\", \"reply_bytes\", \"run_ms\"; did you mean \"request_bytes\"?",
+        "found an unknown key, expected one of \"request_bytes\", \"max_rows\", \"deadline_ms\", \"reply_bytes\", \"run_ms\", \"run_memory_bytes\"; did you mean \"request_bytes\"?",
     ],
     [
         "an unknown key at the top",
