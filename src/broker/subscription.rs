@@ -20,8 +20,7 @@ use std::time::{Duration, Instant};
 
 /// While quiescing: after so long without a delivery none is under way. 25 ms is known to be too short.
 const SILENCE: Duration = Duration::from_millis(250);
-/// Credit grows only by what is settled within this. A quiesce lasts until the broker has filled the credit, with one
-/// consumer the last to be full: at a steady rate that is a few times this.
+/// Credit grows only by what is settled within this: a quiesce waits until the broker has filled it.
 const PERIOD: Duration = Duration::from_millis(500);
 /// A shorter chunk than this under a backlog means that the task wakes too often.
 const SHORT: usize = 64;
@@ -42,8 +41,7 @@ pub(super) struct Consuming<'a> {
     channel: Channel,
     ledger: Arc<Ledger>,
     credit: Credit<Box<Delivery>>,
-    /// When its period began.
-    period: Instant,
+    period_began: Instant,
     subscriptions: Vec<Subscription>,
     /// For consumer tags: one is never used again on a channel (RabbitMQ's channel would crash).
     tags: u32,
@@ -66,7 +64,7 @@ impl<'a> Consuming<'a> {
             channel,
             ledger,
             credit: Credit::new(options.prefetch_max, budget),
-            period: Instant::now(),
+            period_began: Instant::now(),
             subscriptions: Vec::new(),
             tags: 0,
             quiesce: Quiesce::No,
@@ -170,8 +168,8 @@ impl<'a> Consuming<'a> {
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush_at = self.ledger.flush(now);
         }
-        if self.period + PERIOD <= now {
-            self.period = now;
+        if self.period_began + PERIOD <= now {
+            self.period_began = now;
             self.credit.period();
         }
         self.credit.settled(self.ledger.take_settled());
@@ -344,11 +342,9 @@ impl<'a> Consuming<'a> {
         }
         let shared = &self.session.shared;
         shared.delivered.fetch_add(1, Ordering::Relaxed);
-        let redelivered = message.redelivered;
-        shared
-            .redelivered
-            .fetch_add(redelivered.into(), Ordering::Relaxed);
-        let tag = message.delivery_tag;
+        let (tag, redelivered) = (message.delivery_tag, message.redelivered);
+        let again = u64::from(redelivered);
+        shared.redelivered.fetch_add(again, Ordering::Relaxed);
         let blemish = self.link.marks.take(self.channel.id(), tag);
         let mut properties = Properties(message.properties);
         if blemish == Some(Blemish::ReplyTo) {
