@@ -105,6 +105,10 @@ impl Presence {
             self.tasks.spawn(link);
             state
         });
+        if state.borrow().reason.is_some() {
+            // Down: nobody waits for it to be back.
+            return None;
+        }
         let link = connected(&mut state.clone()).await?;
         link.channel().await.ok()
     }
