@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
-    options::BasicPublishOptions,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable, LongString},
 };
 use serde_json::{Value, json};
@@ -87,7 +87,8 @@ fn properties(content_type: &str, reply_to: Option<&str>) -> BasicProperties {
 async fn publish(channel: &Channel, key: &str, body: &[u8], properties: BasicProperties) {
     let options = BasicPublishOptions::default();
     let published = channel.basic_publish("inferq".into(), key.into(), options, body, properties);
-    published.await.unwrap();
+    // Unconfirmed, the last of them may be lost as the channel closes.
+    published.await.unwrap().await.unwrap();
 }
 
 /// Publishes everything; how many messages that were.
@@ -96,6 +97,8 @@ async fn provoke(url: &str) -> u64 {
         .await
         .unwrap();
     let channel = connection.create_channel().await.unwrap();
+    let options = ConfirmSelectOptions::default();
+    channel.confirm_select(options).await.unwrap();
     let mut count = 0;
     for (content_type, body) in bodies() {
         // A queue that is not there, so that the reply with its content comes back; and nowhere at all.
