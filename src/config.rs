@@ -18,7 +18,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
-use crate::{broker, duplicates, intake, telemetry};
+use crate::{batcher, broker, duplicates, intake, telemetry};
 
 use layers::{SECRETS, Settings};
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub repository: Repository,
     /// ONNX Runtime.
     pub runtime: Runtime,
+    /// How the device is measured.
+    pub appetite: batcher::Config,
     /// How deliveries are settled.
     pub intake: intake::Config,
     /// Replies already given.
@@ -177,6 +179,10 @@ impl Config {
             .telemetry
             .validate()
             .map_err(|fault| settings.fault("telemetry.log_filter", fault.to_string()))?;
+        config
+            .appetite
+            .validate()
+            .map_err(|fault| settings.fault("appetite.measure_ms", fault.to_string()))?;
         config.duplicates.validate().map_err(|fault| {
             settings.fault(&format!("duplicates.{}", fault.key), fault.to_string())
         })?;

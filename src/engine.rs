@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
-    batcher::Predicted,
+    batcher::{self, Predicted},
     decision::Thresholds,
     failpoint,
     fault::{Failure, Fault},
@@ -120,8 +120,22 @@ impl Engine {
     /// When ONNX Runtime or the repository cannot be had. A broken package is no error: see
     /// [`Repository::refused`].
     pub fn open(repository: &Path, library: Option<&Path>) -> Result<Engine, EngineFault> {
+        Engine::measured(repository, library, &batcher::Config::default())
+    }
+
+    /// The same, with packages measured as `appetite` says.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn measured(
+        repository: &Path,
+        library: Option<&Path>,
+        appetite: &batcher::Config,
+    ) -> Result<Engine, EngineFault> {
         let library = Library::open(library)?;
-        Ok(Engine::new(Repository::open(library, repository)?))
+        Ok(Engine::new(Repository::open(
+            library, repository, appetite,
+        )?))
     }
 
     /// Finishes what waits and ends every session. Later requests meet an internal fault.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::curve::Curve;
+
 /// Running averages of the run time, by batch size to the next power of two.
 #[derive(Debug, Default)]
 pub(super) struct Appetite {
@@ -15,6 +17,15 @@ const BUCKETS: usize = 17;
 const MEMORY: u32 = 8;
 
 impl Appetite {
+    /// What was measured, until something runs.
+    pub(super) fn of(curve: &Curve) -> Self {
+        let mut appetite = Appetite::default();
+        for point in curve.points() {
+            appetite.record(point.rows, point.run);
+        }
+        appetite
+    }
+
     /// Takes note of a run.
     pub(super) fn record(&mut self, rows: usize, run: Duration) {
         if let Some(average) = self.averages.get_mut(bucket(rows)) {
@@ -40,6 +51,7 @@ fn bucket(rows: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batcher::curve::Point;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -53,6 +65,16 @@ mod tests {
         assert_eq!(appetite.predict(5), 8 * MS);
         assert_eq!(appetite.predict(64), 8 * MS);
         assert_eq!(appetite.predict(1_000_000), 8 * MS);
+    }
+
+    #[test]
+    fn what_was_measured_is_predicted_before_anything_ran() {
+        let points = [(1, MS), (8, 2 * MS), (12, 3 * MS)];
+        let points = points.map(|(rows, run)| Point { rows, run });
+        let appetite = Appetite::of(&Curve::try_from(points.to_vec()).unwrap());
+        assert_eq!(appetite.predict(1), MS);
+        assert_eq!(appetite.predict(3), 2 * MS);
+        assert_eq!(appetite.predict(12), 3 * MS);
     }
 
     #[test]

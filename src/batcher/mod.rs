@@ -4,10 +4,13 @@
 //! from it themselves, so that a row changes threads once on its way in and once on its way out.
 
 mod appetite;
+mod config;
+pub mod curve;
 pub mod policy;
 mod request;
 mod serve;
 mod shell;
+pub mod state;
 mod watch;
 
 use std::{
@@ -16,12 +19,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::policy::PolicyConfig;
 use self::{
+    appetite::Appetite,
+    curve::Curve,
     request::{Request, late, no_session},
     serve::serve,
     shell::Shared,
     watch::Runs,
+};
+pub use self::{
+    config::{Config, ConfigFault},
+    policy::PolicyConfig,
 };
 use crate::{
     fault::Failure,
@@ -81,16 +89,20 @@ pub struct BatcherStats {
 impl Batcher {
     /// Puts the sessions to work. `observer` hears of every run, on the thread that ran it.
     ///
+    /// `curve` says how long runs are likely to take until some have been seen.
     /// `config.max_size` may not exceed the `max_size` that the sessions were opened with. `name` shows in tools
     /// that list threads. A run that takes `run_limit` is stopped, and its rows fail if they do so alone as well.
     pub fn start(
         name: &str,
         config: PolicyConfig,
+        curve: Option<&Curve>,
         run_limit: Duration,
         sessions: Vec<SessionThread>,
         observer: impl Fn(BatchObservation) + Send + Sync + 'static,
     ) -> Batcher {
-        let shared = Arc::new(Shared::new(config, sessions.len(), Box::new(observer)));
+        let appetite = curve.map(Appetite::of).unwrap_or_default();
+        let observer = Box::new(observer);
+        let shared = Arc::new(Shared::new(config, appetite, sessions.len(), observer));
         let stoppers = sessions
             .iter()
             .map(|session| Some(session.stopper().clone()));

@@ -45,11 +45,16 @@ struct State {
 }
 
 impl Shared {
-    pub(super) fn new(config: PolicyConfig, sessions: usize, observer: Observer) -> Self {
+    pub(super) fn new(
+        config: PolicyConfig,
+        appetite: Appetite,
+        sessions: usize,
+        observer: Observer,
+    ) -> Self {
         Shared {
             state: Mutex::new(State {
                 policy: Policy::new(config),
-                appetite: Appetite::default(),
+                appetite,
                 sleeping: 0,
                 alarm: None,
                 running: 0,

@@ -78,7 +78,7 @@ fn a_setting_that_does_not_exist_is_named_with_its_place_and_the_nearest_that_do
     );
     refused_file(
         "[else]",
-        "FILE: there is no section else; there are broker, repository, runtime, intake, duplicates, admin, telemetry",
+        "FILE: there is no section else; there are broker, repository, runtime, appetite, intake, duplicates, admin, telemetry",
     );
     refused_variable(
         "INFERQ__ADMIN__ADR",

@@ -129,6 +129,20 @@ impl Package {
         Ok(self.in_company(&parts, &mut predict))
     }
 
+    /// The rows of all golden examples: what requests make.
+    #[must_use]
+    pub fn example_rows(&self) -> Vec<Row> {
+        let prepare = |golden: &Golden| {
+            self.validate(&golden.object)
+                .and_then(|()| self.prepare(&golden.object))
+        };
+        let prepared = self
+            .goldens()
+            .iter()
+            .filter_map(|golden| prepare(golden).ok());
+        prepared.flat_map(|(rows, _)| rows).collect()
+    }
+
     fn in_company(
         &self,
         parts: &[Part<'_>],

@@ -3,25 +3,29 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    batcher::{BatchObservation, Batcher, PolicyConfig},
+    batcher::{self, BatchObservation, Batcher, PolicyConfig},
     fault::Fault,
     package::{Package, PackageFault, PackageFiles},
     predict::{Library, SessionSpec, SessionThread, inspect},
     telemetry::metrics::PackageMetrics,
 };
 
-use super::Live;
+use super::{Live, measure::Measuring};
 
-/// Reads the package in `dir`, opens its sessions, and runs its golden examples on one of them.
+/// Reads the package in `dir`, opens its sessions, and runs its golden examples on one of them. Nothing is measured.
 ///
 /// # Errors
 /// Everything that is wrong with it, as far as one fault does not hide another.
 pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFault>> {
-    load(library, Package::read(dir)?)
+    load(library, Package::read(dir)?, None)
 }
 
-/// The same, of a package whose files have been read.
-pub(super) fn load(library: &Library, files: PackageFiles) -> Result<Live, Vec<PackageFault>> {
+/// The same, of a package whose files have been read, and measured as `appetite` says.
+pub(super) fn load(
+    library: &Library,
+    files: PackageFiles,
+    appetite: Option<&batcher::Config>,
+) -> Result<Live, Vec<PackageFault>> {
     let model = files.model();
     let signature = inspect(library, &model).map_err(|fault| vec![files.model_fault(&fault)])?;
     let package = Arc::new(files.bind(&signature)?);
@@ -56,6 +60,7 @@ pub(super) fn load(library: &Library, files: PackageFiles) -> Result<Live, Vec<P
             policy.max_size
         ));
     }
+    let mut curve = None;
     if let Some(session) = sessions.first() {
         let rehearsed = Arc::clone(&package);
         let verdict = session
@@ -65,6 +70,18 @@ pub(super) fn load(library: &Library, files: PackageFiles) -> Result<Live, Vec<P
             policy.max_size = 1;
             warnings.push(sensitive.to_string());
         }
+        if let Some(config) = appetite {
+            let measuring = Measuring {
+                library,
+                package: &package,
+                session,
+                max_size: policy.max_size,
+            };
+            curve = measuring.curve(config, &mut warnings);
+        }
+    }
+    if let Some(curve) = &curve {
+        policy.max_size = curve.best().rows;
     }
     let metrics = PackageMetrics::new(package.name());
     metrics.model_loaded(package.version(), &package.digest().to_string(), true);
@@ -72,6 +89,7 @@ pub(super) fn load(library: &Library, files: PackageFiles) -> Result<Live, Vec<P
     let batcher = Batcher::start(
         package.name(),
         policy,
+        curve.as_ref(),
         package.limits().run,
         sessions,
         observer,
@@ -80,6 +98,7 @@ pub(super) fn load(library: &Library, files: PackageFiles) -> Result<Live, Vec<P
         package,
         batcher,
         max_size: policy.max_size,
+        curve,
         warnings,
     })
 }

@@ -6,6 +6,7 @@
 
 mod listing;
 mod load;
+mod measure;
 mod version;
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    batcher::Batcher,
+    batcher::{self, Batcher, curve::Curve},
     message::rejection::{Code, Rejection, Stage},
     package::{Package, PackageFault},
     predict::Library,
@@ -34,8 +35,11 @@ pub struct Live {
     pub package: Arc<Package>,
     /// Its rows wait here for the device.
     pub batcher: Batcher,
-    /// Most rows that run together: the package's own, or 1 where rows would change each other.
+    /// Most rows that run together: the best measured size, the package's own where nothing was measured, or 1 where
+    /// rows would change each other.
     pub max_size: usize,
+    /// How long so many rows take, where that was measured.
+    pub curve: Option<Curve>,
     /// What its author should know, although it is live.
     pub warnings: Vec<String>,
 }
@@ -107,12 +111,16 @@ impl Repository {
         &self.library
     }
 
-    /// Loads every package below `dir`. A broken one, or a folder that cannot be read or holds none, is kept in
+    /// Loads every package below `dir`, and measures it as `appetite` says. A broken one, or a folder that cannot be read or holds none, is kept in
     /// [`Repository::refused`] and stops no other.
     ///
     /// # Errors
     /// When `dir` cannot be listed or holds no package at all.
-    pub fn open(library: Library, dir: &Path) -> Result<Repository, RepositoryFault> {
+    pub fn open(
+        library: Library,
+        dir: &Path,
+        appetite: &batcher::Config,
+    ) -> Result<Repository, RepositoryFault> {
         let Listing { packages, refused } =
             Listing::of(dir).map_err(|source| RepositoryFault::Unreadable {
                 dir: dir.to_owned(),
@@ -127,7 +135,8 @@ impl Repository {
         let mut repository = Repository::new(library);
         repository.refused = refused;
         for dir in packages {
-            let loaded = Package::placed(&dir).and_then(|files| load(&repository.library, files));
+            let loaded = Package::placed(&dir)
+                .and_then(|files| load(&repository.library, files, Some(appetite)));
             match loaded {
                 Ok(live) => repository.add(live),
                 Err(faults) => repository.refused.push(Refused { dir, faults }),

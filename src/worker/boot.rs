@@ -76,12 +76,14 @@ async fn open(config: &Config, board: &Arc<Board>) -> Result<Engine, WorkerFault
         config.repository.dir.clone(),
         config.runtime.library.clone(),
     );
-    let load = move || Engine::open(&dir, library.as_deref());
+    let appetite = config.appetite.clone();
+    let load = move || Engine::measured(&dir, library.as_deref(), &appetite);
     let engine = board.load(load).await?;
     let repository = engine.repository();
     for live in repository.live() {
         let (name, version) = (live.package.name(), live.package.version());
-        tracing::info!(package = name, version, digest = %live.package.digest(), "live");
+        let digest = live.package.digest();
+        tracing::info!(package = name, version, %digest, batch = live.max_size, "live");
         for warning in &live.warnings {
             tracing::warn!(package = name, version, warning);
         }

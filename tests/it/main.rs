@@ -13,6 +13,7 @@
 )]
 
 mod admin;
+mod appetite;
 mod broker;
 #[cfg(feature = "failpoints")]
 mod chaos;

@@ -39,7 +39,7 @@ fn soon() -> Instant {
 
 fn on_model(graph: &Graph, sessions: usize, config: PolicyConfig) -> Batcher {
     let sessions = (0..sessions).map(|_| session_thread(graph, config.max_size));
-    Batcher::start("test", config, LIMIT, sessions.collect(), |_| {})
+    Batcher::start("test", config, None, LIMIT, sessions.collect(), |_| {})
 }
 
 fn float(predicted: &Predicted, row: usize) -> f32 {
@@ -70,7 +70,12 @@ fn held(config: PolicyConfig, observer: fn(BatchObservation)) -> Held {
 }
 
 fn held_for(limit: Duration, config: PolicyConfig, observer: fn(BatchObservation)) -> Held {
-    let shared = Arc::new(Shared::new(config, 1, Box::new(observer)));
+    let shared = Arc::new(Shared::new(
+        config,
+        Appetite::default(),
+        1,
+        Box::new(observer),
+    ));
     let (tell, began) = unbounded_channel();
     let (finish, finished) = mpsc::channel();
     let run = move |rows: &[&Row]| {
@@ -389,9 +394,16 @@ async fn every_run_is_observed_with_its_size() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let theirs = Arc::clone(&seen);
     let session = session_thread(&onnx::identity(FLOAT, &[N, 1]), CONFIG.max_size);
-    let batcher = Batcher::start("test", CONFIG, LIMIT, vec![session], move |observation| {
-        theirs.lock().unwrap().push(observation.rows);
-    });
+    let batcher = Batcher::start(
+        "test",
+        CONFIG,
+        None,
+        LIMIT,
+        vec![session],
+        move |observation| {
+            theirs.lock().unwrap().push(observation.rows);
+        },
+    );
     let values: Vec<f32> = (0..20_u8).map(f32::from).collect();
     submit(&batcher, &values, soon()).await.unwrap().unwrap();
     batcher.close().await;

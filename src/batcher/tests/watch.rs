@@ -14,7 +14,7 @@ fn labour(x: f32, work: i64) -> Row {
 async fn a_run_that_takes_too_long_is_stopped_and_costs_no_batch_mate_its_answer() {
     let limit = Duration::from_millis(300);
     let session = session_thread(&onnx::labour(), 16);
-    let batcher = Batcher::start("test", CONFIG, limit, vec![session], |_| {});
+    let batcher = Batcher::start("test", CONFIG, None, limit, vec![session], |_| {});
     let each = [(1.0, 1), (2.0, i64::MAX), (3.0, 1)].map(|(x, work)| {
         let batcher = batcher.clone();
         tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon()).await })

@@ -1,0 +1,241 @@
+//! Curves outlive the process that measured them: one file a curve in the state directory, named after what it was
+//! measured of. Whatever is wrong with the directory costs a measurement at the next start, and nothing else.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::curve::Curve;
+
+/// What a curve holds for. Anything else here, and it is measured anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The package's name.
+    pub package: String,
+    /// Digest of all its files, the model's among them.
+    pub digest: String,
+    /// What runs it, as in `cpu AMD EPYC 7763`.
+    pub device: String,
+    /// ONNX Runtime's version.
+    pub library: String,
+    /// Intra-op threads of a session.
+    pub threads: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Cores that this process may use, by its quota.
+    pub cores: usize,
+    /// Most rows of a batch.
+    pub max_size: usize,
+}
+
+/// A file of the state directory.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    key: Key,
+    curve: Curve,
+}
+
+/// Why a curve was not kept, or not found although a file is there.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFault {
+    /// The file cannot be read.
+    #[error(
+        "appetite.state_dir: {file} cannot be read ({reason}); the package was measured instead; let this user read it, or name another directory"
+    )]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// The file holds something else.
+    #[error(
+        "appetite.state_dir: {file} is no measurement of this package ({reason}); the package was measured instead and the file is written anew"
+    )]
+    Strange {
+        /// Which.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file cannot be written.
+    #[error(
+        "appetite.state_dir: {file} cannot be written ({reason}); the measurement is used and made again at the next start; make room, or name a directory that this user may write"
+    )]
+    Unwritable {
+        /// Which.
+        file: PathBuf,
+        /// What the system said.
+        reason: io::Error,
+    },
+}
+
+/// The curve of this key, if it is there.
+///
+/// # Errors
+/// A file that is there and cannot be used.
+pub fn recall(dir: &Path, key: &Key) -> Result<Option<Curve>, StateFault> {
+    let file = dir.join(name(key));
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(reason) if reason.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(reason) => return Err(StateFault::Unreadable { file, reason }),
+    };
+    let kept: Kept = match serde_json::from_slice(&text) {
+        Ok(kept) => kept,
+        Err(error) => {
+            let reason = error.to_string();
+            return Err(StateFault::Strange { file, reason });
+        }
+    };
+    if kept.key != *key {
+        let reason = "it names another one".to_owned();
+        return Err(StateFault::Strange { file, reason });
+    }
+    Ok(Some(kept.curve))
+}
+
+/// Writes a curve beside the old one, and puts it in its place when it is whole.
+///
+/// # Errors
+/// The directory cannot be made or written to.
+pub fn keep(dir: &Path, key: &Key, curve: &Curve) -> Result<(), StateFault> {
+    let file = dir.join(name(key));
+    let beside = file.with_extension(format!("{}.tmp", std::process::id()));
+    let kept = Kept {
+        key: key.clone(),
+        curve: curve.clone(),
+    };
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        let mut text = serde_json::to_vec_pretty(&kept)?;
+        text.push(b'\n');
+        let mut new = File::create(&beside)?;
+        new.write_all(&text)?;
+        new.sync_all()?;
+        fs::rename(&beside, &file)
+    };
+    write().map_err(|reason| {
+        // Half of it is of no use to anybody.
+        let _ = fs::remove_file(&beside);
+        StateFault::Unwritable { file, reason }
+    })
+}
+
+fn name(key: &Key) -> String {
+    let text = serde_json::to_vec(key).unwrap_or_default();
+    let hash = Sha256::digest(text);
+    let hash = hash
+        .iter()
+        .take(8)
+        .fold(0, |hash, byte| hash << 8 | u64::from(*byte));
+    format!("{}-{hash:016x}.json", key.package)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::batcher::curve::Point;
+
+    fn key() -> Key {
+        Key {
+            package: "fraud".into(),
+            digest: "00ff".into(),
+            device: "cpu".into(),
+            library: "1.31.1".into(),
+            threads: 1,
+            sessions: 1,
+            cores: 2,
+            max_size: 64,
+        }
+    }
+
+    fn curve() -> Curve {
+        let run = Duration::from_micros(30);
+        Curve::try_from(vec![Point { rows: 1, run }]).unwrap()
+    }
+
+    #[test]
+    fn a_curve_is_found_again_under_its_key_and_under_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("made/here");
+        assert_eq!(recall(&dir, &key()).unwrap(), None);
+        keep(&dir, &key(), &curve()).unwrap();
+        assert_eq!(recall(&dir, &key()).unwrap(), Some(curve()));
+        let others = [
+            Key {
+                digest: "11ff".into(),
+                ..key()
+            },
+            Key {
+                device: "cuda:0".into(),
+                ..key()
+            },
+            Key {
+                library: "1.32.0".into(),
+                ..key()
+            },
+            Key {
+                threads: 2,
+                ..key()
+            },
+            Key {
+                sessions: 2,
+                ..key()
+            },
+            Key { cores: 4, ..key() },
+            Key {
+                max_size: 65,
+                ..key()
+            },
+        ];
+        for other in others {
+            assert_eq!(recall(&dir, &other).unwrap(), None, "{other:?}");
+        }
+        assert_eq!(
+            fs::read_dir(&dir).unwrap().count(),
+            1,
+            "nothing half-written"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_broken_or_another_ones_is_told_and_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(name(&key()));
+        let kept = Kept {
+            key: Key { cores: 64, ..key() },
+            curve: curve(),
+        };
+        let other = serde_json::to_string(&kept).unwrap();
+        for text in ["", "{\"key\":", &other] {
+            fs::write(&file, text).unwrap();
+            let fault = recall(dir.path(), &key()).unwrap_err();
+            assert!(matches!(fault, StateFault::Strange { .. }), "{fault}");
+            keep(dir.path(), &key(), &curve()).unwrap();
+            assert_eq!(recall(dir.path(), &key()).unwrap(), Some(curve()));
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_used_says_which_and_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = dir.path().join("taken");
+        fs::write(&taken, "a file").unwrap();
+        let told = keep(&taken, &key(), &curve()).unwrap_err().to_string();
+        assert!(
+            told.contains("taken/fraud-") && told.contains("make room"),
+            "{told}"
+        );
+        fs::create_dir(dir.path().join(name(&key()))).unwrap();
+        let fault = recall(dir.path(), &key()).unwrap_err();
+        assert!(matches!(fault, StateFault::Unreadable { .. }), "{fault}");
+    }
+}
