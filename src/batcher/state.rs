@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::curve::Curve;
+use crate::failpoint;
 
 /// What a curve holds for. Anything else here, and it is measured anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +117,7 @@ pub fn keep(dir: &Path, key: &Key, curve: &Curve) -> Result<(), StateFault> {
         let mut text = serde_json::to_vec_pretty(&kept)?;
         text.push(b'\n');
         let mut new = File::create(&beside)?;
+        failpoint::room()?;
         new.write_all(&text)?;
         new.sync_all()?;
         fs::rename(&beside, &file)

@@ -2,8 +2,8 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::Write,
-    path::PathBuf,
+    io::{self, Write},
+    path::{Path, PathBuf},
     sync::{
         LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -72,6 +72,14 @@ pub(crate) fn hit(point: &str) {
 
 pub(crate) fn of<F: Future>(request: Option<&str>, work: F) -> impl Future<Output = F::Output> {
     REQUEST.scope(request.map(str::to_owned), work)
+}
+
+pub(crate) fn room() -> io::Result<()> {
+    let full = std::env::var_os("INFERQ_STATE_FULL_FILE");
+    if full.is_some_and(|file| Path::new(&file).exists()) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    Ok(())
 }
 
 pub(crate) fn clock_offset_ms() -> i64 {

@@ -21,6 +21,9 @@ pub(super) struct Crew {
     repository: PathBuf,
     scored: PathBuf,
     clock: PathBuf,
+    /// Where they keep what they measured, and what says that there is no room.
+    state: PathBuf,
+    full: PathBuf,
     store: String,
     slots: Mutex<Vec<Slot>>,
 }
@@ -54,6 +57,8 @@ impl Crew {
             repository: repository.to_owned(),
             scored: home.join("scored"),
             clock: home.join("clock"),
+            state: home.join("state"),
+            full: home.join("full"),
             store,
             slots: Mutex::default(),
         };
@@ -71,9 +76,12 @@ impl Crew {
     fn spawn(&self, url: &str, fail: Option<&str>) -> Worker {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         let (scored, clock) = (path(&self.scored), path(&self.clock));
+        let (state, full) = (path(&self.state), path(&self.full));
         let mut environment = vec![
             ("INFERQ_SCORED_LOG", scored.as_str()),
             ("INFERQ_CLOCK_OFFSET_FILE", clock.as_str()),
+            ("INFERQ_STATE_FULL_FILE", full.as_str()),
+            ("INFERQ__APPETITE__STATE_DIR", state.as_str()),
             ("INFERQ__DUPLICATES__URL", self.store.as_str()),
             // That it is slow on a busy machine is none of the faults.
             ("INFERQ__DUPLICATES__TIMEOUT_MS", "5000"),
@@ -119,6 +127,17 @@ impl Crew {
             assert!(start.elapsed() < BOUND, "no end: {}", self.log(slot));
             tick().await;
         }
+    }
+
+    /// Has one make room for another that has nowhere to keep what it measures; whether that one said so and served.
+    pub(super) async fn without_room(&self, slot: usize) -> bool {
+        std::fs::write(&self.full, "").unwrap();
+        // One that starts this moment may be writing there; then the other finds that, and it is no hit.
+        let _ = std::fs::remove_dir_all(&self.state);
+        self.drain(slot).await;
+        self.ready().await;
+        std::fs::remove_file(&self.full).unwrap();
+        self.log(slot).contains("appetite.state_dir")
     }
 
     fn sentence(&self, slot: usize, sentence: Sentence, signal: &str) {

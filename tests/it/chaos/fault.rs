@@ -25,12 +25,13 @@ pub(super) enum Fault {
     ConsumerTimeout,
     ClockJumped,
     StoreKilled,
+    StateFull,
     FollowerKilled,
     LeaderKilled,
 }
 
 /// What may happen to one node and its workers.
-pub(super) const SINGLE: [Fault; 23] = [
+pub(super) const SINGLE: [Fault; 24] = [
     Fault::WorkerKilledAt("received"),
     Fault::WorkerKilledAt("represented"),
     Fault::WorkerKilledAt("predicted"),
@@ -54,6 +55,7 @@ pub(super) const SINGLE: [Fault; 23] = [
     Fault::ConsumerTimeout,
     Fault::ClockJumped,
     Fault::StoreKilled,
+    Fault::StateFull,
 ];
 
 /// What may happen to a cluster.
@@ -133,6 +135,7 @@ impl Fault {
             Fault::ConsumerTimeout => "consumer_timeout".into(),
             Fault::ClockJumped => "clock_jumped".into(),
             Fault::StoreKilled => "store_killed".into(),
+            Fault::StateFull => "state_full".into(),
             Fault::FollowerKilled => "follower_killed".into(),
             Fault::LeaderKilled => "leader_killed".into(),
         }
@@ -194,6 +197,13 @@ impl Fault {
                 site.on_store(Redis::kill9).await;
                 pause(dice.between(1_000, 4_000)).await;
                 site.on_store(Redis::restart).await;
+            }
+            Fault::StateFull => {
+                let hit = site.crew.without_room(victim(site, dice)).await;
+                return Struck {
+                    hit,
+                    ..Struck::now()
+                };
             }
             Fault::FollowerKilled => return cut(site, false).await,
             Fault::LeaderKilled => return cut(site, true).await,
