@@ -130,6 +130,12 @@ pub fn measure(
     Curve::try_from(points.collect::<Vec<_>>()).ok()
 }
 
+/// The most runs that measuring up to `most` rows takes: one to warm each size, and those that are timed.
+#[must_use]
+pub fn most_runs(most: usize) -> usize {
+    ladder(most).count() * (1 + ROUNDS)
+}
+
 /// 1, 2, 4, … and `most`.
 fn ladder(most: usize) -> impl Iterator<Item = usize> {
     let doubling = std::iter::successors(Some(1_usize), |rows| rows.checked_mul(2));

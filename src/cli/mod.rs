@@ -5,6 +5,7 @@ mod dead;
 mod input;
 mod output;
 mod print;
+mod profile;
 mod schema;
 mod score;
 mod send;
@@ -54,6 +55,8 @@ enum Command {
     Serve(serve::Args),
     /// Explain every fault in a package: file, key, found, expected, how to mend it.
     Check(check::Args),
+    /// Time batches of a package on this machine: the best size, as a table, SVG or JSON.
+    Profile(profile::Args),
     /// Score requests in this process, without a broker: one reply a line.
     Score(score::Args),
     /// Publish requests, await the replies, print them or a summary.
@@ -134,6 +137,7 @@ fn run(cli: Cli) -> Result<(), Failed> {
     match cli.command {
         Command::Serve(args) => serve::run(args, file),
         Command::Check(args) => check::run(&args, file),
+        Command::Profile(args) => profile::run(&args, file),
         Command::Score(args) => score::run(&args, file),
         Command::Send(args) => send::run(&args, file),
         Command::Topology(args) => topology::run(args, file),

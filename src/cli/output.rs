@@ -32,6 +32,7 @@ fn written(result: io::Result<()>) -> Result<(), Failed> {
 }
 
 /// A bar on standard error, where somebody watches and there is something to wait for.
+#[derive(Clone)]
 pub(super) struct Progress {
     bar: ProgressBar,
     /// Lines and bar share a screen.
@@ -49,6 +50,12 @@ impl Progress {
         };
         let shared = io::stdout().is_terminal();
         Progress { bar, shared }
+    }
+
+    /// One of so many.
+    pub(super) fn step_of(&self, length: usize) {
+        self.bar.set_length(length as u64);
+        self.step();
     }
 
     pub(super) fn step(&self) {

@@ -10,21 +10,39 @@ use crate::{
     telemetry::metrics::PackageMetrics,
 };
 
-use super::{Live, measure::Measuring};
+use super::{
+    Live,
+    measure::{Appetite, Measuring},
+};
 
 /// Reads the package in `dir`, opens its sessions, and runs its golden examples on one of them. Nothing is measured.
 ///
 /// # Errors
 /// Everything that is wrong with it, as far as one fault does not hide another.
 pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFault>> {
-    load(library, Package::read(dir)?, None)
+    load(library, Package::read(dir)?, Appetite::Unasked)
 }
 
-/// The same, of a package whose files have been read, and measured as `appetite` says.
+/// The same, and measures the package, whatever is kept of it. `watch` hears of each run that this takes, and how many
+/// there are at most.
+///
+/// # Errors
+/// As [`load_package`].
+pub fn profile_package(
+    library: &Library,
+    dir: &Path,
+    config: &batcher::Config,
+    watch: impl FnMut(usize) + Send + 'static,
+) -> Result<Live, Vec<PackageFault>> {
+    let appetite = Appetite::Anew(config, Box::new(watch));
+    load(library, Package::read(dir)?, appetite)
+}
+
+/// The same, of a package whose files have been read, and measured where that is asked.
 pub(super) fn load(
     library: &Library,
     files: PackageFiles,
-    appetite: Option<&batcher::Config>,
+    appetite: Appetite<'_>,
 ) -> Result<Live, Vec<PackageFault>> {
     let model = files.model();
     let signature = inspect(library, &model).map_err(|fault| vec![files.model_fault(&fault)])?;
@@ -70,15 +88,13 @@ pub(super) fn load(
             policy.max_size = 1;
             warnings.push(sensitive.to_string());
         }
-        if let Some(config) = appetite {
-            let measuring = Measuring {
-                library,
-                package: &package,
-                session,
-                max_size: policy.max_size,
-            };
-            curve = measuring.curve(config, &mut warnings);
-        }
+        let measuring = Measuring {
+            library,
+            package: &package,
+            session,
+            max_size: policy.max_size,
+        };
+        curve = measuring.curve(appetite, &mut warnings);
     }
     if let Some(curve) = &curve {
         policy.max_size = curve.best().rows;

@@ -9,13 +9,26 @@ use std::{
 use crate::{
     batcher::{
         Config,
-        curve::{Curve, measure},
+        curve::{Curve, measure, most_runs},
         state::{self, Key},
     },
     package::Package,
     predict::{Library, SessionThread},
     tensor::Row,
 };
+
+/// Whether a package is measured as it is loaded.
+pub(super) enum Appetite<'a> {
+    /// No batch is smaller for it.
+    Unasked,
+    /// Unless a curve is kept already.
+    Wanted(&'a Config),
+    /// Whatever is kept, while somebody watches.
+    Anew(&'a Config, Watch),
+}
+
+/// Hears of each run that measuring takes, and how many there are at most.
+pub(super) type Watch = Box<dyn FnMut(usize) + Send>;
 
 /// A package that is about to go live.
 pub(super) struct Measuring<'a> {
@@ -28,18 +41,27 @@ pub(super) struct Measuring<'a> {
 
 impl Measuring<'_> {
     /// The curve, where one is wanted and can be had. What was wrong with the state directory goes to `warnings`.
-    pub(super) fn curve(&self, config: &Config, warnings: &mut Vec<String>) -> Option<Curve> {
+    pub(super) fn curve(
+        &self,
+        appetite: Appetite<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Option<Curve> {
+        let (config, anew, watch) = match appetite {
+            Appetite::Unasked => return None,
+            Appetite::Wanted(config) => (config, false, Box::new(|_| {}) as Watch),
+            Appetite::Anew(config, watch) => (config, true, watch),
+        };
         let budget = config.budget()?;
         let Some(dir) = &config.state_dir else {
-            return self.measure(budget);
+            return self.measure(budget, watch);
         };
         let key = self.key();
         match state::recall(dir, &key) {
-            Ok(Some(curve)) => return Some(curve),
-            Ok(None) => {}
+            Ok(Some(curve)) if !anew => return Some(curve),
+            Ok(_) => {}
             Err(fault) => warnings.push(fault.to_string()),
         }
-        let curve = self.measure(budget)?;
+        let curve = self.measure(budget, watch)?;
         if let Err(fault) = state::keep(dir, &key, &curve) {
             warnings.push(fault.to_string());
         }
@@ -47,14 +69,15 @@ impl Measuring<'_> {
     }
 
     /// Batches of the golden examples' rows, timed on the session's own thread.
-    fn measure(&self, budget: Duration) -> Option<Curve> {
+    fn measure(&self, budget: Duration, mut watch: Watch) -> Option<Curve> {
         let (rows, most) = (self.package.example_rows(), self.max_size);
-        let limit = self.package.limits().run;
+        let (limit, runs) = (self.package.limits().run, most_runs(most));
         if rows.is_empty() {
             return None;
         }
         let measured = self.session.call(move |session| {
             let run = |size| {
+                watch(runs);
                 let batch: Vec<&Row> = rows.iter().cycle().take(size).collect();
                 let began = Instant::now();
                 let ran = session.run(&batch);
@@ -66,6 +89,7 @@ impl Measuring<'_> {
         measured.ok().flatten()
     }
 
+    /// What its curve holds for.
     fn key(&self) -> Key {
         Key {
             package: self.package.name().to_owned(),

@@ -3,6 +3,7 @@
 mod boot;
 mod commands;
 mod dead;
+mod profile;
 mod score;
 mod send;
 mod topology;

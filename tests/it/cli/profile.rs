@@ -1,0 +1,56 @@
+//! `inferq profile`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{Done, inferq, package, run};
+
+#[test]
+fn a_profile_is_a_line_a_size_a_picture_and_figures_and_the_workers_find_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (package, svg, json, state) = (
+        package("digits"),
+        file("p.svg"),
+        file("p.json"),
+        file("state"),
+    );
+    let mut command = inferq(&["profile", &package, "--svg", &svg, "--json", &json]);
+    command.env("INFERQ__APPETITE__STATE_DIR", &state);
+    let done = Done::of(&command.output().unwrap());
+    assert_eq!((done.code, done.err.as_str()), (0, ""), "{}", done.out);
+
+    let sizes: Vec<&str> = done.out.lines().skip(3).collect();
+    let rows = sizes
+        .iter()
+        .map(|line| line.split_whitespace().next().unwrap());
+    let rows: Vec<&str> = rows.collect();
+    assert_eq!(rows, ["1", "2", "4", "8", "16", "32", "64"]);
+    let best: Vec<_> = sizes
+        .iter()
+        .filter(|line| line.ends_with(" best"))
+        .collect();
+    let figures: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let best_rows = figures["best_rows"].to_string();
+    assert_eq!(best.len(), 1);
+    assert!(best[0].trim_start().starts_with(&best_rows), "{best:?}");
+    assert_eq!(figures["points"].as_array().unwrap().len(), rows.len());
+    assert!(figures["points"].as_array().unwrap().iter().all(|point| {
+        let ratio = point["rows"].as_f64().unwrap() * 1e6 / point["run_us"].as_f64().unwrap();
+        (ratio / point["rows_per_s"].as_f64().unwrap() - 1.0).abs() < 1e-6
+    }));
+    assert!(fs::read_to_string(&svg).unwrap().starts_with("<svg"));
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
+}
+
+#[test]
+fn what_keeps_a_profile_from_being_made_is_named() {
+    let package = package("fraud");
+    let mut command = inferq(&["profile", &package]);
+    command.env("INFERQ__APPETITE__MEASURE_MS", "0");
+    Done::of(&command.output().unwrap()).failed(64, &["appetite.measure_ms", "expected some"]);
+    let nowhere = run(&["profile", &package, "--json", "/nowhere/p.json"]);
+    nowhere.failed(64, &["/nowhere/p.json", "name another file"]);
+    run(&["profile", "/nowhere"]).failed(65, &["/nowhere"]);
+}
