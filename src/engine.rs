@@ -114,7 +114,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads ONNX Runtime (`library`, or where it is usually found) and every package below `repository`.
+    /// Loads ONNX Runtime (`library`, or where it is usually found) and every package below `repository`, and measures
+    /// each for about 10 s at most: no batch is larger than its best size.
     ///
     /// # Errors
     /// When ONNX Runtime or the repository cannot be had. A broken package is no error: see

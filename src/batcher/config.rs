@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Milliseconds that measuring a package may take when it is loaded, 0 to 600000. With 0 nothing is measured and
-    /// batches are filled up to the package's `batch.max_size`.
+    /// Milliseconds that measuring a version of a package may take, or little more, when it is loaded, 0 to 600000.
+    /// With 0 nothing is measured and batches are filled up to the package's `batch.max_size`.
     #[schemars(range(max = 600_000))]
     pub measure_ms: u64,
     /// A directory in which measurements outlive the process, made where it is missing; without it a package is

@@ -1,9 +1,9 @@
 //! The curve t(b): how long the device takes to run b rows, measured.
 //!
 //! Throughput b ÷ t(b) need not rise with b (a forest's falls past 64), so the best b is looked for among the sizes
-//! that ran, never by a line through some of them. The ladder is 1, 2, 4, … and the largest size. It is climbed once,
-//! each step after a run that warms it, and no further than the time allows. Then all steps are visited in shuffled
-//! rounds, so that a machine that is slow for a while is slow for all of them, and the median counts.
+//! that ran, never by a line through some of them. The [`ladder`] is climbed once, each step after a run that warms
+//! it, and no further than the time allows. Then all steps are visited in shuffled rounds, so that a machine that is
+//! slow for a while is slow for all of them, and the median counts.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 /// Most timed runs of a size.
 const ROUNDS: usize = 9;
+
+/// Fewer timed runs say nothing.
+const FEW: usize = 3;
 
 /// A larger batch must be worth more than this part of the highest throughput; its rows wait longer.
 const ENOUGH: f64 = 0.95;
@@ -44,9 +47,12 @@ impl TryFrom<Vec<Point>> for Curve {
 
     fn try_from(points: Vec<Point>) -> Result<Self, Self::Error> {
         let rising = points.is_sorted_by(|a, b| a.rows < b.rows);
+        let timed = points.iter().all(|point| point.run > Duration::ZERO);
         match points.first() {
-            Some(first) if rising && first.rows > 0 => Ok(Curve(points)),
-            Some(_) | None => Err("expected sizes that rise from 1"),
+            Some(first) if rising && timed && first.rows == 1 => Ok(Curve(points)),
+            Some(_) | None => {
+                Err("expected sizes that rise from 1, each with a time above nothing")
+            }
         }
     }
 }
@@ -64,6 +70,11 @@ impl Curve {
         &self.0
     }
 
+    /// The largest measured size.
+    pub(super) fn most(&self) -> usize {
+        self.0.last().map_or(1, |last| last.rows)
+    }
+
     /// The smallest size with at least 95 % of the highest throughput.
     #[must_use]
     pub fn best(&self) -> Point {
@@ -79,69 +90,118 @@ impl Curve {
     }
 }
 
-/// Measures sizes up to `most` for about `budget`. `run` runs so many rows and says how long it took; a size that it
-/// has no answer for ends the ladder.
-///
-/// `None` where not even one row runs.
-pub fn measure(
-    most: usize,
+/// One try of a size.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// t(b), of one batch.
+    pub batch: Duration,
+    /// How long the try took in all.
+    pub spent: Duration,
+}
+
+/// What came of measuring.
+#[derive(Debug)]
+pub enum Measured<E> {
+    /// Every size that can be had.
+    Whole(Curve),
+    /// A size failed; the smaller ones, if there are any.
+    Failed(usize, E, Option<Curve>),
+    /// The time was up before every size had run often enough.
+    Short,
+}
+
+/// Measures these sizes, from the smallest on, for about `budget`: what runs is not cut off, and the smallest runs
+/// twice in any case. `run` runs so many rows.
+pub fn measure<E>(
+    sizes: &[usize],
     budget: Duration,
-    mut run: impl FnMut(usize) -> Option<Duration>,
+    mut run: impl FnMut(usize) -> Result<Run, E>,
     rng: &mut impl Rng,
-) -> Option<Curve> {
+) -> Measured<E> {
     let mut runs: BTreeMap<usize, Vec<Duration>> = BTreeMap::new();
-    let mut left = budget;
-    for rows in ladder(most) {
-        let last = runs
-            .last_entry()
-            .and_then(|last| last.get().last().copied());
+    let mut failed = None;
+    let (mut left, mut last) = (budget, Duration::ZERO);
+    for rows in sizes {
         // Twice as many rows take at most about twice as long, and run twice.
-        if last.is_some_and(|last| last * 4 > left) {
-            break;
+        if last * 4 > left {
+            return Measured::Short;
         }
-        let (Some(warming), Some(first)) = (run(rows), run(rows)) else {
-            break;
-        };
-        left = left.saturating_sub(warming + first);
-        runs.insert(rows, vec![first]);
+        let timed = run(*rows).and_then(|warming| Ok((warming, run(*rows)?)));
+        match timed {
+            Ok((warming, timed)) => {
+                left = left.saturating_sub(warming.spent + timed.spent);
+                last = timed.spent;
+                runs.insert(*rows, vec![timed.batch]);
+            }
+            Err(fault) => {
+                failed = Some((*rows, fault));
+                break;
+            }
+        }
     }
     'rounds: for _ in 1..ROUNDS {
-        let mut round: Vec<_> = runs.iter_mut().collect();
+        let mut round: Vec<usize> = runs.keys().copied().collect();
         round.shuffle(rng);
-        for (rows, times) in round {
-            if times.last().is_some_and(|last| *last > left) {
+        for rows in round {
+            let Some(times) = runs.get_mut(&rows) else {
+                continue;
+            };
+            if left.is_zero() {
                 break 'rounds;
             }
-            let Some(time) = run(*rows) else {
-                break 'rounds;
-            };
-            left = left.saturating_sub(time);
-            times.push(time);
+            match run(rows) {
+                Ok(Run { batch, spent }) => {
+                    left = left.saturating_sub(spent);
+                    times.push(batch);
+                }
+                // It cannot be had after all, and nor can what is larger.
+                Err(fault) => {
+                    runs.split_off(&rows);
+                    failed = Some((rows, fault));
+                }
+            }
         }
     }
-    let points = runs.into_iter().map(|(rows, mut times)| {
-        times.sort_unstable();
-        let median = times.get(times.len() / 2).copied();
-        Point {
-            rows,
-            run: median.unwrap_or_default(),
-        }
+    if runs.values().any(|times| times.len() < FEW) {
+        return Measured::Short;
+    }
+    let points = runs.into_iter().map(|(rows, times)| Point {
+        rows,
+        run: median(times),
     });
-    Curve::try_from(points.collect::<Vec<_>>()).ok()
+    let curve = Curve::try_from(points.collect::<Vec<_>>());
+    match (curve, failed) {
+        (curve, Some((rows, fault))) => Measured::Failed(rows, fault, curve.ok()),
+        (Ok(curve), None) => Measured::Whole(curve),
+        (Err(_), None) => Measured::Short,
+    }
 }
 
-/// The most runs that measuring up to `most` rows takes: one to warm each size, and those that are timed.
+/// Of an even number the lower of the two in the middle: what disturbs a run never makes it shorter.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    let middle = times.len().saturating_sub(1) / 2;
+    times.get(middle).copied().unwrap_or_default()
+}
+
+/// The most tries that measuring these sizes takes: one to warm each, and those that are timed.
 #[must_use]
-pub fn most_runs(most: usize) -> usize {
-    ladder(most).count() * (1 + ROUNDS)
+pub fn most_tries(sizes: &[usize]) -> usize {
+    sizes.len() * (1 + ROUNDS)
 }
 
-/// 1, 2, 4, … and `most`.
-fn ladder(most: usize) -> impl Iterator<Item = usize> {
-    let doubling = std::iter::successors(Some(1_usize), |rows| rows.checked_mul(2));
-    doubling
-        .take_while(move |rows| *rows < most)
-        .chain([most.max(1)])
+/// 1, 2, 4, … and `most`; and the full runs of a model that always runs `width` rows.
+#[must_use]
+pub fn ladder(most: usize, width: Option<usize>) -> Vec<usize> {
+    let doubling = |first: usize| {
+        let each = std::iter::successors(Some(first.max(1)), |rows| rows.checked_mul(2));
+        each.take_while(move |rows| *rows < most)
+    };
+    let wide = width.into_iter().flat_map(doubling);
+    let mut sizes: Vec<_> = doubling(1).chain(wide).chain([most.max(1)]).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //! measured of. Whatever is wrong with the directory costs a measurement at the next start, and nothing else.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs::{self, File, Permissions},
+    io::{self, Read, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -41,12 +42,15 @@ struct Kept {
     curve: Curve,
 }
 
-/// Why a curve was not kept, or not found although a file is there.
+/// No curve is this large.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Why a curve is not kept, or not found although something is there.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFault {
     /// The file cannot be read.
     #[error(
-        "appetite.state_dir: {file} cannot be read ({reason}); the package was measured instead; let this user read it, or name another directory"
+        "appetite.state_dir: {file} cannot be read ({reason}), expected a file or nothing in a directory of this user; the package is measured instead; make it so, or name another directory"
     )]
     Unreadable {
         /// Which.
@@ -56,17 +60,17 @@ pub enum StateFault {
     },
     /// The file holds something else.
     #[error(
-        "appetite.state_dir: {file} is no measurement of this package ({reason}); the package was measured instead and the file is written anew"
+        "appetite.state_dir: {file}: found {found}, expected a measurement of this package; it is measured instead, and the file written anew"
     )]
     Strange {
         /// Which.
         file: PathBuf,
-        /// What is wrong with it.
-        reason: String,
+        /// What is there.
+        found: String,
     },
     /// The file cannot be written.
     #[error(
-        "appetite.state_dir: {file} cannot be written ({reason}); the measurement is used and made again at the next start; make room, or name a directory that this user may write"
+        "appetite.state_dir: {file} cannot be written ({reason}), expected room in a directory of this user; the measurement is used, and made again at the next start; make room, or name another directory"
     )]
     Unwritable {
         /// Which.
@@ -79,26 +83,31 @@ pub enum StateFault {
 /// The curve of this key, if it is there.
 ///
 /// # Errors
-/// A file that is there and cannot be used.
+/// What is there cannot be used.
 pub fn recall(dir: &Path, key: &Key) -> Result<Option<Curve>, StateFault> {
     let file = dir.join(name(key));
-    let text = match fs::read(&file) {
+    let text = match read(&file) {
         Ok(text) => text,
         Err(reason) if reason.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(reason) => return Err(StateFault::Unreadable { file, reason }),
     };
-    let kept: Kept = match serde_json::from_slice(&text) {
-        Ok(kept) => kept,
-        Err(error) => {
-            let reason = error.to_string();
-            return Err(StateFault::Strange { file, reason });
-        }
+    let found = match serde_json::from_slice::<Kept>(&text) {
+        Ok(kept) if kept.key != *key => "one of something else".to_owned(),
+        Ok(kept) if kept.curve.most() > key.max_size => "sizes above batch.max_size".to_owned(),
+        Ok(kept) => return Ok(Some(kept.curve)),
+        Err(error) => format!("something else (line {})", error.line()),
     };
-    if kept.key != *key {
-        let reason = "it names another one".to_owned();
-        return Err(StateFault::Strange { file, reason });
+    Err(StateFault::Strange { file, found })
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its other end.
+    if !fs::metadata(file)?.is_file() {
+        return Err(io::Error::other("no regular file"));
     }
-    Ok(Some(kept.curve))
+    let mut text = Vec::new();
+    File::open(file)?.take(MOST_BYTES).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Writes a curve beside the old one, and puts it in its place when it is whole.
@@ -107,7 +116,6 @@ pub fn recall(dir: &Path, key: &Key) -> Result<Option<Curve>, StateFault> {
 /// The directory cannot be made or written to.
 pub fn keep(dir: &Path, key: &Key, curve: &Curve) -> Result<(), StateFault> {
     let file = dir.join(name(key));
-    let beside = file.with_extension(format!("{}.tmp", std::process::id()));
     let kept = Kept {
         key: key.clone(),
         curve: curve.clone(),
@@ -116,17 +124,17 @@ pub fn keep(dir: &Path, key: &Key, curve: &Curve) -> Result<(), StateFault> {
         fs::create_dir_all(dir)?;
         let mut text = serde_json::to_vec_pretty(&kept)?;
         text.push(b'\n');
-        let mut new = File::create(&beside)?;
+        // Workers of other users may recall it.
+        let mut new = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(dir)?;
         failpoint::room()?;
         new.write_all(&text)?;
-        new.sync_all()?;
-        fs::rename(&beside, &file)
+        new.as_file().sync_all()?;
+        new.persist(&file)?;
+        Ok(())
     };
-    write().map_err(|reason| {
-        // Half of it is of no use to anybody.
-        let _ = fs::remove_file(&beside);
-        StateFault::Unwritable { file, reason }
-    })
+    write().map_err(|reason| StateFault::Unwritable { file, reason })
 }
 
 fn name(key: &Key) -> String {
@@ -217,7 +225,17 @@ mod tests {
             curve: curve(),
         };
         let other = serde_json::to_string(&kept).unwrap();
-        for text in ["", "{\"key\":", &other] {
+        let mut points = Vec::from(curve());
+        points.push(Point {
+            rows: 65,
+            ..points[0]
+        });
+        let kept = Kept {
+            key: key(),
+            curve: Curve::try_from(points).unwrap(),
+        };
+        let larger = serde_json::to_string(&kept).unwrap();
+        for text in ["", "{\"key\":", &other, &larger] {
             fs::write(&file, text).unwrap();
             let fault = recall(dir.path(), &key()).unwrap_err();
             assert!(matches!(fault, StateFault::Strange { .. }), "{fault}");
@@ -236,7 +254,12 @@ mod tests {
             told.contains("taken/fraud-") && told.contains("make room"),
             "{told}"
         );
-        fs::create_dir(dir.path().join(name(&key()))).unwrap();
+        let fault = recall(&taken, &key()).unwrap_err();
+        assert!(matches!(fault, StateFault::Unreadable { .. }), "{fault}");
+        // A pipe, whose reader would wait for ever.
+        let pipe = dir.path().join(name(&key()));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
         let fault = recall(dir.path(), &key()).unwrap_err();
         assert!(matches!(fault, StateFault::Unreadable { .. }), "{fault}");
     }

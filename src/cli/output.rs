@@ -52,6 +52,11 @@ impl Progress {
         Progress { bar, shared }
     }
 
+    /// Of a length that [`step_of`](Self::step_of) tells.
+    pub(super) fn of_unknown() -> Progress {
+        Progress::of(usize::MAX)
+    }
+
     /// One of so many.
     pub(super) fn step_of(&self, length: usize) {
         self.bar.set_length(length as u64);

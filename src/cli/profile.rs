@@ -25,9 +25,9 @@ const WIDTH: f64 = 40.0;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Loads the package as a worker does, and times batches of its golden examples, for appetite.measure_ms at most. The
-best size is the smallest with 95 % of the highest throughput; workers let no batch grow past it. Where
-appetite.state_dir is set, the workers of this machine find the result there.
+Loads the package as a worker does, and times batches of its golden examples, for about appetite.measure_ms at most.
+The best size is the smallest with 95 % of the highest throughput; workers let no batch grow past it. Where
+appetite.state_dir is set the result is kept there, for workers with the same cores that start later.
 
 Example:
   inferq profile packages/digits/1.0.0 --svg digits.svg")]
@@ -46,12 +46,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     let config = config(file, &[])?;
     if config.appetite.budget().is_none() {
-        let told = "appetite.measure_ms is 0: found no time to measure in, expected some; set INFERQ__APPETITE__MEASURE_MS=10000";
+        let told = "appetite.measure_ms: found 0, expected 1 to 600000; set INFERQ__APPETITE__MEASURE_MS=10000";
         return Err(Failed::Usage(anyhow!(told)));
     }
     let library = Library::open(config.runtime.library.as_deref())
         .map_err(|fault| Failed::Unavailable(fault.into()))?;
-    let progress = Progress::of(usize::MAX);
+    let progress = Progress::of_unknown();
     let watching = progress.clone();
     let loaded = profile_package(&library, &args.dir, &config.appetite, move |runs| {
         watching.step_of(runs);
@@ -65,11 +65,13 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
         output::note(format_args!("warning: {warning}"));
     }
     let Some(curve) = &live.curve else {
-        let told = "found no golden example with an outcome, whose rows could be run; add one";
-        return Err(Failed::Data(anyhow!("{}: {told}", args.dir.display())));
+        return Err(Failed::Data(anyhow!(
+            "{}: no best size",
+            args.dir.display()
+        )));
     };
     let title = title(&live, &library);
-    output::line(format_args!("{title}\n{}", table(curve)))?;
+    output::line(format_args!("{title}\n{}", table(curve).trim_end()))?;
     if let Some(path) = &args.json {
         let figures = figures(&live, curve, &library);
         written(path, fs::write(path, format!("{figures:#}\n")))?;
@@ -115,7 +117,11 @@ fn table(curve: &Curve) -> String {
         );
         let (rows, us) = (point.rows, micros(*point));
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{rows:>8} {us:>12.1} {throughput:>12.0}  {bar}{mark}");
+        let digits = if throughput < 100.0 { 2 } else { 0 };
+        let _ = writeln!(
+            text,
+            "{rows:>8} {us:>12.1} {throughput:>12.digits$}  {bar}{mark}"
+        );
     }
     text
 }

@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     Live,
-    measure::{Appetite, Measuring},
+    measure::{Measure, Measuring},
 };
 
 /// Reads the package in `dir`, opens its sessions, and runs its golden examples on one of them. Nothing is measured.
@@ -20,10 +20,10 @@ use super::{
 /// # Errors
 /// Everything that is wrong with it, as far as one fault does not hide another.
 pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFault>> {
-    load(library, Package::read(dir)?, Appetite::Unasked)
+    load(library, Package::read(dir)?, Measure::No)
 }
 
-/// The same, and measures the package, whatever is kept of it. `watch` hears of each run that this takes, and how many
+/// The same, and measures the package, whatever is kept of it. `watch` hears of each try that this takes, and how many
 /// there are at most.
 ///
 /// # Errors
@@ -34,15 +34,15 @@ pub fn profile_package(
     config: &batcher::Config,
     watch: impl FnMut(usize) + Send + 'static,
 ) -> Result<Live, Vec<PackageFault>> {
-    let appetite = Appetite::Anew(config, Box::new(watch));
-    load(library, Package::read(dir)?, appetite)
+    let how = Measure::Anew(config, Box::new(watch));
+    load(library, Package::read(dir)?, how)
 }
 
 /// The same, of a package whose files have been read, and measured where that is asked.
 pub(super) fn load(
     library: &Library,
     files: PackageFiles,
-    appetite: Appetite<'_>,
+    how: Measure<'_>,
 ) -> Result<Live, Vec<PackageFault>> {
     let model = files.model();
     let signature = inspect(library, &model).map_err(|fault| vec![files.model_fault(&fault)])?;
@@ -94,7 +94,7 @@ pub(super) fn load(
             session,
             max_size: policy.max_size,
         };
-        curve = measuring.curve(appetite, &mut warnings);
+        curve = measuring.curve(how, &mut warnings);
     }
     if let Some(curve) = &curve {
         policy.max_size = curve.best().rows;

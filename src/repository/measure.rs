@@ -9,7 +9,7 @@ use std::{
 use crate::{
     batcher::{
         Config,
-        curve::{Curve, measure, most_runs},
+        curve::{Curve, Measured, Run, ladder, measure, most_tries},
         state::{self, Key},
     },
     package::Package,
@@ -18,17 +18,19 @@ use crate::{
 };
 
 /// Whether a package is measured as it is loaded.
-pub(super) enum Appetite<'a> {
-    /// No batch is smaller for it.
-    Unasked,
-    /// Unless a curve is kept already.
-    Wanted(&'a Config),
+pub(super) enum Measure<'a> {
+    No,
+    /// Unless a curve is kept.
+    UnlessKept(&'a Config),
     /// Whatever is kept, while somebody watches.
     Anew(&'a Config, Watch),
 }
 
-/// Hears of each run that measuring takes, and how many there are at most.
+/// Hears of each try that measuring takes, and how many there are at most.
 pub(super) type Watch = Box<dyn FnMut(usize) + Send>;
+
+/// Rows that a try of a small size runs, one batch after another: the examples may differ in what they cost.
+const MIX: usize = 16;
 
 /// A package that is about to go live.
 pub(super) struct Measuring<'a> {
@@ -40,53 +42,82 @@ pub(super) struct Measuring<'a> {
 }
 
 impl Measuring<'_> {
-    /// The curve, where one is wanted and can be had. What was wrong with the state directory goes to `warnings`.
-    pub(super) fn curve(
-        &self,
-        appetite: Appetite<'_>,
-        warnings: &mut Vec<String>,
-    ) -> Option<Curve> {
-        let (config, anew, watch) = match appetite {
-            Appetite::Unasked => return None,
-            Appetite::Wanted(config) => (config, false, Box::new(|_| {}) as Watch),
-            Appetite::Anew(config, watch) => (config, true, watch),
+    /// The curve, where one is wanted and can be had; why not, and what is wrong with the state directory, goes to
+    /// `warnings`. No limit stops a run here that hangs, as none does among the golden examples.
+    pub(super) fn curve(&self, how: Measure<'_>, warnings: &mut Vec<String>) -> Option<Curve> {
+        let (config, anew, watch) = match how {
+            Measure::No => return None,
+            Measure::UnlessKept(config) => (config, false, Box::new(|_| {}) as Watch),
+            Measure::Anew(config, watch) => (config, true, watch),
         };
         let budget = config.budget()?;
-        let Some(dir) = &config.state_dir else {
-            return self.measure(budget, watch);
-        };
         let key = self.key();
-        match state::recall(dir, &key) {
-            Ok(Some(curve)) if !anew => return Some(curve),
-            Ok(_) => {}
-            Err(fault) => warnings.push(fault.to_string()),
+        let mut fault = None;
+        if let Some(dir) = &config.state_dir {
+            match state::recall(dir, &key) {
+                Ok(Some(curve)) if !anew => return Some(curve),
+                Ok(_) => {}
+                Err(found) => fault = Some(found),
+            }
         }
-        let curve = self.measure(budget, watch)?;
-        if let Err(fault) = state::keep(dir, &key, &curve) {
-            warnings.push(fault.to_string());
-        }
-        Some(curve)
+        let curve = match self.measure(budget, watch) {
+            Measured::Whole(curve) => {
+                if let Some(dir) = &config.state_dir
+                    && let Err(found) = state::keep(dir, &key, &curve)
+                {
+                    fault = fault.or(Some(found));
+                }
+                Some(curve)
+            }
+            Measured::Failed(rows, why, curve) => {
+                let most = curve
+                    .as_ref()
+                    .map_or(self.max_size, |curve| curve.best().rows);
+                warnings.push(format!(
+                    "a batch of {rows} rows could not be timed ({why}); batches have up to {most} rows; lower batch.max_size, or raise the limit that was met"
+                ));
+                curve
+            }
+            Measured::Short => {
+                let (most, ms) = (self.max_size, config.measure_ms);
+                warnings.push(format!(
+                    "found no best batch size within appetite.measure_ms = {ms}: batches have up to {most} rows, as batch.max_size says; allow more time, or lower batch.max_size"
+                ));
+                None
+            }
+        };
+        warnings.extend(fault.map(|fault| fault.to_string()));
+        curve
     }
 
     /// Batches of the golden examples' rows, timed on the session's own thread.
-    fn measure(&self, budget: Duration, mut watch: Watch) -> Option<Curve> {
-        let (rows, most) = (self.package.example_rows(), self.max_size);
-        let (limit, runs) = (self.package.limits().run, most_runs(most));
+    fn measure(&self, budget: Duration, mut watch: Watch) -> Measured<String> {
+        let rows = self.package.example_rows();
         if rows.is_empty() {
-            return None;
+            return Measured::Failed(1, "no golden example makes a row".to_owned(), None);
         }
+        let limit = self.package.limits().run;
+        let sizes = ladder(self.max_size, self.session.signature().fixed_batch());
         let measured = self.session.call(move |session| {
-            let run = |size| {
-                watch(runs);
-                let batch: Vec<&Row> = rows.iter().cycle().take(size).collect();
+            let mut next = rows.iter().cycle();
+            let run = |size: usize| {
+                watch(most_tries(&sizes));
+                let batches = rows.len().min(MIX).div_ceil(size);
                 let began = Instant::now();
-                let ran = session.run(&batch);
-                let took = began.elapsed();
-                (ran.is_ok() && took < limit).then_some(took)
+                for _ in 0..batches {
+                    let batch: Vec<&Row> = next.by_ref().take(size).collect();
+                    session.run(&batch).map_err(|fault| fault.to_string())?;
+                }
+                let spent = began.elapsed();
+                let batch = spent / u32::try_from(batches).unwrap_or(u32::MAX);
+                if batch >= limit {
+                    return Err(format!("it took {batch:?}, and limits.run_ms is {limit:?}"));
+                }
+                Ok(Run { batch, spent })
             };
-            measure(most, budget, run, &mut rand::rng())
+            measure(&sizes, budget, run, &mut rand::rng())
         });
-        measured.ok().flatten()
+        measured.unwrap_or_else(|fault| Measured::Failed(1, fault.to_string(), None))
     }
 
     /// What its curve holds for.
@@ -104,12 +135,20 @@ impl Measuring<'_> {
     }
 }
 
-/// The processor's model, as Linux tells it; else its architecture.
+/// The processor's model, as Linux tells it: by name, or on ARM by number; else the architecture.
 fn processor() -> String {
     let told = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = told
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
-    let model = model.map(|rest| rest.trim_start_matches([' ', '\t', ':']).trim());
-    model.unwrap_or(std::env::consts::ARCH).to_owned()
+    let value = |key| {
+        let line = told.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.trim_start_matches([' ', '\t', ':']).trim())
+    };
+    let arm = || {
+        Some(format!(
+            "{} {}",
+            value("CPU implementer")?,
+            value("CPU part")?
+        ))
+    };
+    let name = value("model name").map(str::to_owned).or_else(arm);
+    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }

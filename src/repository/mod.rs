@@ -27,7 +27,7 @@ use listing::Listing;
 pub use listing::{list, newest};
 use load::load;
 pub use load::{load_package, profile_package};
-use measure::Appetite;
+use measure::Measure;
 
 /// One live version of one package: what a request needs from resolve to decide, all of one piece.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Repository {
         repository.refused = refused;
         for dir in packages {
             let loaded = Package::placed(&dir)
-                .and_then(|files| load(&repository.library, files, Appetite::Wanted(appetite)));
+                .and_then(|files| load(&repository.library, files, Measure::UnlessKept(appetite)));
             match loaded {
                 Ok(live) => repository.add(live),
                 Err(faults) => repository.refused.push(Refused { dir, faults }),

@@ -9,7 +9,7 @@ use inferq::{
 };
 
 use crate::{
-    cli::Packages,
+    cli::{Packages, run, sample},
     worker::{Worker, samples, vhost},
 };
 
@@ -72,17 +72,39 @@ async fn where_nothing_is_measured_batches_are_what_the_package_says() {
     assert_eq!((curve, batch), (None, own as usize));
 }
 
+/// A package of one row a request, whose model takes longer the more its examples ask for.
+#[tokio::test]
+async fn a_model_for_which_there_is_too_little_time_keeps_what_its_package_says() {
+    let config = Config {
+        measure_ms: 1,
+        ..Config::default()
+    };
+    let packages = crate::faults::packages::labour();
+    let (curve, batch, warnings) = loaded(packages.path(), &config).await;
+    assert_eq!(curve, None);
+    assert!(batch > 1, "{batch}");
+    assert!(
+        warnings[0].contains("appetite.measure_ms = 1"),
+        "{warnings:?}"
+    );
+}
+
 #[test]
-fn a_state_directory_that_cannot_be_used_is_told_and_keeps_no_worker_from_serving() {
+fn a_state_directory_that_cannot_be_used_is_told_once_and_keeps_no_worker_from_serving() {
     let packages = Packages::of(&["fraud"]);
     let file = Path::new(packages.path()).join("file");
     fs::write(&file, "no directory").unwrap();
     let environment = [("INFERQ__APPETITE__STATE_DIR", file.to_str().unwrap())];
-    let worker = Worker::spawn(&vhost(), packages.path().as_ref(), &environment);
+    let url = vhost();
+    let worker = Worker::spawn(&url, packages.path().as_ref(), &environment);
     worker.await_ready();
-    let log = worker.log();
-    assert!(
-        log.contains("appetite.state_dir") && log.contains("cannot be"),
-        "{log}"
+    assert_eq!(
+        worker.log().matches("appetite.state_dir").count(),
+        1,
+        "{}",
+        worker.log()
     );
+    let request = sample("fraud/not-fraud-1.json");
+    let sent = run(&["send", "fraud", &request, "--broker-url", &url]).lines();
+    assert_eq!(sent[0]["status"], "outcome");
 }

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use inferq::{
+    batcher,
     engine::{Engine, Request},
     fault::{Failure, FaultKind},
     message::rejection::Code,
@@ -36,7 +37,12 @@ fn same() -> Graph {
 }
 
 fn open(root: &Path) -> Engine {
-    Engine::open(root, None).unwrap()
+    // Which sizes are best is not what is asked here.
+    let unmeasured = batcher::Config {
+        measure_ms: 0,
+        ..batcher::Config::default()
+    };
+    Engine::measured(root, None, &unmeasured).unwrap()
 }
 
 fn live(engine: &Engine) -> Vec<String> {

@@ -70,12 +70,7 @@ fn held(config: PolicyConfig, observer: fn(BatchObservation)) -> Held {
 }
 
 fn held_for(limit: Duration, config: PolicyConfig, observer: fn(BatchObservation)) -> Held {
-    let shared = Arc::new(Shared::new(
-        config,
-        Appetite::default(),
-        1,
-        Box::new(observer),
-    ));
+    let shared = Arc::new(Shared::new(config, <_>::default(), 1, Box::new(observer)));
     let (tell, began) = unbounded_channel();
     let (finish, finished) = mpsc::channel();
     let run = move |rows: &[&Row]| {
@@ -394,16 +389,10 @@ async fn every_run_is_observed_with_its_size() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let theirs = Arc::clone(&seen);
     let session = session_thread(&onnx::identity(FLOAT, &[N, 1]), CONFIG.max_size);
-    let batcher = Batcher::start(
-        "test",
-        CONFIG,
-        None,
-        LIMIT,
-        vec![session],
-        move |observation| {
-            theirs.lock().unwrap().push(observation.rows);
-        },
-    );
+    let observer = move |observation: BatchObservation| {
+        theirs.lock().unwrap().push(observation.rows);
+    };
+    let batcher = Batcher::start("test", CONFIG, None, LIMIT, vec![session], observer);
     let values: Vec<f32> = (0..20_u8).map(f32::from).collect();
     submit(&batcher, &values, soon()).await.unwrap().unwrap();
     batcher.close().await;

@@ -137,7 +137,8 @@ impl Crew {
         self.drain(slot).await;
         self.ready().await;
         std::fs::remove_file(&self.full).unwrap();
-        self.log(slot).contains("appetite.state_dir")
+        let log = self.log(slot);
+        log.contains("appetite.state_dir") && log.contains("cannot be written")
     }
 
     fn sentence(&self, slot: usize, sentence: Sentence, signal: &str) {

@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use inferq::{batcher::Config, engine::Engine};
 use serde_json::Value;
 
-use super::{Done, inferq, package, run};
+use super::{Done, Packages, inferq, package, run};
 
 #[test]
 fn a_profile_is_a_line_a_size_a_picture_and_figures_and_the_workers_find_it() {
@@ -34,14 +35,33 @@ fn a_profile_is_a_line_a_size_a_picture_and_figures_and_the_workers_find_it() {
     let figures: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     let best_rows = figures["best_rows"].to_string();
     assert_eq!(best.len(), 1);
-    assert!(best[0].trim_start().starts_with(&best_rows), "{best:?}");
+    assert_eq!(best[0].split_whitespace().next(), Some(best_rows.as_str()));
     assert_eq!(figures["points"].as_array().unwrap().len(), rows.len());
     assert!(figures["points"].as_array().unwrap().iter().all(|point| {
         let ratio = point["rows"].as_f64().unwrap() * 1e6 / point["run_us"].as_f64().unwrap();
         (ratio / point["rows_per_s"].as_f64().unwrap() - 1.0).abs() < 1e-6
     }));
     assert!(fs::read_to_string(&svg).unwrap().starts_with("<svg"));
-    assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
+
+    let config = Config {
+        state_dir: Some(state.into()),
+        ..Config::default()
+    };
+    let digits = Packages::of(&["digits"]);
+    let engine = Engine::measured(digits.path().as_ref(), None, &config).unwrap();
+    let recalled: Vec<_> = engine
+        .repository()
+        .live()
+        .map(|live| live.curve.clone())
+        .collect();
+    let points = recalled[0].as_ref().unwrap().points();
+    let points = points.iter().map(|point| point.run.as_secs_f64() * 1e6);
+    let told = figures["points"].as_array().unwrap().iter();
+    // Measured again they would hardly be the same.
+    assert!(
+        told.map(|point| point["run_us"].as_f64().unwrap())
+            .eq(points)
+    );
 }
 
 #[test]
@@ -49,7 +69,7 @@ fn what_keeps_a_profile_from_being_made_is_named() {
     let package = package("fraud");
     let mut command = inferq(&["profile", &package]);
     command.env("INFERQ__APPETITE__MEASURE_MS", "0");
-    Done::of(&command.output().unwrap()).failed(64, &["appetite.measure_ms", "expected some"]);
+    Done::of(&command.output().unwrap()).failed(64, &["appetite.measure_ms: found 0"]);
     let nowhere = run(&["profile", &package, "--json", "/nowhere/p.json"]);
     nowhere.failed(64, &["/nowhere/p.json", "name another file"]);
     run(&["profile", "/nowhere"]).failed(65, &["/nowhere"]);
