@@ -321,6 +321,26 @@ pub(crate) async fn tick() {
     tokio::time::sleep(Duration::from_millis(25)).await;
 }
 
+/// How long the broker is given for an answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the broker answers, unless it keeps that for too long, or lapin does: where a connection is lost while a
+/// future begins to wait, it may forget to wake it.
+pub(crate) async fn in_time<T>(answer: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    answer.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
+}
+
+/// A connection with a channel.
+pub(crate) async fn connect(url: &str) -> lapin::Result<(Connection, Channel)> {
+    in_time(async {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        Ok((connection, channel))
+    })
+    .await
+}
+
 pub(crate) async fn declare_replies(channel: &Channel) -> lapin::Result<()> {
     let options = QueueDeclareOptions {
         durable: true,

@@ -10,7 +10,7 @@ use std::{
 
 use futures::StreamExt;
 use lapin::{
-    BasicProperties, Channel, Connection, ConnectionProperties,
+    BasicProperties, Channel,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
         ConfirmSelectOptions, QueueDeclareOptions,
@@ -26,11 +26,10 @@ use super::{
     dice::Dice,
     ledger::Ledger,
 };
-use crate::faults::{REPLIES, declare_replies, tick, with_header};
+use crate::faults::{PATIENCE, REPLIES, connect, declare_replies, in_time, tick, with_header};
 
 /// A queue that refuses everything.
 pub(super) const FULL: &str = "replies-full";
-const PATIENCE: Duration = Duration::from_secs(5);
 /// A producer that hears nothing of a window for so long gives its connection up.
 const SILENCE: Duration = Duration::from_secs(40);
 /// The longest deadline a hurried request has.
@@ -71,22 +70,6 @@ impl Desk {
             over: CancellationToken::new(),
         })
     }
-
-    pub(super) async fn connect(&self) -> lapin::Result<(Connection, Channel)> {
-        in_time(async {
-            let connection =
-                Connection::connect(&self.url, ConnectionProperties::default()).await?;
-            let channel = connection.create_channel().await?;
-            Ok((connection, channel))
-        })
-        .await
-    }
-}
-
-/// What the broker answers, unless it or lapin keeps it for too long.
-async fn in_time<T>(answer: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
-    let answer = tokio::time::timeout(PATIENCE, answer).await;
-    answer.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
 }
 
 /// Publishes as the clock says, whether or not the broker is there, and never a request twice.
@@ -99,9 +82,9 @@ pub(super) async fn produce(desk: Arc<Desk>, mut dice: Dice) {
 }
 
 async fn produce_on(desk: &Desk, dice: &mut Dice) -> lapin::Result<()> {
-    let (_connection, channel) = desk.connect().await?;
+    let (_connection, channel) = connect(&desk.url).await?;
     let options = ConfirmSelectOptions::default();
-    channel.confirm_select(options).await?;
+    in_time(channel.confirm_select(options)).await?;
     let mut paid = Instant::now();
     while !desk.produced.is_cancelled() {
         let turn = desk.producing.read().await;
@@ -228,7 +211,7 @@ async fn take(
     until: impl Future<Output = bool>,
     enter: impl Fn(&lapin::message::Delivery),
 ) -> lapin::Result<()> {
-    let (connection, channel) = desk.connect().await?;
+    let (connection, channel) = connect(&desk.url).await?;
     let consuming = async {
         if queue == REPLIES {
             declare_replies(&channel).await?;

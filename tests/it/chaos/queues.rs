@@ -28,7 +28,7 @@ pub(super) async fn delete_requests(site: &Site) -> Instant {
     let filling = if site.brief { 1_000 } else { 2_000 };
     lasting(Duration::from_millis(filling)).await;
     let producers = site.desk.producing.write().await;
-    let (_connection, channel) = site.desk.connect().await.unwrap();
+    let (_connection, channel) = crate::faults::connect(&site.desk.url).await.unwrap();
     let mut held = Vec::new();
     while let Some(request) = get(&channel, REQUESTS).await {
         held.push(request);
@@ -56,7 +56,7 @@ pub(super) async fn at_home(site: &Site) {
 pub(super) async fn delete_replies(site: &Site, dice: &mut Dice) {
     site.desk.hold.send_replace(true);
     let consumer = site.desk.consuming.lock().await;
-    let (_connection, channel) = site.desk.connect().await.unwrap();
+    let (_connection, channel) = crate::faults::connect(&site.desk.url).await.unwrap();
     until_filled(&channel, REPLIES).await;
     let producers = site.desk.producing.write().await;
     let mut held: Vec<Delivery> = Vec::new();

@@ -64,7 +64,7 @@ impl Site {
         crew.ready().await;
         let desk = Desk::new(front.url(), ledger, rate / PRODUCERS as f64);
         // What is answered before they are there would be undeliverable.
-        let (_connection, channel) = desk.connect().await.unwrap();
+        let (_connection, channel) = crate::faults::connect(&desk.url).await.unwrap();
         declare_replies(&channel).await.unwrap();
         declare_full(&channel).await.unwrap();
         let mut consumers = JoinSet::new();

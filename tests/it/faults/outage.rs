@@ -11,7 +11,6 @@ use std::{
 
 use futures::StreamExt;
 use lapin::{
-    Channel, Connection, ConnectionProperties,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
         ConfirmSelectOptions,
@@ -20,7 +19,10 @@ use lapin::{
 };
 use serde_json::json;
 
-use super::{Answer, BOUND, CORES, REPLIES, declare_replies, labour, properties, request, tick};
+use super::{
+    Answer, BOUND, CORES, REPLIES, connect, declare_replies, in_time, labour, properties, request,
+    tick,
+};
 use crate::{node::Node, worker::Worker};
 
 const COUNT: usize = 20_000;
@@ -44,15 +46,6 @@ struct Tally {
 
 type Shared = Arc<Mutex<Tally>>;
 
-async fn channel(url: &str) -> lapin::Result<(Connection, Channel)> {
-    let connecting = Connection::connect(url, ConnectionProperties::default());
-    let connection = tokio::time::timeout(Duration::from_secs(5), connecting)
-        .await
-        .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    let channel = connection.create_channel().await?;
-    Ok((connection, channel))
-}
-
 /// Publishes request after request as the clock says, whether or not the broker is there; never one twice.
 async fn produce(url: String, tally: Shared) {
     let start = Instant::now();
@@ -64,10 +57,8 @@ async fn produce(url: String, tally: Shared) {
 }
 
 async fn produce_on(url: &str, tally: &Shared, start: Instant) -> lapin::Result<()> {
-    let (_connection, channel) = channel(url).await?;
-    channel
-        .confirm_select(ConfirmSelectOptions::default())
-        .await?;
+    let (_connection, channel) = connect(url).await?;
+    in_time(channel.confirm_select(ConfirmSelectOptions::default())).await?;
     loop {
         let due = (start.elapsed().as_secs_f64() * RATE) as usize;
         let window = {
@@ -89,10 +80,10 @@ async fn produce_on(url: &str, tally: &Shared, start: Instant) -> lapin::Result<
                 body.as_bytes(),
                 properties(&id.to_string()),
             );
-            confirms.push((id, publishing.await?));
+            confirms.push((id, in_time(publishing).await?));
         }
         for (id, confirm) in confirms {
-            if confirm.await?.is_ack() {
+            if in_time(confirm).await?.is_ack() {
                 tally.lock().unwrap().acknowledged.push(id);
             }
         }
@@ -110,14 +101,18 @@ async fn collect(url: String, tally: Shared, over: Arc<AtomicBool>) {
 }
 
 async fn collect_on(url: &str, tally: &Shared, over: &AtomicBool) -> lapin::Result<()> {
-    let (_connection, channel) = channel(url).await?;
-    declare_replies(&channel).await?;
-    channel.basic_qos(500, BasicQosOptions::default()).await?;
-    let (tag, options) = ("replies".into(), BasicConsumeOptions::default());
-    let mut replies = channel
-        .basic_consume(REPLIES.into(), tag, options, FieldTable::default())
-        .await?;
-    while !over.load(Ordering::Relaxed) {
+    let (connection, channel) = connect(url).await?;
+    let consuming = async {
+        declare_replies(&channel).await?;
+        channel.basic_qos(500, BasicQosOptions::default()).await?;
+        let (tag, options) = ("replies".into(), BasicConsumeOptions::default());
+        channel
+            .basic_consume(REPLIES.into(), tag, options, FieldTable::default())
+            .await
+    };
+    let mut replies = in_time(consuming).await?;
+    // lapin may forget to tell who waits that the connection is lost
+    while connection.status().connected() && !over.load(Ordering::Relaxed) {
         let next = tokio::time::timeout(Duration::from_millis(200), replies.next()).await;
         let Ok(next) = next else { continue };
         let Some(reply) = next else { return Ok(()) };
@@ -126,7 +121,7 @@ async fn collect_on(url: &str, tally: &Shared, over: &AtomicBool) -> lapin::Resu
             reply.properties.correlation_id().as_ref().unwrap().as_str(),
             &Answer::of(&reply),
         );
-        reply.ack(BasicAckOptions::default()).await?;
+        in_time(reply.ack(BasicAckOptions::default())).await?;
     }
     Ok(())
 }
@@ -177,7 +172,7 @@ async fn a_broker_killed_amid_20000_requests_costs_none_of_them_and_the_rate_is_
     let (url, packages) = (node.url(), labour());
     let worker = Worker::start(&url, packages.path());
     let (tally, over) = (Shared::default(), Arc::new(AtomicBool::new(false)));
-    let (_connection, arranging) = channel(&url).await.unwrap();
+    let (_connection, arranging) = connect(&url).await.unwrap();
     declare_replies(&arranging).await.unwrap();
     let collecting = tokio::spawn(collect(url.clone(), Arc::clone(&tally), Arc::clone(&over)));
     let start = Instant::now();
