@@ -104,7 +104,7 @@ pub struct Run {
 pub enum Measured<E> {
     /// Every size that can be had.
     Whole(Curve),
-    /// A size failed; the smaller ones, if there are any.
+    /// A size failed; the smaller ones, if there are any and all have run often enough.
     Failed(usize, E, Option<Curve>),
     /// The time was up before every size had run often enough.
     Short,
@@ -162,18 +162,16 @@ pub fn measure<E>(
             }
         }
     }
-    if runs.values().any(|times| times.len() < FEW) {
-        return Measured::Short;
-    }
+    let enough = runs.values().all(|times| times.len() >= FEW);
     let points = runs.into_iter().map(|(rows, times)| Point {
         rows,
         run: median(times),
     });
-    let curve = Curve::try_from(points.collect::<Vec<_>>());
-    match (curve, failed) {
-        (curve, Some((rows, fault))) => Measured::Failed(rows, fault, curve.ok()),
-        (Ok(curve), None) => Measured::Whole(curve),
-        (Err(_), None) => Measured::Short,
+    let curve = Curve::try_from(points.collect::<Vec<_>>()).ok();
+    match (curve.filter(|_| enough), failed) {
+        (curve, Some((rows, fault))) => Measured::Failed(rows, fault, curve),
+        (Some(curve), None) => Measured::Whole(curve),
+        (None, None) => Measured::Short,
     }
 }
 

@@ -109,6 +109,25 @@ fn a_size_that_fails_ends_the_ladder_whenever_it_fails() {
 }
 
 #[test]
+fn a_size_that_fails_is_told_even_where_time_was_short() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut tries = 0;
+    let run = |b| {
+        tries += 1;
+        match (b, tries) {
+            (1, ..3) => Ok(took(10)),
+            (1, _) => Ok(took(100)),
+            _ => Err("no"),
+        }
+    };
+    let ended = measure(&ladder(64, None), 60 * US, run, &mut rng);
+    assert!(
+        matches!(ended, Measured::Failed(2, "no", None)),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn what_is_no_curve_is_not_read_as_one() {
     let curve = of(&[(1, 10), (2, 15)]);
     let text = serde_json::to_string(&curve).unwrap();
