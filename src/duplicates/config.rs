@@ -73,10 +73,12 @@ impl Config {
         let Some(url) = self.url.as_ref().map(ExposeSecret::expose_secret) else {
             return Ok(());
         };
-        let usable = url.starts_with("redis://") && url.into_connection_info().is_ok();
-        usable.then_some(()).ok_or_else(|| ConfigFault {
+        let found = redact(url);
+        let whole = url.starts_with("redis://") && found != HIDDEN;
+        let usable = whole && url.into_connection_info().is_ok();
+        usable.then_some(()).ok_or(ConfigFault {
             key: "url",
-            found: redact(url),
+            found,
             expected:
                 "redis://user:password@host:port/database; percent-encode special characters, and \
                        reach a Redis that wants TLS through a tunnel"
@@ -107,13 +109,22 @@ fn redacted<S: Serializer>(url: &Option<SecretString>, serializer: S) -> Result<
     shown.serialize(serializer)
 }
 
-/// The URL with `***` for its password.
+/// Stands for what is not shown.
+const HIDDEN: &str = "***";
+
+/// The URL with `***` for its password, and for all of one whose password cannot be told apart: where an `@` comes
+/// behind the host, a `/`, `?` or `#` of the password has ended the host before it.
 fn redact(url: &str) -> String {
     let Ok(mut parsed) = url::Url::parse(url) else {
-        return "***".into();
+        return HIDDEN.into();
     };
-    if parsed.password().is_some() && parsed.set_password(Some("***")).is_err() {
-        return "***".into();
+    let behind = [Some(parsed.path()), parsed.query(), parsed.fragment()];
+    let strays = behind.into_iter().flatten().any(|part| part.contains('@'));
+    if strays || !parsed.has_host() {
+        return HIDDEN.into();
+    }
+    if parsed.password().is_some() && parsed.set_password(Some(HIDDEN)).is_err() {
+        return HIDDEN.into();
     }
     parsed.into()
 }
@@ -148,8 +159,19 @@ mod tests {
         let shown = format!("{config:?} {}", toml::to_string(&config).unwrap());
         assert!(!shown.contains("s3cret"), "{shown}");
         assert!(shown.contains("redis://worker:***@host/1"), "{shown}");
-        let wrong = with("http://worker:s3cret@host").validate().unwrap_err();
-        assert!(!wrong.to_string().contains("s3cret"), "{wrong}");
+        for url in [
+            "http://worker:s3cret@host",
+            "worker:s3cret@host",
+            "redis:worker:s3cret@host",
+            "redis://worker:6379/s3cret@host",
+            "redis://worker:12?s3cret@host",
+            "redis://worker:12#s3cret@host",
+        ] {
+            let config = with(url);
+            let wrong = config.validate().unwrap_err();
+            let shown = format!("{config:?} {} {wrong}", toml::to_string(&config).unwrap());
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
     }
 
     #[test]
