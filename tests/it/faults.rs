@@ -27,7 +27,7 @@ use lapin::{
     message::Delivery,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions,
-        BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+        BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
 };
@@ -316,6 +316,11 @@ async fn publish(channel: &Channel, package: &str, requests: Vec<(BasicPropertie
     }
 }
 
+pub(crate) fn unix_ms() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
 /// Between two looks at a condition.
 pub(crate) async fn tick() {
     tokio::time::sleep(Duration::from_millis(25)).await;
@@ -353,6 +358,21 @@ pub(crate) async fn declare_replies(channel: &Channel) -> lapin::Result<()> {
         .queue_declare(REPLIES.into(), options, arguments)
         .await
         .map(drop)
+}
+
+/// Begins to take from a queue, no more than 500 messages ahead; the one for replies is made where it is missing.
+pub(crate) async fn consume(channel: &Channel, queue: &str) -> lapin::Result<Consumer> {
+    in_time(async {
+        if queue == REPLIES {
+            declare_replies(channel).await?;
+        }
+        channel.basic_qos(500, BasicQosOptions::default()).await?;
+        let (tag, options) = ("taker".into(), BasicConsumeOptions::default());
+        channel
+            .basic_consume(queue.into(), tag, options, FieldTable::default())
+            .await
+    })
+    .await
 }
 
 fn numbered(ids: std::ops::Range<usize>, work: u64) -> Vec<(BasicProperties, String)> {

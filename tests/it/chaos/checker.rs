@@ -55,6 +55,8 @@ struct Entry {
     acknowledged: bool,
     /// In the order of arrival.
     replies: Vec<Said>,
+    /// Outcomes that differ in a byte or in their timings.
+    outcomes: BTreeSet<u64>,
     buried: bool,
     destroyed: bool,
     scored: u32,
@@ -83,6 +85,8 @@ pub(super) struct Counts {
     pub(super) duplicated: u64,
     /// Requests with two answers that differ.
     pub(super) conflicting: u64,
+    /// Requests with more outcomes that differ in a byte, or in their timings, than they were scored.
+    pub(super) differing: u64,
     /// Requests that were scored more than once.
     pub(super) scored_twice: u64,
     /// Answered, or among the dead letters, though the broker never confirmed their publish.
@@ -108,6 +112,7 @@ impl Checker {
             request,
             acknowledged: false,
             replies: Vec::new(),
+            outcomes: BTreeSet::new(),
             buried: false,
             destroyed: false,
             scored: 0,
@@ -143,6 +148,13 @@ impl Checker {
         let first = entry.replies.len() == 1;
         self.open.remove(&id);
         first
+    }
+
+    /// That reply is an outcome of these bytes and timings.
+    pub(super) fn quoted(&mut self, to: &str, fingerprint: u64) {
+        if let Some((_, entry)) = find(&mut self.entries, to) {
+            entry.outcomes.insert(fingerprint);
+        }
     }
 
     /// A copy of it lies among the dead letters.
@@ -204,6 +216,7 @@ impl Checker {
             let replies = &entry.replies;
             counts.duplicated += replies.len().saturating_sub(1) as u64;
             counts.conflicting += u64::from(replies.iter().any(|said| *said != replies[0]));
+            counts.differing += u64::from(entry.outcomes.len() as u64 > entry.scored.into());
             counts.scored_twice += u64::from(entry.scored > 1);
             counts.acknowledged += u64::from(entry.acknowledged);
             let answered = !replies.is_empty() || entry.buried;

@@ -11,10 +11,7 @@ use std::{
 use futures::StreamExt;
 use lapin::{
     BasicProperties, Channel,
-    options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions, QueueDeclareOptions,
-    },
+    options::{BasicAckOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
 use serde_json::json;
@@ -26,7 +23,7 @@ use super::{
     dice::Dice,
     ledger::Ledger,
 };
-use crate::faults::{PATIENCE, REPLIES, connect, declare_replies, in_time, tick, with_header};
+use crate::faults::{PATIENCE, REPLIES, connect, consume, in_time, tick, with_header};
 
 /// A queue that refuses everything.
 pub(super) const FULL: &str = "replies-full";
@@ -212,17 +209,7 @@ async fn take(
     enter: impl Fn(&lapin::message::Delivery),
 ) -> lapin::Result<()> {
     let (connection, channel) = connect(&desk.url).await?;
-    let consuming = async {
-        if queue == REPLIES {
-            declare_replies(&channel).await?;
-        }
-        channel.basic_qos(500, BasicQosOptions::default()).await?;
-        let (tag, options) = ("taker".into(), BasicConsumeOptions::default());
-        channel
-            .basic_consume(queue.into(), tag, options, FieldTable::default())
-            .await
-    };
-    let mut messages = in_time(consuming).await?;
+    let mut messages = consume(&channel, queue).await?;
     tokio::pin!(until);
     loop {
         tokio::select! {

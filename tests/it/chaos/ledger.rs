@@ -41,11 +41,15 @@ impl Ledger {
     /// Enters a reply. The broker may deliver it again though it was acked: that is no second reply.
     pub(super) fn reply(&self, delivery: &Delivery) {
         let mut book = self.book();
-        let known = !book.seen.insert(fingerprint(delivery));
+        let (id, fingerprint, said) = (id_of(delivery), fingerprint(delivery), said(delivery));
+        let known = !book.seen.insert(fingerprint);
         if delivery.redelivered && known {
             return;
         }
-        if book.checker.replied(&id_of(delivery), said(delivery)) {
+        if let Said::Outcome(_) = said {
+            book.checker.quoted(&id, fingerprint);
+        }
+        if book.checker.replied(&id, said) {
             let now = Instant::now();
             book.answers.push_back(now);
             while book.answers.front().is_some_and(|at| now - *at > MEMORY) {

@@ -147,6 +147,7 @@ impl Report {
             ("unexpected", counts.unexpected),
             ("duplicated", counts.duplicated),
             ("conflicting", counts.conflicting),
+            ("differing", counts.differing),
             ("scored_twice", counts.scored_twice),
             ("recovered", counts.recovered),
             ("worker_restarts", self.worker_restarts.into()),

@@ -10,18 +10,12 @@ use std::{
 };
 
 use futures::StreamExt;
-use lapin::{
-    options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions,
-    },
-    types::FieldTable,
-};
+use lapin::options::{BasicAckOptions, BasicPublishOptions, ConfirmSelectOptions};
 use serde_json::json;
 
 use super::{
-    Answer, BOUND, CORES, REPLIES, connect, declare_replies, in_time, labour, properties, request,
-    tick,
+    Answer, BOUND, CORES, REPLIES, connect, consume, declare_replies, in_time, labour, properties,
+    request, tick,
 };
 use crate::{node::Node, worker::Worker};
 
@@ -102,15 +96,7 @@ async fn collect(url: String, tally: Shared, over: Arc<AtomicBool>) {
 
 async fn collect_on(url: &str, tally: &Shared, over: &AtomicBool) -> lapin::Result<()> {
     let (connection, channel) = connect(url).await?;
-    let consuming = async {
-        declare_replies(&channel).await?;
-        channel.basic_qos(500, BasicQosOptions::default()).await?;
-        let (tag, options) = ("replies".into(), BasicConsumeOptions::default());
-        channel
-            .basic_consume(REPLIES.into(), tag, options, FieldTable::default())
-            .await
-    };
-    let mut replies = in_time(consuming).await?;
+    let mut replies = consume(&channel, REPLIES).await?;
     // lapin may forget to tell who waits that the connection is lost
     while connection.status().connected() && !over.load(Ordering::Relaxed) {
         let next = tokio::time::timeout(Duration::from_millis(200), replies.next()).await;

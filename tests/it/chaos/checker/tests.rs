@@ -62,6 +62,18 @@ fn a_planted_duplicate_is_reported_and_two_different_answers_apart_from_it() {
 }
 
 #[test]
+fn outcomes_that_differ_in_their_bytes_are_reported_where_they_are_more_than_the_scorings() {
+    let mut checker = ten(&[]);
+    for (id, fingerprint) in [("3", 1), ("3", 2), ("4", 3), ("4", 4), ("5", 5), ("5", 5)] {
+        checker.scored(id);
+        checker.quoted(id, fingerprint);
+    }
+    assert_eq!(checker.counts().differing, 0);
+    checker.quoted("4", 6);
+    assert_eq!(checker.counts().differing, 1);
+}
+
+#[test]
 fn a_planted_misrouted_reply_is_reported_and_its_request_lost() {
     let mut checker = ten(&[6]);
     checker.replied("7", Said::Outcome(Some(6)));
