@@ -146,6 +146,14 @@ impl Engine {
         }
     }
 
+    /// Ends every session without running what waits; what runs is stopped. Whoever waits meets an internal fault.
+    pub async fn abandon(&self) {
+        for live in self.repository.live() {
+            live.batcher.abandon();
+        }
+        self.close().await;
+    }
+
     /// An engine over packages that are already loaded.
     #[must_use]
     pub fn new(repository: Repository) -> Engine {

@@ -161,6 +161,12 @@ impl Batcher {
         }
     }
 
+    /// Takes in nothing more, drops what waits and stops what runs: those who wait for it meet an internal fault.
+    pub fn abandon(&self) {
+        self.0.shared.abandon();
+        self.0.runs.abandon();
+    }
+
     /// Takes in nothing more, finishes what waits, and returns when all sessions are gone.
     pub async fn close(&self) {
         self.0.shared.begin_close();

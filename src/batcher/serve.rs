@@ -76,6 +76,9 @@ fn settle(
             run: began.elapsed(),
             rows: part.len(),
         };
+        if result.is_err() && shared.is_abandoned() {
+            return; // stopped: the tickets say so as they are dropped
+        }
         match result {
             Ok(outputs) => {
                 let outputs = Arc::new(outputs);

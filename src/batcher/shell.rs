@@ -8,7 +8,10 @@
 //! and sets it again; a session that takes a batch and leaves rows behind wakes the next.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,6 +34,7 @@ pub(super) struct Shared {
     max_size: usize,
     observer: Observer,
     alive: watch::Sender<usize>,
+    abandoned: AtomicBool,
 }
 
 struct State {
@@ -65,6 +69,7 @@ impl Shared {
             max_size: config.max_size.max(1),
             observer,
             alive: watch::Sender::new(sessions),
+            abandoned: AtomicBool::new(false),
         }
     }
 
@@ -196,6 +201,19 @@ impl Shared {
         state.policy.flush();
         drop(state);
         self.work.notify_all();
+    }
+
+    /// The same, but what waits does not leave: nobody wants it.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.begin_close();
+        let unwanted = self.state().policy.clear();
+        drop(unwanted);
+    }
+
+    /// Whether nobody wants what the sessions do.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
     }
 
     /// A batch that a session took is over.

@@ -26,6 +26,8 @@ pub(super) struct Runs {
 
 struct State {
     sessions: Vec<Running>,
+    /// Nobody wants what runs.
+    abandoned: bool,
     closed: bool,
 }
 
@@ -50,6 +52,7 @@ impl Runs {
             limit,
             state: Mutex::new(State {
                 sessions: stoppers.into_iter().map(idle).collect(),
+                abandoned: false,
                 closed: false,
             }),
             closing: Condvar::new(),
@@ -107,6 +110,13 @@ impl Runs {
         self.limit
     }
 
+    /// Stops every run, and those that begin by chance at its next look.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.abandoned = true;
+        state.stop_overdue(self.limit);
+    }
+
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.closing.notify_all();
@@ -120,7 +130,9 @@ impl Runs {
 impl State {
     fn stop_overdue(&mut self, limit: Duration) {
         for running in &mut self.sessions {
-            let overdue = running.since.is_some_and(|since| since.elapsed() >= limit);
+            let abandoned = self.abandoned;
+            let over = |since: Instant| abandoned || since.elapsed() >= limit;
+            let overdue = running.since.is_some_and(over);
             if let (true, false, Some(stopper)) = (overdue, running.stopped, &running.stopper) {
                 stopper.stop();
                 running.stopped = true;

@@ -113,8 +113,9 @@ impl Board {
         if let Some(broker) = self.broker.get() {
             broker.close().await;
         }
+        // What was still in hand has gone back with the connections: nobody is told what comes of it here.
         if let Some(engine) = self.engine.get() {
-            engine.close().await;
+            engine.abandon().await;
         }
     }
 

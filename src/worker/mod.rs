@@ -117,6 +117,10 @@ pub async fn run(config: Config) -> Result<(), WorkerFault> {
     let patience = Duration::from_secs(config.intake.drain_timeout_s);
     tokio::select! {
         () = stop.signalled() => return Err(WorkerFault::Interrupted),
+        fault = board.hung() => return Err(match &worker {
+            Some(worker) => leave(worker, fault).await,
+            None => fault,
+        }),
         () = async {
             if let Some(worker) = &worker {
                 drain(&worker.consumers, &worker.intake, patience).await;

@@ -53,3 +53,35 @@ async fn a_run_that_cannot_be_stopped_is_told_of() {
     assert!(answer.await.unwrap().is_ok());
     assert_eq!(held.batcher.stats().hung, None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_batcher_stops_what_runs_and_runs_nothing_more() {
+    let limit = Duration::from_secs(600);
+    let session = session_thread(&onnx::labour(), 16);
+    let alone = PolicyConfig {
+        max_size: 1,
+        ..CONFIG
+    };
+    let batcher = Batcher::start("test", alone, None, limit, vec![session], |_| {});
+    let each = [(1.0, i64::MAX), (2.0, i64::MAX)].map(|(x, work)| {
+        let batcher = batcher.clone();
+        tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon()).await })
+    });
+    let start = Instant::now();
+    while (
+        batcher.stats().running_batches,
+        batcher.stats().waiting_rows,
+    ) != (1, 1)
+    {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    batcher.abandon();
+    batcher.close().await;
+    for answer in each {
+        let Err(Failure::Faulted(fault)) = answer.await.unwrap() else {
+            panic!("expected a fault")
+        };
+        assert_eq!(fault.kind, FaultKind::Internal);
+    }
+}

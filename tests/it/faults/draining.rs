@@ -114,6 +114,38 @@ async fn a_worker_told_to_stop_under_a_light_load_that_goes_on_leaves_within_sec
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_drain_does_not_finish_in_time_is_stopped_goes_back_and_is_not_run() {
+    const COUNT: usize = 40;
+    let (url, packages) = (vhost(), labour());
+    let impatient = ("INFERQ__INTAKE__DRAIN_TIMEOUT_S", "1");
+    let mut worker = Worker::spawn(&url, packages.path(), &[impatient]);
+    worker.await_ready();
+    let mut client = Client::connect(&url).await;
+    client.send_all("labour", numbered(0..COUNT, 1)).await;
+    client.until_answered(COUNT).await;
+    // By now there is credit for a batch of 32 that runs, and for some that wait.
+    client
+        .send_all("labour", numbered(COUNT..2 * COUNT, 1 << 50))
+        .await;
+    worker.await_that("busy, and more waits", |worker| {
+        let package = worker.status()["packages"][0].clone();
+        package["running_batches"] == 1 && package["waiting_rows"].as_u64() > Some(0)
+    });
+    let start = Instant::now();
+    worker.signal("TERM");
+    let status = worker.wait();
+    let took = start.elapsed();
+    eprintln!("{status} after {took:?}");
+    assert_eq!(status.code(), Some(0), "{}", worker.log());
+    // A run may take 30 s, and there would be two.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    client.until_ready("inferq.labour", COUNT as u32).await;
+    client.take_rest().await;
+    assert_eq!(client.answers.len(), COUNT);
+    assert_eq!(client.ready("inferq.dead.labour").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_at_once_and_the_broker_keeps_what_was_in_hand() {
     let (url, packages) = (vhost(), labour());
     let mut worker = Worker::start(&url, packages.path());

@@ -1,10 +1,12 @@
 //! Runs that take longer, or more memory, than their package allows.
 
-use std::fs;
-
 use serde_json::json;
 
-use super::{Client, Packages, header_text, packages::LABOUR, properties, request};
+use super::{
+    Client, Packages, header_text,
+    packages::{LABOUR, set_limit},
+    properties, request,
+};
 use crate::{
     onnx,
     worker::{Worker, vhost},
@@ -25,22 +27,15 @@ fn packages() -> Packages {
         );
     // Long enough for the matrices to be there, and far shorter than they take to be multiplied.
     for (name, limit) in [("loop", 300), ("product", 3_000)] {
-        limit_runs(&packages, name, &format!("run_ms = {limit}"));
+        set_limit(&packages, name, &format!("run_ms = {limit}"));
     }
     packages
-}
-
-fn limit_runs(packages: &Packages, name: &str, limit: &str) {
-    let file = packages.path().join(name).join("1.0.0/package.toml");
-    let manifest = fs::read_to_string(&file).unwrap();
-    let limited = manifest.replace("[limits]\n", &format!("[limits]\n{limit}\n"));
-    fs::write(&file, limited).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_beyond_its_memory_is_a_model_fault_and_its_mates_are_answered() {
     let (url, packages) = (vhost(), packages());
-    limit_runs(&packages, "product", "run_memory_bytes = 4194304");
+    set_limit(&packages, "product", "run_memory_bytes = 4194304");
     let worker = Worker::start(&url, packages.path());
     let mut client = Client::connect(&url).await;
     for id in 0..40 {
@@ -93,6 +88,19 @@ async fn a_run_that_does_not_listen_ends_its_worker_with_70_and_the_request_goes
     let status = worker.wait();
     assert_eq!(status.code(), Some(70), "{}", worker.log());
     assert!(worker.log().contains("does not end when it is stopped"));
+    client.until_ready("inferq.product", 1).await;
+
+    // One that was told to stop meanwhile does not wait for it either.
+    let mut worker = Worker::start(&url, packages.path());
+    let products = |worker: &Worker| {
+        let all = worker.status()["packages"].clone();
+        let mut each = all.as_array().unwrap().iter();
+        each.any(|package| package["name"] == "product" && package["running_batches"] == 1)
+    };
+    worker.await_that("busy", products);
+    worker.signal("TERM");
+    let status = worker.wait();
+    assert_eq!(status.code(), Some(70), "{}", worker.log());
     client.until_ready("inferq.product", 1).await;
     assert_eq!(client.ready("inferq.dead.product").await, 0);
 }

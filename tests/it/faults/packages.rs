@@ -71,3 +71,11 @@ impl Packages {
 pub(crate) fn labour() -> Packages {
     Packages::new().with_labour("1.0.0")
 }
+
+/// Adds a line to the limits of a package.
+pub(super) fn set_limit(packages: &Packages, name: &str, limit: &str) {
+    let file = packages.path().join(name).join("1.0.0/package.toml");
+    let manifest = fs::read_to_string(&file).unwrap();
+    let limited = manifest.replace("[limits]\n", &format!("[limits]\n{limit}\n"));
+    fs::write(&file, limited).unwrap();
+}
