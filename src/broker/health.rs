@@ -2,6 +2,7 @@
 
 use crate::broker::connection::LinkState;
 use crate::broker::consumer::QueueHealth;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How the broker's side stands.
 #[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
@@ -14,6 +15,8 @@ pub struct Health {
     pub waiting_publications: usize,
     /// Destinations that refuse what is published to them, or do not confirm it.
     pub sick_destinations: usize,
+    /// Requests in hand that are to be dead letters, which the broker does not take either: tried again without end.
+    pub refused_letters: usize,
     /// What of the topology is missing or differs, as last seen.
     pub topology: Option<String>,
     /// Every queue that is consumed.
@@ -41,5 +44,21 @@ impl From<&LinkState> for LinkHealth {
             reason: state.reason.clone(),
             reconnects: state.connects.saturating_sub(1),
         }
+    }
+}
+
+/// One more for as long as it lives.
+pub(super) struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    pub(super) fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

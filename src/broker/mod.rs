@@ -46,10 +46,12 @@ pub use topology::{PackageQueues, Topology, TopologyFault};
 
 use crate::broker::connection::{Endpoint, Link, LinkState, connected, supervise};
 use crate::broker::consumer::{Shared, Task, lock};
+use crate::broker::health::Counted;
 use crate::broker::presence::Presence;
 use crate::broker::topology::{DEAD, Plan};
 use crate::telemetry::metrics::BrokerMetrics;
 use bytes::Bytes;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -59,6 +61,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long closing waits for what is being published, or acknowledged and then closed.
 const CLOSING: Duration = Duration::from_secs(5);
+/// The first pause before a broker that refuses dead letters is asked again; doubles up to 30 times this.
+const ILL: Duration = Duration::from_secs(1);
 
 /// The broker, as a worker sees it.
 pub struct Broker {
@@ -69,6 +73,7 @@ pub struct Broker {
     presence: Presence,
     plan: Arc<Mutex<Plan>>,
     topology_fault: Mutex<Option<TopologyFault>>,
+    refused_letters: AtomicUsize,
     consumers: Mutex<Vec<Arc<Shared>>>,
     stop_consumers: CancellationToken,
     consumer_tasks: TaskTracker,
@@ -120,6 +125,7 @@ impl Broker {
             presence,
             plan: Arc::new(Mutex::new(Topology::default().plan())),
             topology_fault: Mutex::default(),
+            refused_letters: AtomicUsize::new(0),
             consumers: Mutex::default(),
             stop_consumers: CancellationToken::new(),
             consumer_tasks: TaskTracker::new(),
@@ -229,10 +235,12 @@ impl Broker {
         handle
     }
 
-    /// Puts a message among the dead letters of a package and makes their queue if it is the first.
+    /// Puts a message among the dead letters of a package and makes their queue if it is the first. While the broker
+    /// does not take it (in passive mode also if there is no queue for it) it is tried again, without end, and
+    /// [`Health::refused_letters`] counts it.
     ///
     /// # Errors
-    /// The broker does not take it; in passive mode also if there is no queue for it.
+    /// The broker's side is closed.
     pub async fn dead_letter(
         &self,
         package: &str,
@@ -246,14 +254,25 @@ impl Broker {
             properties: properties.persistent().into(),
             mandatory: true,
         };
-        self.publish_into(Plan::dead(package), letter).await
+        let (mut counted, mut pause) = (None, ILL);
+        loop {
+            match self.publish_into(Plan::dead(package), letter.clone()).await {
+                Err(fault @ (PublishFault::Unroutable { .. } | PublishFault::Refused { .. })) => {
+                    tracing::error!(package, %fault, "no dead letters are taken; the request is kept in hand");
+                    counted.get_or_insert_with(|| Counted::new(&self.refused_letters));
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ILL * 30);
+                }
+                end => return end,
+            }
+        }
     }
 
     /// Puts a request into the retry queue of so many milliseconds, which brings it back under its routing key; makes
     /// the queue if it has gone.
     ///
     /// # Errors
-    /// As [`Broker::dead_letter`].
+    /// The broker does not take it; in passive mode also if there is no queue for it.
     pub async fn retry_after(
         &self,
         ms: u64,
@@ -313,6 +332,7 @@ impl Broker {
             publishing: LinkHealth::from(&*self.publishing.borrow()),
             waiting_publications: self.publisher.waiting(),
             sick_destinations: self.publisher.sick(),
+            refused_letters: self.refused_letters.load(Ordering::Relaxed),
             topology: lock(&self.topology_fault).as_ref().map(ToString::to_string),
             queues: lock(&self.consumers)
                 .iter()

@@ -1,6 +1,6 @@
 //! What becomes of a delivery, and how that is made sure of.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 
@@ -26,8 +26,6 @@ use super::{
 
 /// Why a reply that was due is not in anybody's queue.
 const UNDELIVERABLE: &str = "reply_undeliverable";
-/// The first pause before a broker that refuses dead letters is asked again; doubles up to 30 times this.
-const ILL: Duration = Duration::from_secs(1);
 
 /// A delivery's fate.
 #[derive(Debug)]
@@ -303,18 +301,8 @@ impl Intake {
             headers.push(("inferq-reply", "undeliverable".into()));
         }
         let properties = delivery.properties.kept().with_headers(headers);
-        let mut pause = ILL;
-        loop {
-            let (body, properties) = (delivery.body.clone(), properties.clone());
-            match self.broker.dead_letter(&package, body, properties).await {
-                Err(fault @ (PublishFault::Unroutable { .. } | PublishFault::Refused { .. })) => {
-                    tracing::error!(queue, %fault, "no dead letters are taken; the request is kept in hand");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(ILL * 30);
-                }
-                end => return end,
-            }
-        }
+        let body = delivery.body.clone();
+        self.broker.dead_letter(&package, body, properties).await
     }
 }
 

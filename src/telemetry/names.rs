@@ -175,7 +175,7 @@ pub const DEAD_LETTERS: Metric = counter(
 pub const REPLIES_UNROUTABLE: Metric = counter(
     "inferq_replies_unroutable_total",
     &["package"],
-    "replies whose reply_to names no queue",
+    "replies that no queue took: there is none of that name, or it refuses or does not confirm them",
 );
 /// Confirmed publishes.
 pub const PUBLISHED: Metric = counter(

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     admin::{self, PackageStatus, RefusedStatus, Status},
-    broker::{Broker, Health, QueueHealth},
+    broker::{Broker, Health, LinkHealth, QueueHealth},
     duplicates::Duplicates,
     engine::{Engine, EngineFault},
     repository::Live,
@@ -20,6 +20,9 @@ use super::WorkerFault;
 
 /// A delivery this much older than the longest deadline is stuck, not waiting.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
+/// Nor is one of this age, whatever the deadlines: RabbitMQ takes back what is not settled in 30 minutes, with all
+/// else that its channel has in hand.
+const TOO_OLD: Duration = Duration::from_secs(15 * 60);
 
 /// Where a worker is on its way.
 #[derive(Clone, Debug)]
@@ -139,7 +142,7 @@ impl Board {
         };
         let packages: Vec<_> = live().map(|live| package_status(live)).collect();
         let longest = live().map(|live| live.package.limits().deadline).max();
-        let stuck_after = STUCK_AFTER + longest.unwrap_or_default();
+        let stuck_after = (STUCK_AFTER + longest.unwrap_or_default()).min(TOO_OLD);
         Status {
             version: env!("CARGO_PKG_VERSION"),
             onnx_runtime: engine.map(|engine| engine.repository().library().version().to_owned()),
@@ -217,6 +220,12 @@ fn trouble(health: &Health) -> Option<String> {
     if let Some(fault) = &health.topology {
         return Some(fault.clone());
     }
+    if health.refused_letters > 0 {
+        let count = health.refused_letters;
+        return Some(format!(
+            "the broker takes no dead letters: {count} requests are kept in hand until it does; look at the queues inferq.dead.…"
+        ));
+    }
     let idle = health.queues.iter().find(|queue| !queue.subscribed)?;
     let reason = idle.reason.as_deref().unwrap_or("subscribing");
     Some(format!("queue {} is not consumed: {reason}", idle.queue))
@@ -241,7 +250,10 @@ fn not_live(
         ));
     }
     let health = health?;
-    if !health.publishing.connected || health.publishing.blocked.is_some() {
+    let LinkHealth {
+        connected, blocked, ..
+    } = &health.publishing;
+    if !connected || blocked.is_some() || health.refused_letters > 0 {
         return None;
     }
     let oldest = |queue: &QueueHealth| queue.oldest_unsettled_s.unwrap_or_default();
@@ -259,7 +271,6 @@ fn not_live(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::LinkHealth;
 
     fn health() -> Health {
         let link = LinkHealth {
@@ -273,6 +284,7 @@ mod tests {
             publishing: link,
             waiting_publications: 0,
             sick_destinations: 0,
+            refused_letters: 0,
             topology: None,
             queues: Vec::new(),
         }
@@ -302,5 +314,61 @@ mod tests {
             text.starts_with("starting: loading packages: ") && text.ends_with("no broker"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_worker_is_to_be_replaced_only_for_what_is_not_the_brokers_doing() {
+        let package = |sessions, hung_s| PackageStatus {
+            name: "digits".to_owned(),
+            version: "1.0.0".to_owned(),
+            digest: String::new(),
+            warnings: Vec::new(),
+            batch: 1,
+            sessions,
+            waiting_rows: 0,
+            running_batches: 0,
+            hung_s,
+        };
+        let sound = || package(1, None);
+        let after = Duration::from_secs(90);
+        let said = |health: &Health, package| not_live(Some(health), &[package], after);
+        let told = |health: &Health, package, words: &str| {
+            let text = said(health, package).unwrap();
+            assert!(text.contains(words), "{text}");
+        };
+        assert_eq!(not_live(None, &[sound()], after), None);
+        assert_eq!(said(&health(), sound()), None);
+        told(&health(), package(0, None), "digits@1.0.0 has no session");
+        told(&health(), package(1, Some(61.0)), "for 61 s");
+
+        let with = |oldest| Health {
+            queues: vec![QueueHealth {
+                queue: "inferq.digits".to_owned(),
+                subscribed: true,
+                reason: None,
+                credit: 1,
+                in_hand: 1,
+                held: 0,
+                oldest_unsettled_s: Some(oldest),
+                delivered: 1,
+                redelivered: 0,
+                dropped: 0,
+            }],
+            ..health()
+        };
+        assert_eq!(said(&with(89.0), sound()), None);
+        told(&with(91.0), sound(), "inferq.digits has been in hand");
+        // The broker's doing, and another worker would fare no better.
+        let mut lost = with(91.0);
+        lost.publishing.connected = false;
+        let mut blocked = with(91.0);
+        blocked.publishing.blocked = Some("low on memory".to_owned());
+        let mut ill = with(91.0);
+        ill.refused_letters = 1;
+        for health in [lost, blocked, ill] {
+            assert_eq!(said(&health, sound()), None);
+            assert!(not_ready(&Phase::Serving, Some(&health)).is_some());
+            told(&health, package(0, None), "no session");
+        }
     }
 }

@@ -4,14 +4,10 @@ use lapin::{options::BasicNackOptions, types::AMQPValue};
 use serde_json::json;
 
 use super::{
-    BOUND, Client, delivery_count, header_text, labour, numbered, properties, request, with_header,
+    BOUND, Client, delivery_count, header_text, labour, numbered, properties, request, unix_ms,
+    with_header,
 };
 use crate::worker::{Worker, vhost};
-
-fn unix_ms() -> i64 {
-    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
-    i64::try_from(since.as_millis()).unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_expire_while_no_worker_runs_are_answered_when_one_does() {

@@ -16,7 +16,7 @@ use lapin::{
 
 use super::{
     Client, Packages, delivery_count, header, header_number, header_text, labour, properties,
-    request, with_header,
+    request, unix_ms, with_header,
 };
 use crate::worker::{Worker, vhost};
 
@@ -73,6 +73,8 @@ fn assert_copy(copy: &Delivery, id: &str, body: &str, attempts: i64, reason: &st
     }
     assert_eq!(delivery_count(copy), 0);
     assert_eq!(header_number(p, "inferq-attempts"), Some(attempts));
+    let (first, now) = (header_number(p, "inferq-first-at"), unix_ms());
+    assert!(first.is_some_and(|at| (now - 60_000..=now).contains(&at)));
     assert_eq!(header_text(p, "inferq-reason").as_deref(), Some(reason));
 }
 
@@ -215,10 +217,23 @@ async fn a_fault_that_passes_is_answered_on_the_second_try_and_one_that_does_not
     let body = request(6, 1).to_string();
     assert_copy(&copies[0], "spent", &body, 1, "internal_fault");
     assert_copy(&letters[0], "spent", &body, 2, "internal_fault");
+    let first_at = |copy: &Delivery| header_number(&copy.properties, "inferq-first-at");
+    assert_eq!(first_at(&copies[0]), first_at(&letters[0]));
     assert_eq!(
         header_text(&letters[0].properties, "inferq-worker").as_deref(),
         Some("broken")
     );
+
+    // Nobody waits for a try that would come too late.
+    let soon = AMQPValue::LongLongInt(unix_ms() + 2_000);
+    let hurried = with_header(ornate("hurried"), "inferq-deadline", soon);
+    client.send("labour", hurried, &request(6, 1)).await;
+    client.until_answered(2).await;
+    assert_eq!(client.answer("hurried").code(), "internal_fault");
+    client.until_ready("inferq.dead.labour", 1).await;
+    let letters = client.drain("inferq.dead.labour").await;
+    let attempts = header_number(&letters[0].properties, "inferq-attempts");
+    assert_eq!((attempts, client.ready(watch).await), (Some(1), 0));
 
     // The second try is a sound worker's.
     client
@@ -230,14 +245,12 @@ async fn a_fault_that_passes_is_answered_on_the_second_try_and_one_that_does_not
     broker.close().await;
     let sound = Worker::spawn(&url, packages.path(), &[RETRY]);
     sound.await_ready();
-    client.until_answered(2).await;
+    client.until_answered(3).await;
     let answer = client.answer("passing");
     assert_eq!(
         (answer.code(), answer.body["y"].as_u64()),
         ("outcome", Some(7))
     );
-
-    // Nobody waits for a try that would come too late.
     assert_eq!(client.duplicates(), 0);
     assert_eq!(client.ready("inferq.dead.labour").await, 0);
 }
@@ -268,17 +281,64 @@ async fn a_retry_queue_that_was_deleted_is_made_again_by_the_request_that_needs_
     assert_eq!(client.answer("missing").code(), "unknown_version");
 }
 
+/// A worker that may not make what is missing; at first all is there.
+fn passive_worker(url: &str, packages: &Packages) -> Worker {
+    declare(url, packages);
+    let passive = [("INFERQ__BROKER__TOPOLOGY", "passive")];
+    let worker = Worker::spawn(url, packages.path(), &passive);
+    worker.await_ready();
+    worker
+}
+
+fn declare(url: &str, packages: &Packages) {
+    let mut declaring = Command::new(env!("CARGO_BIN_EXE_inferq"));
+    declaring.args(["topology", "declare", "--broker-url", url, "--repository"]);
+    let declared = declaring.arg(packages.path()).output().unwrap();
+    assert!(declared.status.success(), "{declared:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_no_queue_takes_keeps_its_request_in_hand_and_the_worker_says_so() {
+    let (url, packages) = (vhost(), labour());
+    let worker = passive_worker(&url, &packages);
+    let mut client = Client::connect(&url).await;
+    // At first there is credit for one delivery, and that one would stay.
+    client.send_all("labour", super::numbered(0..40, 1)).await;
+    client.until_answered(40).await;
+    let dead = "inferq.dead.labour";
+    let options = QueueDeleteOptions::default();
+    client
+        .channel
+        .queue_delete(dead.into(), options)
+        .await
+        .unwrap();
+    let homeless = properties("homeless").with_reply_to("".into());
+    client.send("labour", homeless, &request(5, 1)).await;
+    worker.await_that("not ready", |worker| {
+        worker
+            .get("/readyz")
+            .is_some_and(|(code, text)| code == 503 && text.contains("1 requests are kept in hand"))
+    });
+    assert_eq!(worker.get("/livez").unwrap().0, 200);
+    // The others are none the worse for it.
+    client
+        .send("labour", properties("other"), &request(7, 1))
+        .await;
+    client.until_answered(41).await;
+    assert_eq!(client.answer("other").code(), "outcome");
+
+    declare(&url, &packages);
+    client.until_ready(dead, 1).await;
+    worker.await_ready();
+    let letters = client.drain(dead).await;
+    let reason = header_text(&letters[0].properties, "inferq-reason");
+    assert_eq!(reason.as_deref(), Some("no_reply_to"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_that_no_queue_takes_is_a_reply_and_a_dead_letter_with_its_own_reason() {
     let (url, packages) = (vhost(), labour());
-    let mut declaring = Command::new(env!("CARGO_BIN_EXE_inferq"));
-    declaring.args(["topology", "declare", "--broker-url", &url, "--repository"]);
-    let declared = declaring.arg(packages.path()).output().unwrap();
-    assert!(declared.status.success(), "{declared:?}");
-    // one that may not make what is missing
-    let passive = [("INFERQ__BROKER__TOPOLOGY", "passive")];
-    let worker = Worker::spawn(&url, packages.path(), &passive);
-    worker.await_ready();
+    let worker = passive_worker(&url, &packages);
     let mut client = Client::connect(&url).await;
     delete_retry_queues(&client).await;
     let pinned = |id: &str| {

@@ -13,7 +13,10 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 
-use crate::worker::{BOUND, Worker};
+use crate::{
+    faults::unix_ms,
+    worker::{BOUND, Worker},
+};
 
 /// What every request says.
 pub(super) fn properties(id: &str) -> BasicProperties {
@@ -46,11 +49,6 @@ pub(super) fn marked(
         headers.insert("inferq-died-at".into(), AMQPValue::LongLongInt(at));
     }
     properties.with_headers(headers)
-}
-
-pub(super) fn unix_ms() -> i64 {
-    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
-    i64::try_from(since.as_millis()).unwrap()
 }
 
 pub(super) struct Client {
