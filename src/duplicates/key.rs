@@ -30,6 +30,7 @@ impl Key {
         // Two headers that say nothing readable are not alike, and not like none.
         let unreadable = pin.is_err().then(|| format!("{:?}", head.version));
         let pin = pin.ok().flatten();
+        let replayed = head.replayed.map(i64::to_le_bytes);
         let digest = hash(&[
             Some(body),
             head.content_type.map(str::as_bytes),
@@ -38,6 +39,7 @@ impl Key {
             head.accept.map(str::as_bytes),
             pin.as_deref().map(str::as_bytes),
             unreadable.as_deref().map(str::as_bytes),
+            replayed.as_ref().map(<[u8; 8]>::as_slice),
         ]);
         Some(Key {
             // In braces: both names lie in one slot of a Redis cluster, as one script needs them to.
@@ -148,6 +150,12 @@ mod tests {
             };
             assert_ne!(of(&plain), of(&pinned), "{version:?}");
         }
+        let replayed = |died_at| Head {
+            replayed: Some(died_at),
+            ..plain
+        };
+        assert_ne!(of(&plain), of(&replayed(0)), "sent again by an operator");
+        assert_ne!(of(&replayed(1)), of(&replayed(2)), "after another death");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use crate::{
     broker::{Blemish, Delivery, Header, Properties},
     message::{
         reply_to::{NoReply, ReplyTo, reply_to},
-        request::{ACCEPT, DEADLINE, Head, HeaderValue, TRACEPARENT, TRACESTATE, VERSION},
+        request::{
+            ACCEPT, DEADLINE, Head, HeaderValue, REPLAYED, TRACEPARENT, TRACESTATE, VERSION,
+        },
     },
 };
 
@@ -32,6 +34,10 @@ pub(super) fn head(properties: &Properties) -> Head<'_> {
         deadline: properties.header(DEADLINE).map(value),
         version: properties.header(VERSION).map(value),
         accept: text(ACCEPT),
+        replayed: match properties.header(REPLAYED) {
+            Some(Header::Int(died_at)) => Some(died_at),
+            _ => None,
+        },
         traceparent: text(TRACEPARENT),
         tracestate: text(TRACESTATE),
     }

@@ -15,6 +15,8 @@ pub const DEADLINE: &str = "inferq-deadline";
 pub const VERSION: &str = "inferq-version";
 /// Header that asks for another content type of the reply.
 pub const ACCEPT: &str = "inferq-accept";
+/// Header of a dead letter that is a request again: when it died, Unix time in ms. Another death, another request.
+pub const REPLAYED: &str = "inferq-replayed";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C trace context.
@@ -55,6 +57,8 @@ pub struct Head<'a> {
     pub version: Option<HeaderValue<'a>>,
     /// Header [`ACCEPT`].
     pub accept: Option<&'a str>,
+    /// Header [`REPLAYED`].
+    pub replayed: Option<i64>,
     /// Header [`TRACEPARENT`].
     pub traceparent: Option<&'a str>,
     /// Header [`TRACESTATE`].
@@ -116,10 +120,12 @@ impl<'a> Head<'a> {
     ///
     /// Made from what survives the retry and dead-letter hops: `routing_key` is the key that the producer
     /// published with (queues differ from hop to hop). A request is told from another by its ids, its
-    /// body, and what changes the answer or where it goes; two that agree in all of that are duplicates.
+    /// body, what changes the answer or where it goes, and whether it was replayed; two that agree in all of that
+    /// are duplicates.
     #[must_use]
     pub fn reply_id(&self, routing_key: &str, body: &[u8]) -> String {
         let version = self.version_pin().ok().flatten();
+        let replayed = self.replayed.map(|died_at| died_at.to_string());
         // Together: a digest takes many small parts slowly.
         let mut parts = Vec::with_capacity(256);
         for part in [
@@ -131,6 +137,7 @@ impl<'a> Head<'a> {
             self.reply_to,
             self.accept,
             version.as_deref(),
+            replayed.as_deref(),
         ] {
             // A length before each part: else ("ab", "c") and ("a", "bc") would be the same request.
             let length = part.map_or(u64::MAX, |part| part.len() as u64);

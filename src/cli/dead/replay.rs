@@ -22,7 +22,7 @@ use crate::{
     message::{
         deadline::{Deadline, unix_ms},
         reply_to::{NoReply, ReplyTo, reply_to},
-        request::DEADLINE,
+        request::{DEADLINE, REPLAYED},
     },
     package::Package,
     repository,
@@ -35,8 +35,9 @@ const CONFIRM: Duration = Duration::from_secs(60);
 #[command(after_help = "\
 A letter's request is published as it came, without what inferq and the broker noted on it. A letter stays where
 it is when nobody takes its request, when its deadline has passed and no --deadline is given, or when nobody
-would get the reply: it has no reply_to, none is given, and the package has no default_reply_to. The exit code is
-then 69 (nobody takes it) or 64 (a flag is missing).
+would get the reply: it has no reply_to, or that of a channel that waited for it (direct reply-to), none is given,
+and the package has no default_reply_to. The exit code is then 69 (nobody takes it) or 64 (a flag is missing).
+A request that is sent again is another one to the duplicate store and to whoever drops replies by message_id.
 
 Examples:
   inferq dead replay fraud --reason dependency_fault --deadline 30s
@@ -189,7 +190,7 @@ impl Replay<'_> {
             let mut publishing = FuturesUnordered::new();
             for (notes, letter) in batch {
                 let ticket = letter.ticket;
-                match self.request(&letter) {
+                match self.request(&notes, &letter) {
                     Ok(request) => publishing.push(async move {
                         let confirm = tokio::time::timeout(CONFIRM, publisher.publish(request));
                         (notes, ticket, confirm.await)
@@ -253,11 +254,11 @@ impl Replay<'_> {
     }
 
     /// The request that a letter was.
-    fn request(&self, letter: &Letter) -> Result<Publication, Left> {
+    fn request(&self, notes: &Notes, letter: &Letter) -> Result<Publication, Left> {
         let original = &letter.properties;
         let wanted = self.args.reply_to.as_deref().or(original.reply_to());
         let default = self.default_reply_to.as_deref();
-        reply_to(wanted, default).map_err(|nobody| {
+        let to = reply_to(wanted, default).map_err(|nobody| {
             Left::NoReply(match nobody {
                 NoReply::Absent => format!(
                     "nobody would get the reply: there is no reply_to, and no default_reply_to of {} in this repository",
@@ -266,7 +267,16 @@ impl Replay<'_> {
                 nobody @ (NoReply::Forbidden | NoReply::Malformed | NoReply::TooLong) => nobody.to_string(),
             })
         })?;
-        let mut properties = original.kept().without_headers(&MARKS);
+        if let ReplyTo::Direct(_) = to {
+            return Err(Left::NoReply(
+                "nobody may get the reply: it was to go to a channel that waited for it (direct reply-to)".to_owned(),
+            ));
+        }
+        let died_at = notes.died_at.and_then(|at| i64::try_from(at).ok());
+        let mut properties = original
+            .kept()
+            .without_headers(&MARKS)
+            .with_header(REPLAYED, died_at.unwrap_or_default());
         if let Some(queue) = &self.args.reply_to {
             properties = properties.with_reply_to(queue);
         }

@@ -1,11 +1,16 @@
 //! With the duplicate store: the same request, the same bytes, whatever breaks.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use lapin::{BasicProperties, types::AMQPValue};
 use serde_json::json;
 
-use super::{BOUND, Client, Packages, labour, properties, request, tick, with_header};
+use super::{
+    BOUND, Client, Packages, labour, packages::set_limit, properties, request, tick, with_header,
+};
 use crate::{
     node::Node,
     redis::Redis,
@@ -320,4 +325,35 @@ async fn a_redis_that_says_nothing_costs_a_request_no_more_than_the_timeout() {
     assert!(waited.count() <= 3, "not each waits: {latencies:?}");
     assert!(count(&worker, "inferq_duplicate_store_faults_total") >= 1);
     used_again(&worker, &mut client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_sent_again_is_scored_again_and_not_answered_with_its_old_fault() {
+    let (url, packages, redis) = (vhost(), labour(), Redis::start());
+    set_limit(&packages, "labour", "run_ms = 300");
+    let worker = worker(&url, &packages, &redis.url(), &[]);
+    let mut client = Client::connect(&url).await;
+    let (long, dead) = (request(5, 1 << 50), "inferq.dead.labour");
+    client.send("labour", again("dead", "one"), &long).await;
+    client.until_answered(1).await;
+    client.until_ready(dead, 1).await;
+    let mut replaying = Command::new(env!("CARGO_BIN_EXE_inferq"));
+    replaying.args(["dead", "replay", "labour", "--broker-url", &url]);
+    let replayed = replaying.output().unwrap();
+    assert!(replayed.status.success(), "{replayed:?}");
+    client.next().await;
+    let [first, second] = &client.answers["one"][..] else {
+        panic!("{:?}", client.answers)
+    };
+    assert_eq!(
+        (first.code(), second.code()),
+        ("model_fault", "model_fault")
+    );
+    assert_ne!(
+        first.message_id, second.message_id,
+        "dropped as a duplicate"
+    );
+    assert_eq!((rows(&worker), found(&worker)), (2, 0));
+    // It died again, and is kept again.
+    client.until_ready(dead, 1).await;
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, os::unix::process::ExitStatusExt, thread};
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::*;
-use client::unix_ms;
+use crate::faults::unix_ms;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_is_killed_again_and_again_loses_no_letter() {
@@ -87,8 +87,9 @@ fn messages(url: &str, queue: &str) -> u32 {
     line.trim().parse().unwrap()
 }
 
-/// `kept` with what must go, `late` and `early` with deadlines, and `own` that wants its reply in a queue of ours.
-fn four_letters() -> Vec<(lapin::BasicProperties, Vec<u8>)> {
+/// `kept` with what must go, `late` and `early` with deadlines, `own` that wants its reply in a queue of ours, and
+/// `direct` in a channel that waits.
+fn five_letters() -> Vec<(lapin::BasicProperties, Vec<u8>)> {
     let deaths = AMQPValue::FieldArray(Vec::new().into());
     let mut headers = FieldTable::default();
     headers.insert("x-death".into(), deaths);
@@ -125,19 +126,22 @@ fn four_letters() -> Vec<(lapin::BasicProperties, Vec<u8>)> {
         properties("own").with_reply_to("inferq.x".into()),
         Vec::new(),
     ));
+    let direct = properties("direct").with_reply_to("amq.rabbitmq.reply-to.cGlk.a2V5".into());
+    letters.push((direct, Vec::new()));
     letters
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replayed_request_is_the_original_without_what_was_noted_on_it() {
     let (url, client) = fraud().await;
-    client.publish("inferq.dead", "fraud", four_letters()).await;
+    client.publish("inferq.dead", "fraud", five_letters()).await;
 
     let done = dead(&url, &["replay", "fraud", "--json"]);
     done.failed(
         64,
         &[
-            "2 letters left",
+            "3 letters left",
+            "direct reply-to); give --reply-to",
             "deadline has passed",
             "--deadline",
             "inferq's own queues",
@@ -152,6 +156,7 @@ async fn a_replayed_request_is_the_original_without_what_was_noted_on_it() {
         .collect();
     statuses.sort();
     let expected = [
+        ("direct", "left"),
         ("early", "replayed"),
         ("kept", "replayed"),
         ("late", "left"),
@@ -183,7 +188,15 @@ async fn a_replayed_request_is_the_original_without_what_was_noted_on_it() {
         .map(ToString::to_string)
         .collect();
     // The queue counts its own deliveries: none before this one.
-    assert_eq!(names, ["inferq-version", "traceparent", "x-delivery-count"]);
+    assert_eq!(
+        names,
+        [
+            "inferq-replayed",
+            "inferq-version",
+            "traceparent",
+            "x-delivery-count"
+        ]
+    );
     let count = &properties.headers().as_ref().unwrap().inner()["x-delivery-count"];
     assert_eq!(count.as_long_long_int(), Some(0));
 
@@ -199,7 +212,7 @@ async fn a_replayed_request_is_the_original_without_what_was_noted_on_it() {
             "second",
         ],
     );
-    assert_eq!(done.out, "replayed 2 letters\n", "{}", done.err);
+    assert_eq!(done.out, "replayed 3 letters\n", "{}", done.err);
     for request in client.drain("inferq.fraud").await {
         let headers = request.properties.headers().as_ref().unwrap();
         let deadline = headers.inner()["inferq-deadline"]
