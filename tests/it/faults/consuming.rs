@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use lapin::options::QueueDeleteOptions;
+use lapin::{
+    options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    types::{AMQPValue, FieldTable},
+};
 
 use super::{BOUND, Client, labour, numbered};
 use crate::{
@@ -60,7 +63,7 @@ async fn connections_closed_by_the_operator_and_a_memory_alarm_delay_answers_and
     let worker = Worker::start(&node.url(), packages.path());
     let mut client = Client::connect(&node.url()).await;
     worker.signal("STOP");
-    client.send_all("labour", numbered(0..2_000, 100_000)).await;
+    client.send_all("labour", numbered(0..2_000, 300_000)).await;
     worker.signal("CONT");
     client.until_answered(100).await;
 
@@ -89,9 +92,11 @@ async fn connections_closed_by_the_operator_and_a_memory_alarm_delay_answers_and
     );
     client.assert_outcomes(0..2_000);
 
-    // Requests that are in the queue already are scored meanwhile; their replies wait for the alarm's end.
+    // What a worker has already is scored meanwhile, and its reply waits for the alarm's end.
+    park(&client, "later").await;
+    client.send_all("later", numbered(2_020..2_030, 1)).await;
     worker.signal("STOP");
-    client.send_all("labour", numbered(2_000..2_200, 1)).await;
+    client.send_all("labour", numbered(2_000..2_020, 1)).await;
     node.ctl(&["set_vm_memory_high_watermark", "0"]);
     worker.signal("CONT");
     worker.await_that("blocked", |worker| {
@@ -102,8 +107,48 @@ async fn connections_closed_by_the_operator_and_a_memory_alarm_delay_answers_and
         })
     });
     assert_eq!(worker.get("/livez").unwrap().0, 200);
+    let idle = |worker: &Worker| {
+        let package = worker.status()["packages"][0].clone();
+        package["waiting_rows"] == 0 && package["running_batches"] == 0
+    };
+    worker.await_that("done with that", idle);
+
+    // What comes now is not: the broker itself passes on what was parked.
+    let count = |worker: &Worker, name: &str| {
+        let name = format!("inferq_{name}{{package=\"labour\"");
+        worker.metric(&name) as u64
+    };
+    let (came, scored) = (
+        count(&worker, "requests_total"),
+        count(&worker, "batch_rows_sum"),
+    );
+    let none = r#"{"max-length":0}"#;
+    node.ctl(&["set_policy", "--apply-to", "queues", "on", "^later$", none]);
+    worker.await_that("given more", |worker| {
+        count(worker, "requests_total") == came + 10
+    });
+    assert!(idle(&worker));
+    assert_eq!(count(&worker, "batch_rows_sum"), scored);
+
     node.ctl(&["set_vm_memory_high_watermark", "0.4"]);
-    client.until_answered(2_200).await;
+    client.until_answered(2_030).await;
     worker.await_ready();
-    client.assert_outcomes(2_000..2_200);
+    client.assert_outcomes(2_000..2_030);
+}
+
+/// A queue for requests of `labour` that go on to it when the queue may be no longer than it is.
+async fn park(client: &Client, name: &str) {
+    let mut arguments = FieldTable::default();
+    for (key, value) in [
+        ("x-dead-letter-exchange", "inferq"),
+        ("x-dead-letter-routing-key", "labour"),
+    ] {
+        arguments.insert(key.into(), AMQPValue::LongString(value.into()));
+    }
+    let (channel, options) = (&client.channel, QueueDeclareOptions::default());
+    let declaring = channel.queue_declare(name.into(), options, arguments);
+    declaring.await.unwrap();
+    let (exchange, options) = ("inferq".into(), QueueBindOptions::default());
+    let binding = channel.queue_bind(name.into(), exchange, name.into(), options, <_>::default());
+    binding.await.unwrap();
 }
