@@ -206,9 +206,12 @@ impl Shared {
     /// The same, but what waits does not leave: nobody wants it.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
-        self.begin_close();
-        let unwanted = self.state().policy.clear();
+        let mut state = self.state();
+        state.closing = true;
+        let unwanted = state.policy.clear();
+        drop(state);
         drop(unwanted);
+        self.work.notify_all();
     }
 
     /// Whether nobody wants what the sessions do.

@@ -14,6 +14,8 @@ use crate::predict::Stopper;
 
 /// A run that has taken so many times its limit does not end by itself.
 const GRACE: u32 = 2;
+/// Nor does one that goes on for so long after it was stopped because nobody wants it.
+const LISTENING: Duration = Duration::from_secs(2);
 /// How often the runs are looked at, as a part of the limit.
 const LOOKS: u32 = 8;
 
@@ -26,8 +28,8 @@ pub(super) struct Runs {
 
 struct State {
     sessions: Vec<Running>,
-    /// Nobody wants what runs.
-    abandoned: bool,
+    /// Since when nobody wants what runs.
+    abandoned: Option<Instant>,
     closed: bool,
 }
 
@@ -52,7 +54,7 @@ impl Runs {
             limit,
             state: Mutex::new(State {
                 sessions: stoppers.into_iter().map(idle).collect(),
-                abandoned: false,
+                abandoned: None,
                 closed: false,
             }),
             closing: Condvar::new(),
@@ -103,7 +105,9 @@ impl Runs {
         let state = self.state();
         let since = state.sessions.iter().filter_map(|running| running.since);
         let longest = since.min()?.elapsed();
-        (longest > self.limit * GRACE).then_some(longest)
+        let deaf = |at: Instant| at.elapsed() > LISTENING;
+        let hung = longest > self.limit * GRACE || state.abandoned.is_some_and(deaf);
+        hung.then_some(longest)
     }
 
     pub(super) fn limit(&self) -> Duration {
@@ -113,7 +117,7 @@ impl Runs {
     /// Stops every run, and those that begin by chance at its next look.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
-        state.abandoned = true;
+        state.abandoned = Some(Instant::now());
         state.stop_overdue(self.limit);
     }
 
@@ -130,7 +134,7 @@ impl Runs {
 impl State {
     fn stop_overdue(&mut self, limit: Duration) {
         for running in &mut self.sessions {
-            let abandoned = self.abandoned;
+            let abandoned = self.abandoned.is_some();
             let over = |since: Instant| abandoned || since.elapsed() >= limit;
             let overdue = running.since.is_some_and(over);
             if let (true, false, Some(stopper)) = (overdue, running.stopped, &running.stopper) {

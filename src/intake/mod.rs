@@ -15,7 +15,10 @@ mod verdict;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use crate::{
     broker::{Broker, Delivery, Handler, PublishFault, Publisher},
@@ -31,6 +34,9 @@ use head::head;
 use verdict::{Burial, Verdict, package_of};
 
 pub use config::{Config, ConfigFault};
+
+/// How long it may take to give back what was not finished.
+const GIVING_BACK: Duration = Duration::from_secs(1);
 
 /// Which of inferq's queues a delivery came from.
 #[derive(Clone, Debug)]
@@ -70,6 +76,8 @@ pub struct Intake {
     worker: String,
     duplicates: Option<Duplicates>,
     cases: TaskTracker,
+    /// What has no verdict yet goes back.
+    given_up: CancellationToken,
 }
 
 impl Case {
@@ -84,11 +92,22 @@ impl Case {
             ..
         } = &self;
         let entry = intake.entry(delivery);
-        let verdict = AssertUnwindSafe(intake.decide(desk, delivery, entry.as_ref()))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| intake.panicked(desk, delivery));
+        let deciding = AssertUnwindSafe(intake.decide(desk, delivery, entry.as_ref()));
+        let verdict = tokio::select! {
+            biased;
+            verdict = deciding.catch_unwind() => verdict,
+            () = intake.given_up.cancelled() => return Box::pin(self.give_back(entry)).await,
+        };
+        let verdict = verdict.unwrap_or_else(|_| intake.panicked(desk, delivery));
         self.carry_out(entry, verdict).await;
+    }
+
+    /// There is no time left for it: whoever gets it next scores it.
+    async fn give_back(self, entry: Option<Entry>) {
+        if let Some(entry) = entry {
+            entry.release().await;
+        }
+        self.delivery.receipt.requeue();
     }
 
     fn count(&self) {
@@ -142,6 +161,7 @@ impl Intake {
             worker,
             duplicates,
             cases: TaskTracker::new(),
+            given_up: CancellationToken::new(),
         })
     }
 
@@ -168,12 +188,19 @@ impl Intake {
         })
     }
 
-    /// Waits until every delivery in hand is settled, or for so long; returns how many are not.
+    /// Waits until every delivery in hand is settled, or for so long, and then gives back those that have no verdict:
+    /// nothing comes of what has begun for them. Returns how many were not settled.
     pub async fn finish(&self, patience: Duration) -> usize {
         self.cases.close();
-        // Too late is not an error: what is left is given back.
-        let _ = tokio::time::timeout(patience, self.cases.wait()).await;
-        self.cases.len()
+        let settled = tokio::time::timeout(patience, self.cases.wait()).await;
+        if settled.is_ok() {
+            return 0;
+        }
+        let left = self.cases.len();
+        self.given_up.cancel();
+        // A reply that is on its way has until the broker's side is closed.
+        let _ = tokio::time::timeout(GIVING_BACK, self.cases.wait()).await;
+        left
     }
 
     async fn decide(&self, desk: &Desk, delivery: &Delivery, entry: Option<&Entry>) -> Verdict {

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     admin::{self, PackageStatus, RefusedStatus, Status},
-    broker::{Broker, Health, LinkHealth, QueueHealth},
+    broker::{Broker, Health, QueueHealth},
     duplicates::Duplicates,
     engine::{Engine, EngineFault},
     repository::Live,
@@ -116,7 +116,7 @@ impl Board {
         if let Some(broker) = self.broker.get() {
             broker.close().await;
         }
-        // What was still in hand has gone back with the connections: nobody is told what comes of it here.
+        // What was still in hand has gone back: nobody wants what comes of it here.
         if let Some(engine) = self.engine.get() {
             engine.abandon().await;
         }
@@ -142,7 +142,7 @@ impl Board {
         };
         let packages: Vec<_> = live().map(|live| package_status(live)).collect();
         let longest = live().map(|live| live.package.limits().deadline).max();
-        let stuck_after = (STUCK_AFTER + longest.unwrap_or_default()).min(TOO_OLD);
+        let stuck_after = stuck_after(longest.unwrap_or_default());
         Status {
             version: env!("CARGO_PKG_VERSION"),
             onnx_runtime: engine.map(|engine| engine.repository().library().version().to_owned()),
@@ -220,15 +220,19 @@ fn trouble(health: &Health) -> Option<String> {
     if let Some(fault) = &health.topology {
         return Some(fault.clone());
     }
-    if health.refused_letters > 0 {
-        let count = health.refused_letters;
+    if let Some((queue, count)) = health.refused_letters.first_key_value() {
         return Some(format!(
-            "the broker takes no dead letters: {count} requests are kept in hand until it does; look at the queues inferq.dead.…"
+            "dead letters are not taken: {count} requests of queue {queue} are kept in hand until they are; look at the queues inferq.dead.…"
         ));
     }
     let idle = health.queues.iter().find(|queue| !queue.subscribed)?;
     let reason = idle.reason.as_deref().unwrap_or("subscribing");
     Some(format!("queue {} is not consumed: {reason}", idle.queue))
+}
+
+/// How old a delivery in hand may be, if nobody waits for the answer to a request for longer than this.
+fn stuck_after(longest: Duration) -> Duration {
+    (STUCK_AFTER + longest).min(TOO_OLD)
 }
 
 /// Why the process should be replaced: work that should flow does not, and the broker is not the reason.
@@ -250,16 +254,14 @@ fn not_live(
         ));
     }
     let health = health?;
-    let LinkHealth {
-        connected, blocked, ..
-    } = &health.publishing;
-    if !connected || blocked.is_some() || health.refused_letters > 0 {
+    if !health.publishing.connected || health.publishing.blocked.is_some() {
         return None;
     }
     let oldest = |queue: &QueueHealth| queue.oldest_unsettled_s.unwrap_or_default();
     let stuck = health
         .queues
         .iter()
+        .filter(|queue| !health.refused_letters.contains_key(&queue.queue))
         .find(|queue| oldest(queue) > stuck_after.as_secs_f64())?;
     Some(format!(
         "a delivery of queue {} has been in hand for {:.0} s",
@@ -270,7 +272,10 @@ fn not_live(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::broker::LinkHealth;
 
     fn health() -> Health {
         let link = LinkHealth {
@@ -284,7 +289,7 @@ mod tests {
             publishing: link,
             waiting_publications: 0,
             sick_destinations: 0,
-            refused_letters: 0,
+            refused_letters: BTreeMap::new(),
             topology: None,
             queues: Vec::new(),
         }
@@ -330,7 +335,9 @@ mod tests {
             hung_s,
         };
         let sound = || package(1, None);
-        let after = Duration::from_secs(90);
+        let after = stuck_after(Duration::from_secs(30));
+        assert_eq!(after, Duration::from_secs(90));
+        assert_eq!(stuck_after(Duration::from_secs(3_600)), TOO_OLD);
         let said = |health: &Health, package| not_live(Some(health), &[package], after);
         let told = |health: &Health, package, words: &str| {
             let text = said(health, package).unwrap();
@@ -364,11 +371,15 @@ mod tests {
         let mut blocked = with(91.0);
         blocked.publishing.blocked = Some("low on memory".to_owned());
         let mut ill = with(91.0);
-        ill.refused_letters = 1;
+        ill.refused_letters = BTreeMap::from([("inferq.digits".to_owned(), 1)]);
         for health in [lost, blocked, ill] {
             assert_eq!(said(&health, sound()), None);
             assert!(not_ready(&Phase::Serving, Some(&health)).is_some());
             told(&health, package(0, None), "no session");
         }
+        // That of one queue is no excuse for another.
+        let mut other = with(91.0);
+        other.refused_letters = BTreeMap::from([("inferq.fraud".to_owned(), 1)]);
+        told(&other, sound(), "inferq.digits has been in hand");
     }
 }

@@ -109,7 +109,8 @@ pub async fn run(config: Config) -> Result<(), WorkerFault> {
         tokio::select! {
             () = stop.signalled() => {}
             () = worker.broker.keep(&worker.topology, TOPOLOGY_PERIOD) => {}
-            fault = board.hung() => return Err(leave(worker, fault).await),
+            // The first signal asks for what is under way then.
+            fault = board.hung() => return Err(leave(worker, fault, &mut stop, 2).await),
         }
     }
     tracing::info!("draining");
@@ -118,7 +119,7 @@ pub async fn run(config: Config) -> Result<(), WorkerFault> {
     tokio::select! {
         () = stop.signalled() => return Err(WorkerFault::Interrupted),
         fault = board.hung() => return Err(match &worker {
-            Some(worker) => leave(worker, fault).await,
+            Some(worker) => leave(worker, fault, &mut stop, 1).await,
             None => fault,
         }),
         () = async {
@@ -136,12 +137,22 @@ pub async fn run(config: Config) -> Result<(), WorkerFault> {
 }
 
 /// Publishes what it can of a worker of which a thread will never end. Whatever that thread runs comes back with
-/// a higher count, and so alone.
-async fn leave(worker: &Worker, fault: WorkerFault) -> WorkerFault {
+/// a higher count, and so alone. So many signals end it at once.
+async fn leave(worker: &Worker, fault: WorkerFault, stop: &mut Stop, signals: u8) -> WorkerFault {
     tracing::error!(%fault, "leaving");
-    drain(&worker.consumers, &worker.intake, LEAVING).await;
-    worker.broker.close().await;
-    fault
+    let leaving = async {
+        drain(&worker.consumers, &worker.intake, LEAVING).await;
+        worker.broker.close().await;
+    };
+    let impatient = async {
+        for _ in 0..signals {
+            stop.signalled().await;
+        }
+    };
+    tokio::select! {
+        () = leaving => fault,
+        () = impatient => WorkerFault::Interrupted,
+    }
 }
 
 /// Phase one: take nothing more. Phase two: finish what is in hand; what is left then goes back.

@@ -63,7 +63,7 @@ async fn an_abandoned_batcher_stops_what_runs_and_runs_nothing_more() {
         ..CONFIG
     };
     let batcher = Batcher::start("test", alone, None, limit, vec![session], |_| {});
-    let each = [(1.0, i64::MAX), (2.0, i64::MAX)].map(|(x, work)| {
+    let each = [(1.0, i64::MAX), (2.0, 1)].map(|(x, work)| {
         let batcher = batcher.clone();
         tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon()).await })
     });

@@ -12,8 +12,13 @@ use std::{
 
 use lapin::{Connection, ConnectionProperties};
 
-use super::{BOUND, Client, confirming, delivery_count, labour, numbered, publish};
-use crate::worker::{Worker, vhost};
+use super::{
+    BOUND, Client, confirming, delivery_count, labour, numbered, packages::set_limit, publish,
+};
+use crate::{
+    redis::Redis,
+    worker::{Worker, vhost},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_told_to_stop_under_load_finishes_what_it_has_and_leaves_the_rest_uncounted() {
@@ -114,35 +119,51 @@ async fn a_worker_told_to_stop_under_a_light_load_that_goes_on_leaves_within_sec
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_drain_does_not_finish_in_time_is_stopped_goes_back_and_is_not_run() {
+async fn what_a_drain_does_not_finish_in_time_goes_back_and_is_another_workers_to_answer() {
     const COUNT: usize = 40;
-    let (url, packages) = (vhost(), labour());
-    let impatient = ("INFERQ__INTAKE__DRAIN_TIMEOUT_S", "1");
-    let mut worker = Worker::spawn(&url, packages.path(), &[impatient]);
+    let (url, packages, redis) = (vhost(), labour(), Redis::start());
+    let store = redis.url();
+    let environment = [
+        ("INFERQ__INTAKE__DRAIN_TIMEOUT_S", "1"),
+        // With a try left, a fault would be a retry.
+        ("INFERQ__INTAKE__RETRY_DELAYS_MS", "[]"),
+        ("INFERQ__DUPLICATES__URL", store.as_str()),
+        ("INFERQ__DUPLICATES__TIMEOUT_MS", "5000"),
+    ];
+    let mut worker = Worker::spawn(&url, packages.path(), &environment);
     worker.await_ready();
     let mut client = Client::connect(&url).await;
     client.send_all("labour", numbered(0..COUNT, 1)).await;
     client.until_answered(COUNT).await;
-    // By now there is credit for a batch of 32 that runs, and for some that wait.
-    client
-        .send_all("labour", numbered(COUNT..2 * COUNT, 1 << 50))
-        .await;
-    worker.await_that("busy, and more waits", |worker| {
-        let package = worker.status()["packages"][0].clone();
-        package["running_batches"] == 1 && package["waiting_rows"].as_u64() > Some(0)
-    });
+    // By now there is credit for one that runs and for some that wait behind it.
+    let endless = numbered(COUNT..COUNT + 1, 1 << 50);
+    client.send_all("labour", endless).await;
+    let (running, waiting) = ("running_batches", "waiting_rows");
+    let package = |worker: &Worker, key: &str| worker.status()["packages"][0][key].as_u64();
+    worker.await_that("busy", |worker| package(worker, running) == Some(1));
+    let behind = numbered(COUNT + 1..2 * COUNT, 1);
+    client.send_all("labour", behind).await;
+    worker.await_that("given more", |worker| package(worker, waiting) > Some(0));
     let start = Instant::now();
     worker.signal("TERM");
     let status = worker.wait();
     let took = start.elapsed();
     eprintln!("{status} after {took:?}");
     assert_eq!(status.code(), Some(0), "{}", worker.log());
-    // A run may take 30 s, and there would be two.
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    // A run may take 30 s.
+    assert!(took < Duration::from_secs(10), "it ran on: {took:?}");
     client.until_ready("inferq.labour", COUNT as u32).await;
     client.take_rest().await;
     assert_eq!(client.answers.len(), COUNT);
-    assert_eq!(client.ready("inferq.dead.labour").await, 0);
+
+    let packages = labour();
+    set_limit(&packages, "labour", "run_ms = 500");
+    let worker = Worker::spawn(&url, packages.path(), &environment);
+    worker.await_ready();
+    client.until_answered(2 * COUNT).await;
+    assert_eq!(client.answer(&COUNT.to_string()).code(), "model_fault");
+    client.assert_outcomes(COUNT + 1..2 * COUNT);
+    assert_eq!(client.duplicates(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

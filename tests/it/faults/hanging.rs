@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// `loop` looks up between the turns of a loop, `product` is one multiplication that does not.
-fn packages() -> Packages {
+fn packages(product_ms: u32) -> Packages {
     let golden = || (json!({"x": 7, "work": 3}), json!({"y": 7}));
     let batch = "max_size = 8\nmax_delay_ms = 1.0";
     let packages = Packages::new()
@@ -26,7 +26,7 @@ fn packages() -> Packages {
             golden(),
         );
     // Long enough for the matrices to be there, and far shorter than they take to be multiplied.
-    for (name, limit) in [("loop", 300), ("product", 3_000)] {
+    for (name, limit) in [("loop", 300), ("product", product_ms)] {
         set_limit(&packages, name, &format!("run_ms = {limit}"));
     }
     packages
@@ -34,7 +34,7 @@ fn packages() -> Packages {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_beyond_its_memory_is_a_model_fault_and_its_mates_are_answered() {
-    let (url, packages) = (vhost(), packages());
+    let (url, packages) = (vhost(), packages(3_000));
     set_limit(&packages, "product", "run_memory_bytes = 4194304");
     let worker = Worker::start(&url, packages.path());
     let mut client = Client::connect(&url).await;
@@ -56,7 +56,7 @@ async fn a_run_beyond_its_memory_is_a_model_fault_and_its_mates_are_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_beyond_its_limit_is_a_model_fault_and_its_mates_are_answered() {
-    let (url, packages) = (vhost(), packages());
+    let (url, packages) = (vhost(), packages(3_000));
     let worker = Worker::start(&url, packages.path());
     let mut client = Client::connect(&url).await;
     for id in 0..40 {
@@ -76,7 +76,8 @@ async fn a_run_beyond_its_limit_is_a_model_fault_and_its_mates_are_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_does_not_listen_ends_its_worker_with_70_and_the_request_goes_back() {
-    let (url, packages) = (vhost(), packages());
+    let (url, patient) = (vhost(), packages(600_000));
+    let packages = packages(3_000);
     let mut worker = Worker::start(&url, packages.path());
     let mut client = Client::connect(&url).await;
     client
@@ -90,8 +91,10 @@ async fn a_run_that_does_not_listen_ends_its_worker_with_70_and_the_request_goes
     assert!(worker.log().contains("does not end when it is stopped"));
     client.until_ready("inferq.product", 1).await;
 
-    // One that was told to stop meanwhile does not wait for it either.
-    let mut worker = Worker::start(&url, packages.path());
+    // One that was told to stop meanwhile does not wait for it either, however long it may run.
+    let impatient = [("INFERQ__INTAKE__DRAIN_TIMEOUT_S", "1")];
+    let mut worker = Worker::spawn(&url, patient.path(), &impatient);
+    worker.await_ready();
     let products = |worker: &Worker| {
         let all = worker.status()["packages"].clone();
         let mut each = all.as_array().unwrap().iter();
