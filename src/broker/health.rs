@@ -1,8 +1,9 @@
 //! How the broker's side stands.
 
 use crate::broker::connection::LinkState;
-use crate::broker::consumer::QueueHealth;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::broker::consumer::{QueueHealth, lock};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 /// How the broker's side stands.
 #[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
@@ -15,8 +16,9 @@ pub struct Health {
     pub waiting_publications: usize,
     /// Destinations that refuse what is published to them, or do not confirm it.
     pub sick_destinations: usize,
-    /// Requests in hand that are to be dead letters, which the broker does not take either: tried again without end.
-    pub refused_letters: usize,
+    /// Requests in hand, by their queue, that are to be dead letters and are not taken as those either: tried again
+    /// without end.
+    pub refused_letters: BTreeMap<String, usize>,
     /// What of the topology is missing or differs, as last seen.
     pub topology: Option<String>,
     /// Every queue that is consumed.
@@ -47,18 +49,32 @@ impl From<&LinkState> for LinkHealth {
     }
 }
 
-/// One more for as long as it lives.
-pub(super) struct Counted<'a>(&'a AtomicUsize);
+/// Counts of something, by name.
+#[derive(Default)]
+pub(super) struct Counts(Mutex<BTreeMap<String, usize>>);
 
-impl<'a> Counted<'a> {
-    pub(super) fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Counted(count)
+/// One more for as long as it lives.
+pub(super) struct Counted<'a>(&'a Counts, &'a str);
+
+impl Counts {
+    pub(super) fn all(&self) -> BTreeMap<String, usize> {
+        lock(&self.0).clone()
+    }
+
+    pub(super) fn one<'a>(&'a self, name: &'a str) -> Counted<'a> {
+        *lock(&self.0).entry(name.to_owned()).or_default() += 1;
+        Counted(self, name)
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = lock(&self.0.0);
+        if let Some(count) = counts.get_mut(self.1) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(self.1);
+            }
+        }
     }
 }

@@ -46,12 +46,11 @@ pub use topology::{PackageQueues, Topology, TopologyFault};
 
 use crate::broker::connection::{Endpoint, Link, LinkState, connected, supervise};
 use crate::broker::consumer::{Shared, Task, lock};
-use crate::broker::health::Counted;
+use crate::broker::health::Counts;
 use crate::broker::presence::Presence;
 use crate::broker::topology::{DEAD, Plan};
 use crate::telemetry::metrics::BrokerMetrics;
 use bytes::Bytes;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -73,7 +72,7 @@ pub struct Broker {
     presence: Presence,
     plan: Arc<Mutex<Plan>>,
     topology_fault: Mutex<Option<TopologyFault>>,
-    refused_letters: AtomicUsize,
+    refused_letters: Counts,
     consumers: Mutex<Vec<Arc<Shared>>>,
     stop_consumers: CancellationToken,
     consumer_tasks: TaskTracker,
@@ -125,7 +124,7 @@ impl Broker {
             presence,
             plan: Arc::new(Mutex::new(Topology::default().plan())),
             topology_fault: Mutex::default(),
-            refused_letters: AtomicUsize::new(0),
+            refused_letters: Counts::default(),
             consumers: Mutex::default(),
             stop_consumers: CancellationToken::new(),
             consumer_tasks: TaskTracker::new(),
@@ -235,14 +234,15 @@ impl Broker {
         handle
     }
 
-    /// Puts a message among the dead letters of a package and makes their queue if it is the first. While the broker
-    /// does not take it (in passive mode also if there is no queue for it) it is tried again, without end, and
-    /// [`Health::refused_letters`] counts it.
+    /// Puts a message of `queue` among the dead letters of a package and makes their queue if it is the first. While
+    /// the broker does not take it (in passive mode also if there is no queue for it) it is tried again, without end,
+    /// and [`Health::refused_letters`] counts it.
     ///
     /// # Errors
     /// The broker's side is closed.
     pub async fn dead_letter(
         &self,
+        queue: &str,
         package: &str,
         body: Bytes,
         properties: Properties,
@@ -257,9 +257,10 @@ impl Broker {
         let (mut counted, mut pause) = (None, ILL);
         loop {
             match self.publish_into(Plan::dead(package), letter.clone()).await {
+                Err(_) if self.stop_links.is_cancelled() => return Err(PublishFault::Closed),
                 Err(fault @ (PublishFault::Unroutable { .. } | PublishFault::Refused { .. })) => {
-                    tracing::error!(package, %fault, "no dead letters are taken; the request is kept in hand");
-                    counted.get_or_insert_with(|| Counted::new(&self.refused_letters));
+                    tracing::error!(queue, %fault, "no dead letters are taken; the request is kept in hand");
+                    counted.get_or_insert_with(|| self.refused_letters.one(queue));
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(ILL * 30);
                 }
@@ -272,7 +273,7 @@ impl Broker {
     /// the queue if it has gone.
     ///
     /// # Errors
-    /// The broker does not take it; in passive mode also if there is no queue for it.
+    /// The broker does not take it (in passive mode also if there is no queue for it), or its side is closed.
     pub async fn retry_after(
         &self,
         ms: u64,
@@ -332,7 +333,7 @@ impl Broker {
             publishing: LinkHealth::from(&*self.publishing.borrow()),
             waiting_publications: self.publisher.waiting(),
             sick_destinations: self.publisher.sick(),
-            refused_letters: self.refused_letters.load(Ordering::Relaxed),
+            refused_letters: self.refused_letters.all(),
             topology: lock(&self.topology_fault).as_ref().map(ToString::to_string),
             queues: lock(&self.consumers)
                 .iter()

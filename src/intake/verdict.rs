@@ -302,7 +302,8 @@ impl Intake {
         }
         let properties = delivery.properties.kept().with_headers(headers);
         let body = delivery.body.clone();
-        self.broker.dead_letter(&package, body, properties).await
+        let buried = self.broker.dead_letter(queue, &package, body, properties);
+        buried.await
     }
 }
 

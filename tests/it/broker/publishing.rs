@@ -226,7 +226,7 @@ async fn the_first_dead_letter_of_a_package_makes_their_queue() {
     for _ in 0..2 {
         let properties = Properties::default().with_header("inferq-reason", "poison");
         broker
-            .dead_letter(&package, Bytes::from("{}"), properties)
+            .dead_letter("inferq.queue", &package, Bytes::from("{}"), properties)
             .await
             .unwrap();
     }

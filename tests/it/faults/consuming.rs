@@ -122,8 +122,8 @@ async fn connections_closed_by_the_operator_and_a_memory_alarm_delay_answers_and
         count(&worker, "requests_total"),
         count(&worker, "batch_rows_sum"),
     );
-    let none = r#"{"max-length":0}"#;
-    node.ctl(&["set_policy", "--apply-to", "queues", "on", "^later$", none]);
+    let short = r#"{"max-length":0}"#;
+    node.ctl(&["set_policy", "--apply-to", "queues", "on", "^later$", short]);
     worker.await_that("given more", |worker| {
         count(worker, "requests_total") == came + 10
     });
