@@ -4,14 +4,15 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     broker::{Delivery, topology},
-    duplicates::Entry,
+    duplicates::{Entry, Stored},
     engine::{Answer, Asked, Engine},
     fault::Failure,
     message::{
         codec::{self, Limits},
         deadline::{Deadline, resolve_deadline, unix_ms},
+        problem::Problem,
         rejection::{Code, Rejection, Stage},
-        reply::Reply,
+        reply::{Kind, Reply},
         reply_to::{ReplyTo, reply_to},
         request::Head,
     },
@@ -48,7 +49,7 @@ impl Intake {
         let answer = match entry {
             None => self.score(package, delivery, &head).await,
             Some(entry) => match Box::pin(self.claim(entry, desk, package, &head)).await {
-                Some(stored) => return Verdict::Reply(Written::Before(stored)),
+                Some(stored) => return again(stored, delivery.redelivered),
                 None => Box::pin(entry.hold(self.score(package, delivery, &head))).await,
             },
         };
@@ -153,6 +154,20 @@ impl Intake {
         let live = self.engine.repository().resolve(package, None).ok()?;
         let default = u64::try_from(live.package.limits().deadline.as_millis()).ok()?;
         resolve_deadline(head, unix_ms(), default).ok()
+    }
+}
+
+/// What becomes of a request that was answered before. Whoever answered it may have died before a fault's dead letter
+/// was confirmed.
+fn again(stored: Stored, redelivered: bool) -> Verdict {
+    let problem = Problem::read(Some(&stored.content_type), &stored.body);
+    let fault = problem.ok().filter(|problem| {
+        redelivered && stored.kind == Kind::Rejection.as_str() && problem.code.ends_with("_fault")
+    });
+    let written = Written::Before(stored);
+    match fault {
+        Some(fault) => Verdict::Bury(Burial::new(fault.code, fault.stage), Some(written)),
+        None => Verdict::Reply(written),
     }
 }
 
