@@ -60,4 +60,4 @@ lint: ## formatting, clippy, docs: no warnings
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --features failpoints -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
-	RUSTFLAGS='--cfg fuzzing' CARGO_TARGET_DIR=target/fuzz cargo check --manifest-path tests/fuzz/Cargo.toml
+	RUSTFLAGS='--cfg fuzzing -D warnings' CARGO_TARGET_DIR=target/fuzz cargo check --manifest-path tests/fuzz/Cargo.toml

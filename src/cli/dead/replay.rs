@@ -35,7 +35,7 @@ const CONFIRM: Duration = Duration::from_secs(60);
 #[command(after_help = "\
 A letter's request is published as it came, without what inferq and the broker noted on it. A letter stays where
 it is when nobody takes its request, when its deadline has passed and no --deadline is given, or when nobody
-would get the reply: it has no reply_to, or that of a channel that waited for it (direct reply-to), none is given,
+would get the reply: no --reply-to is given, and it has direct reply-to, whose channel may be long closed, or none
 and the package has no default_reply_to. The exit code is then 69 (nobody takes it) or 64 (a flag is missing).
 A request that is sent again is another one to the duplicate store and to whoever drops replies by message_id.
 
@@ -269,7 +269,7 @@ impl Replay<'_> {
         })?;
         if let ReplyTo::Direct(_) = to {
             return Err(Left::NoReply(
-                "nobody may get the reply: it was to go to a channel that waited for it (direct reply-to)".to_owned(),
+                "perhaps nobody would get the reply: it was for a channel that waited for it (direct reply-to)".to_owned(),
             ));
         }
         let died_at = notes.died_at.and_then(|at| i64::try_from(at).ok());
