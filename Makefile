@@ -58,6 +58,5 @@ schemas: ## write schemas/ anew from the Rust types
 lint: ## formatting, clippy, docs: no warnings
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	cargo clippy --all-targets --features failpoints -- -D warnings
+	cargo clippy --all-targets --features failpoints,fuzzing -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
-	RUSTFLAGS='--cfg fuzzing -D warnings' CARGO_TARGET_DIR=target/fuzz cargo check --manifest-path tests/fuzz/Cargo.toml

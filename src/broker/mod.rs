@@ -11,7 +11,7 @@ mod connection;
 mod consumer;
 mod credit;
 mod fault;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gather;
 mod health;

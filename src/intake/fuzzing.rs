@@ -16,7 +16,7 @@ pub fn read(properties: &Properties) {
         first_at(properties),
         returned(properties),
     );
-    std::hint::black_box((
+    let _ = std::hint::black_box((
         head.reply_id("package", b"{}"),
         (deadline, to, tried),
         (head.reply_encoding(), head.version_pin(), head.trace()),

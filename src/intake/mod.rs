@@ -5,7 +5,7 @@
 
 mod config;
 mod duplicates;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod head;
 mod judge;
