@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lapin::{BasicProperties, types::AMQPValue};
+use lapin::{BasicProperties, options::BasicNackOptions, types::AMQPValue};
 use serde_json::json;
 
 use super::{
@@ -356,4 +356,36 @@ async fn a_dead_letter_sent_again_is_scored_again_and_not_answered_with_its_old_
     assert_eq!((rows(&worker), found(&worker)), (2, 0));
     // It died again, and is kept again.
     client.until_ready(dead, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_that_is_delivered_again_is_buried_again_and_one_that_is_asked_again_is_not() {
+    let (url, packages, redis) = (vhost(), labour(), Redis::start());
+    set_limit(&packages, "labour", "run_ms = 300");
+    let mut first = worker(&url, &packages, &redis.url(), &[]);
+    let mut client = Client::connect(&url).await;
+    let (long, dead) = (request(5, 1 << 50), "inferq.dead.labour");
+    client.send("labour", again("dead", "one"), &long).await;
+    client.until_answered(1).await;
+    client.until_ready(dead, 1).await;
+    client.send("labour", again("dead", "two"), &long).await;
+    client.until_answered(2).await;
+    first.signal("TERM");
+    assert!(first.wait().success());
+    assert_eq!(client.ready(dead).await, 1);
+
+    // As if a worker had died before it knew that there is a letter.
+    client.send("labour", again("dead", "three"), &long).await;
+    let delivery = client.get("inferq.labour").await.unwrap();
+    let back = BasicNackOptions {
+        requeue: true,
+        ..BasicNackOptions::default()
+    };
+    delivery.nack(back).await.unwrap();
+    let _second = worker(&url, &packages, &redis.url(), &[]);
+    client.until_answered(3).await;
+    for id in ["two", "three"] {
+        assert_eq!(client.answer(id), client.answer("one"));
+    }
+    client.until_ready(dead, 2).await;
 }
