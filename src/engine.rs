@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
-    batcher::{self, Predicted},
+    batcher::{self, Coming, Predicted},
     decision::Thresholds,
     failpoint,
     fault::{Failure, Fault},
@@ -70,6 +70,8 @@ pub(crate) struct Asked {
     pub(crate) object: Object,
     pub(crate) deadline: Option<Instant>,
     pub(crate) priority: u8,
+    /// The batcher knows of it.
+    pub(crate) coming: Option<Coming>,
 }
 
 /// What came of a request.
@@ -170,6 +172,12 @@ impl Engine {
         &self.repository
     }
 
+    /// Tells of a request for a package that is to be scored; `None` where nobody serves it.
+    pub(crate) fn expect(&self, package: &str) -> Option<Coming> {
+        let live = self.repository.resolve(package, None).ok()?;
+        Some(live.batcher.expect())
+    }
+
     /// Scores one request. Dropping the future abandons it: what has not reached the device never will.
     pub async fn score(&self, request: Request) -> Answer {
         let Request {
@@ -179,13 +187,16 @@ impl Engine {
             deadline,
             priority,
         } = request;
-        let asked = Asked {
-            object,
-            deadline,
-            priority,
-        };
         match self.repository.resolve(&package, version.as_deref()) {
-            Ok(live) => self.score_by(live, asked).await,
+            Ok(live) => {
+                let asked = Asked {
+                    object,
+                    deadline,
+                    priority,
+                    coming: Some(live.batcher.expect()),
+                };
+                self.score_by(live, asked).await
+            }
             Err(rejection) => Answer::without_work(None, rejection),
         }
     }
@@ -217,7 +228,9 @@ impl Engine {
         let (rows, thresholds) = self.represent(live, asked.object).await?;
         timings.represent = Some(validated.elapsed());
         failpoint::hit("represented");
-        let predicted = live.batcher.submit(rows, asked.priority, deadline).await?;
+        let (priority, coming) = (asked.priority, asked.coming);
+        let submitted = live.batcher.submit(rows, priority, deadline, coming);
+        let predicted = submitted.await?;
         failpoint::hit("predicted");
         decide(live, &thresholds, &predicted, timings)
     }

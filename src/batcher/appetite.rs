@@ -1,20 +1,34 @@
-//! How long a batch of so many rows is likely to run, from those that ran.
+//! How long a batch of so many rows is likely to run, and hardly ever longer, from those that ran.
 
 use std::time::Duration;
 
-use super::curve::Curve;
+use super::{curve::Curve, policy::RunTime};
 
-/// Running averages of the run time, by batch size to the next power of two.
+/// What is known of run times, by batch size to the next power of two; between two of those, on the line that joins
+/// them.
 #[derive(Debug, Default)]
 pub(super) struct Appetite {
-    averages: [Option<Duration>; BUCKETS],
+    sizes: [Option<Times>; BUCKETS],
+}
+
+/// Running averages over batches of similar size.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    rows: f64,
+    /// Seconds.
+    run: f64,
+    /// Seconds that a run is from the average.
+    deviation: f64,
 }
 
 /// The last one holds every batch of more than 2¹⁵ rows.
 const BUCKETS: usize = 17;
 
 /// The weight of a new observation is one part in this many.
-const MEMORY: u32 = 8;
+const MEMORY: f64 = 8.0;
+
+/// So many deviations above the average is hardly ever exceeded: as in TCP's retransmission timer (RFC 6298).
+const FAR: f64 = 4.0;
 
 impl Appetite {
     /// What was measured, until something runs.
@@ -28,19 +42,68 @@ impl Appetite {
 
     /// Takes note of a run.
     pub(super) fn record(&mut self, rows: usize, run: Duration) {
-        if let Some(average) = self.averages.get_mut(bucket(rows)) {
-            let before = average.unwrap_or(run);
-            *average = Some(before / MEMORY * (MEMORY - 1) + run / MEMORY);
-        }
+        let Some(times) = self.sizes.get_mut(bucket(rows)) else {
+            return;
+        };
+        let (rows, run) = (size(rows), run.as_secs_f64());
+        let before = times.unwrap_or(Times {
+            rows,
+            run,
+            deviation: run / MEMORY,
+        });
+        let mixed = |old: f64, new: f64| old + (new - old) / MEMORY;
+        *times = Some(Times {
+            rows: mixed(before.rows, rows),
+            run: mixed(before.run, run),
+            deviation: mixed(before.deviation, (run - before.run).abs()),
+        });
     }
 
-    /// The likely run time: of batches of this size, else of the next larger ones that ran, else of the
-    /// next smaller ones; nil before anything has run.
-    pub(super) fn predict(&self, rows: usize) -> Duration {
-        let (smaller, others) = self.averages.split_at(bucket(rows));
-        let mut nearest = others.iter().chain(smaller.iter().rev()).flatten();
-        nearest.next().copied().unwrap_or_default()
+    /// Rows that run in so much time, one batch of so many after another; no end of them before anything has run.
+    pub(super) fn rows_in(&self, time: Duration, rows: usize) -> usize {
+        let run = self.likely(rows).as_nanos();
+        let done = (time.as_nanos() * rows as u128).checked_div(run);
+        done.map_or(usize::MAX, |done| {
+            usize::try_from(done).unwrap_or(usize::MAX)
+        })
     }
+
+    /// Nil before anything has run. No size is thought to run longer than the largest that did.
+    fn times(&self, rows: usize) -> Times {
+        let rows = size(rows);
+        let known = || self.sizes.iter().flatten();
+        let smaller = known().rfind(|times| times.rows <= rows);
+        let larger = known().find(|times| times.rows >= rows);
+        match (smaller, larger) {
+            (Some(a), Some(b)) if a.rows < b.rows => {
+                let part = (rows - a.rows) / (b.rows - a.rows);
+                let between = |a: f64, b: f64| a + (b - a) * part;
+                Times {
+                    rows,
+                    run: between(a.run, b.run),
+                    deviation: between(a.deviation, b.deviation),
+                }
+            }
+            (Some(nearest), _) | (None, Some(nearest)) => *nearest,
+            (None, None) => Times::default(),
+        }
+    }
+}
+
+impl RunTime for Appetite {
+    fn likely(&self, rows: usize) -> Duration {
+        Duration::from_secs_f64(self.times(rows).run)
+    }
+
+    fn longest(&self, rows: usize) -> Duration {
+        let times = self.times(rows);
+        Duration::from_secs_f64(times.run + times.deviation * FAR)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no batch has 2⁵² rows")]
+fn size(rows: usize) -> f64 {
+    rows as f64
 }
 
 fn bucket(rows: usize) -> usize {
@@ -56,15 +119,15 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_size_that_never_ran_is_predicted_by_its_nearest_neighbour() {
+    fn a_size_that_never_ran_is_predicted_by_its_neighbours() {
         let mut appetite = Appetite::default();
-        assert_eq!(appetite.predict(5), Duration::ZERO);
+        assert_eq!(appetite.likely(5), Duration::ZERO);
         appetite.record(1, MS);
         appetite.record(64, 8 * MS);
-        assert_eq!(appetite.predict(1), MS);
-        assert_eq!(appetite.predict(5), 8 * MS);
-        assert_eq!(appetite.predict(64), 8 * MS);
-        assert_eq!(appetite.predict(1_000_000), 8 * MS);
+        assert_eq!(appetite.likely(1), MS);
+        assert!(appetite.likely(5).abs_diff(MS * 13 / 9) < MS / 1_000);
+        assert_eq!(appetite.likely(64), 8 * MS);
+        assert_eq!(appetite.likely(1_000_000), 8 * MS);
     }
 
     #[test]
@@ -72,9 +135,9 @@ mod tests {
         let points = [(1, MS), (8, 2 * MS), (12, 3 * MS)];
         let points = points.map(|(rows, run)| Point { rows, run });
         let appetite = Appetite::of(&Curve::try_from(points.to_vec()).unwrap());
-        assert_eq!(appetite.predict(1), MS);
-        assert_eq!(appetite.predict(3), 2 * MS);
-        assert_eq!(appetite.predict(12), 3 * MS);
+        assert_eq!(appetite.likely(1), MS);
+        assert!(appetite.likely(3).abs_diff(MS * 9 / 7) < MS / 1_000);
+        assert_eq!(appetite.likely(12), 3 * MS);
     }
 
     #[test]
@@ -84,6 +147,15 @@ mod tests {
         for _ in 0..50 {
             appetite.record(8, 8 * MS);
         }
-        assert!(appetite.predict(8) < 9 * MS);
+        assert!(appetite.likely(8) < 9 * MS);
+        assert!(appetite.longest(8) < 11 * MS, "nor does it forget slowly");
+        for run in [6, 10].into_iter().cycle().take(50) {
+            appetite.record(8, run * MS);
+        }
+        let (likely, longest) = (appetite.likely(8), appetite.longest(8));
+        assert!(
+            likely < 9 * MS && longest > 12 * MS,
+            "{likely:?} {longest:?}"
+        );
     }
 }

@@ -49,6 +49,32 @@ struct Handle {
     threads: Mutex<Vec<ThreadGuard>>,
 }
 
+/// A request that is on its way to the batcher, which may keep a batch waiting for it; dropped if it will not come.
+#[must_use = "the batcher waits for it"]
+pub struct Coming {
+    /// `None` once it has come.
+    shared: Option<Arc<Shared>>,
+    since: Instant,
+}
+
+impl Coming {
+    /// It comes now; for how long it was on its way.
+    fn arrives(mut self) -> Duration {
+        if let Some(shared) = self.shared.take() {
+            shared.arrives();
+        }
+        self.since.elapsed()
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.expect_no_more();
+        }
+    }
+}
+
 /// A request's rows, predicted.
 #[derive(Clone, Debug, Default)]
 pub struct Predicted {
@@ -120,18 +146,29 @@ impl Batcher {
         }))
     }
 
+    /// Tells of a request that is to be submitted.
+    pub fn expect(&self) -> Coming {
+        self.0.shared.expect();
+        Coming {
+            shared: Some(Arc::clone(&self.0.shared)),
+            since: Instant::now(),
+        }
+    }
+
     /// Queues the rows of one request and waits until all of them are predicted. They may run in different
-    /// batches. Dropping the future takes out the rows that have not left the queue.
+    /// batches. Dropping the future takes out the rows that have not left the queue. `coming` is what
+    /// [`expect`](Self::expect) gave for it.
     ///
     /// # Errors
     /// Rejected `overloaded` when the queue has no room for all rows, and `deadline_exceeded` when the
-    /// deadline passes before all are predicted. Faulted when a row fails by itself, whatever its batch,
+    /// deadline passes before all are predicted, or so much waits that it would. Faulted when a row fails by itself, whatever its batch,
     /// or when no session is left.
     pub async fn submit(
         &self,
         rows: Vec<Row>,
         priority: u8,
         deadline: Instant,
+        coming: Option<Coming>,
     ) -> Result<Predicted, Failure> {
         let shared = &self.0.shared;
         let count = rows.len();
@@ -139,7 +176,8 @@ impl Batcher {
             return Ok(Predicted::default());
         }
         let (request, answered) = Request::new(rows, Instant::now(), deadline);
-        let keys = shared.push(&request, count, priority, deadline)?;
+        let lead = coming.map(Coming::arrives);
+        let keys = shared.push(&request, count, (priority, deadline), lead)?;
         let mut claim = Claim {
             shared,
             keys: Some(keys),
@@ -150,6 +188,14 @@ impl Batcher {
             .map_err(|_dropped| no_session())??;
         claim.keys = None;
         Ok(predicted)
+    }
+
+    /// How many rows in hand keep the sessions busy: what runs, what gathers meanwhile, and what the device does while
+    /// requests and replies are on their way to and from the broker. As many as there are while nothing is known of
+    /// run times.
+    #[must_use]
+    pub fn appetite(&self) -> usize {
+        self.0.shared.appetite()
     }
 
     /// What is going on.

@@ -8,15 +8,28 @@
 //!
 //! **A batch leaves** as soon as a session asks and
 //! (a) `max_size` rows wait, or
-//! (b) the oldest waiting row has waited `max_delay`, or
-//! (c) the earliest deadline is no further away than the run is predicted to take.
+//! (b) it does not pay to wait for more, or
+//! (c) the oldest waiting row has waited `max_delay`, or
+//! (d) the earliest deadline is no further away than the run may take.
+//!
+//! **Waiting pays** where requests are known to be on their way ([`Traffic`]) and spare more than they cost. One more
+//! row in a batch of n spares a run of its own, t(n) + t(1) − t(n + 1) and what it takes to wake for it; that is worth
+//! as much to each of the `coming` requests behind it. It costs each of the n rows the time until it comes, which
+//! is `lead` ÷ `coming` (Little's law). So a lone request on an idle machine waits for nobody, and under a backlog
+//! batches are full.
+//!
+//! **Too late.** A row that would not be done by its deadline even alone is refused. Where a batch would take longer
+//! than the tightest deadline in it allows: if more rows wait than fit into it, the device is short, a smaller batch
+//! would cost others their deadline, and the rows that it is too long for are refused; else it is made smaller.
+//! Predictions are trusted for [`TRUST`] after a batch has left, so that one that is wrong is soon corrected.
 //!
 //! **What holds, whatever is pushed, removed and asked:**
-//! 1. A row that was taken in comes out exactly once: in a batch, as expired, or removed.
-//! 2. A batch has 1 to `max_size` rows, and none of them is past its deadline.
+//! 1. A row that was taken in comes out exactly once: in a batch, as refused, or removed.
+//! 2. A batch has 1 to `max_size` rows, none of them past its deadline, nor, where predictions are trusted, predicted
+//!    to be when the run is over.
 //! 3. No row stays behind that ranks before one that leaves.
 //! 4. While a session asks, no row waits longer than `max_delay` (with n full batches ahead of it, until
-//!    the session has asked n times more).
+//!    the session has asked n times more), and none waits at all while nothing is on its way.
 //! 5. Nothing starves: a row of priority p that arrived at t is overtaken by no row that arrives after
 //!    t + (10 − p) × `AGEING`.
 //!
@@ -30,6 +43,12 @@ use std::{
 /// The head start that one level of priority is worth, and the most that a near deadline is worth
 /// within a level.
 pub const AGEING: Duration = Duration::from_millis(500);
+
+/// How long predictions are trusted after a batch has left.
+pub const TRUST: Duration = Duration::from_secs(1);
+
+/// What a run costs beside itself: the session and whoever it answers are woken.
+const WAKE: Duration = Duration::from_micros(20);
 
 /// AMQP's highest priority; more counts as this much.
 const TOP_PRIORITY: u8 = 9;
@@ -56,6 +75,23 @@ pub struct Entry<T> {
     pub ticket: T,
 }
 
+/// How long batches run.
+pub trait RunTime {
+    /// Likely, for a batch of so many rows.
+    fn likely(&self, rows: usize) -> Duration;
+    /// Hardly ever more than this.
+    fn longest(&self, rows: usize) -> Duration;
+}
+
+/// Requests that are known to be on their way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// How many.
+    pub coming: usize,
+    /// How long one is on its way from when it is known until it is here, on average.
+    pub lead: Duration,
+}
+
 /// What a session that asks for work gets.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<T> {
@@ -72,8 +108,8 @@ pub enum Next<T> {
 pub struct Turn<T> {
     /// What the session is to do.
     pub next: Next<T>,
-    /// Rows whose deadline has passed; they are no longer waiting.
-    pub expired: Vec<T>,
+    /// Rows that are too late, or would be; they are no longer waiting.
+    pub refused: Vec<T>,
 }
 
 #[derive(Debug)]
@@ -93,6 +129,8 @@ pub struct Policy<T> {
     rows: BTreeMap<u64, Waiting<T>>,
     by_rank: BTreeSet<(Instant, u64)>,
     by_deadline: BTreeSet<(Instant, u64)>,
+    /// When the last batch left.
+    left: Option<Instant>,
 }
 
 impl<T> Policy<T> {
@@ -108,6 +146,7 @@ impl<T> Policy<T> {
             rows: BTreeMap::new(),
             by_rank: BTreeSet::new(),
             by_deadline: BTreeSet::new(),
+            left: None,
         }
     }
 
@@ -141,27 +180,82 @@ impl<T> Policy<T> {
         Some(row.ticket)
     }
 
-    /// Says what a session is to do now, if a batch of what waits is predicted to run for `run_time`.
-    pub fn next(&mut self, now: Instant, run_time: Duration) -> Turn<T> {
-        let expired = self.expire(now);
-        let next = match self.due(run_time) {
+    /// Says what a session is to do now.
+    pub fn next(&mut self, now: Instant, runs: &impl RunTime, traffic: Traffic) -> Turn<T> {
+        let trusted = self.trusts(now);
+        let longest = |rows| {
+            if trusted {
+                runs.longest(rows)
+            } else {
+                Duration::ZERO
+            }
+        };
+        let mut refused = self.refuse(now + longest(1));
+        let next = match self.due(runs, traffic) {
             None => Next::Idle,
             Some(due) if due > now => Next::WaitUntil(due),
-            Some(_) => Next::Run(self.take()),
+            Some(_) => self.take(now, longest, &mut refused),
         };
-        Turn { next, expired }
+        Turn { next, refused }
     }
 
     /// When the next batch leaves if nothing changes, perhaps a time in the past; `None` when nothing waits.
     #[must_use]
-    pub fn due(&self, run_time: Duration) -> Option<Instant> {
+    pub fn due(&self, runs: &impl RunTime, traffic: Traffic) -> Option<Instant> {
         let (_, oldest) = self.rows.first_key_value()?;
         let (deadline, _) = self.by_deadline.first()?;
-        if self.rows.len() >= self.config.max_size {
+        let rows = self.rows.len();
+        if rows >= self.config.max_size || !pays(rows, runs, traffic) {
             return Some(oldest.arrived);
         }
-        let last_start = deadline.checked_sub(run_time).unwrap_or(oldest.arrived);
+        let last_start = deadline
+            .checked_sub(runs.longest(rows))
+            .unwrap_or(oldest.arrived);
         Some(last_start.min(oldest.arrived + self.config.max_delay))
+    }
+
+    /// Whether a row that came now would be refused when its turn comes, behind those that rank before it: it may as
+    /// well be told at once. `sessions` run batches side by side.
+    #[must_use]
+    pub fn is_hopeless(
+        &self,
+        now: Instant,
+        (priority, deadline): (u8, Instant),
+        runs: &impl RunTime,
+        sessions: usize,
+    ) -> bool {
+        if !self.trusts(now) {
+            return false;
+        }
+        let (most, left) = (
+            self.config.max_size,
+            deadline.saturating_duration_since(now),
+        );
+        if left < runs.longest(1) {
+            return true;
+        }
+        // As many full batches as can be over before its own has to begin.
+        let spare = left.saturating_sub(runs.longest(most)).as_nanos();
+        let Some(batches) = spare.checked_div(runs.likely(most).as_nanos()) else {
+            return false;
+        };
+        let batches = usize::try_from(batches).unwrap_or(usize::MAX);
+        let ahead = batches
+            .saturating_add(1)
+            .saturating_mul(sessions)
+            .saturating_mul(most);
+        if self.rows.len() < ahead {
+            return false;
+        }
+        let rank = rank(now, priority, deadline);
+        let before = self.by_rank.range(..(rank, self.next_key));
+        before.take(ahead).count() == ahead
+    }
+
+    /// Most rows of a batch.
+    #[must_use]
+    pub fn max_size(&self) -> usize {
+        self.config.max_size
     }
 
     /// Rows that wait.
@@ -195,25 +289,70 @@ impl<T> Policy<T> {
         rows.into_values().map(|row| row.ticket).collect()
     }
 
-    fn expire(&mut self, now: Instant) -> Vec<T> {
-        let mut expired = Vec::new();
-        while let Some((deadline, key)) = self.by_deadline.first().copied()
-            && deadline <= now
-        {
-            expired.extend(self.remove(key));
-        }
-        expired
+    fn trusts(&self, now: Instant) -> bool {
+        self.left.is_some_and(|left| now < left + TRUST)
     }
 
-    fn take(&mut self) -> Vec<T> {
-        let mut batch = Vec::with_capacity(self.config.max_size.min(self.rows.len()));
-        while batch.len() < self.config.max_size
-            && let Some((_, key)) = self.by_rank.first().copied()
+    /// Takes out the rows whose deadline is no later than this.
+    fn refuse(&mut self, by: Instant) -> Vec<T> {
+        let mut refused = Vec::new();
+        while let Some((deadline, key)) = self.by_deadline.first().copied()
+            && deadline <= by
         {
-            batch.extend(self.remove(key));
+            refused.extend(self.remove(key));
         }
-        batch
+        refused
     }
+
+    /// The batch that leaves now.
+    fn take(
+        &mut self,
+        now: Instant,
+        longest: impl Fn(usize) -> Duration,
+        refused: &mut Vec<T>,
+    ) -> Next<T> {
+        loop {
+            let mut size = self.rows.len().min(self.config.max_size);
+            if size == 0 {
+                return Next::Idle;
+            }
+            let short = self.rows.len() > size;
+            let keys: Vec<u64> = self
+                .by_rank
+                .iter()
+                .take(size)
+                .map(|(_, key)| *key)
+                .collect();
+            let deadline = |key: &u64| self.rows.get(key).map(|row| row.deadline);
+            let tightest = keys.iter().filter_map(deadline).min().unwrap_or(now);
+            if short && now + longest(size) >= tightest {
+                let done = now + longest(size);
+                let late = keys
+                    .into_iter()
+                    .filter(|key| deadline(key).is_some_and(|at| at <= done));
+                let late: Vec<u64> = late.collect();
+                refused.extend(late.into_iter().filter_map(|key| self.remove(key)));
+                continue;
+            }
+            while size > 1 && now + longest(size) >= tightest {
+                size -= 1;
+            }
+            self.left = Some(now);
+            let leaving = keys.into_iter().take(size);
+            return Next::Run(leaving.filter_map(|key| self.remove(key)).collect());
+        }
+    }
+}
+
+/// Whether it pays to keep so many rows waiting for more.
+fn pays(rows: usize, runs: &impl RunTime, Traffic { coming, lead }: Traffic) -> bool {
+    if coming == 0 {
+        return false;
+    }
+    let apart = runs.likely(rows) + runs.likely(1) + WAKE;
+    let spared = apart.saturating_sub(runs.likely(rows + 1)).as_nanos();
+    let (rows, coming) = (rows as u128, coming as u128);
+    rows.saturating_mul(lead.as_nanos()) < spared.saturating_mul(coming * coming)
 }
 
 fn rank(now: Instant, priority: u8, deadline: Instant) -> Instant {
@@ -222,5 +361,13 @@ fn rank(now: Instant, priority: u8, deadline: Instant) -> Instant {
 }
 
 #[cfg(test)]
-#[path = "policy_tests.rs"]
+#[path = "tests/policy.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tests/policy_cases.rs"]
+mod cases;
+
+#[cfg(test)]
+#[path = "tests/policy_load.rs"]
+mod load;

@@ -105,6 +105,10 @@ impl Ticket {
         self.request.rows.get(self.index)
     }
 
+    pub(super) fn deadline(&self) -> Instant {
+        self.request.deadline
+    }
+
     /// The ticket, if its row is still worth a run. One that is late is told so.
     pub(super) fn if_wanted(self, now: Instant) -> Option<Ticket> {
         if self.request.deadline <= now {
@@ -172,6 +176,14 @@ pub(super) fn late() -> Rejection {
         Code::DeadlineExceeded,
         Stage::Batch,
         "the deadline passed while the request was waiting for the model; send it again with more time, or when less is waiting",
+    )
+}
+
+pub(super) fn hopeless() -> Rejection {
+    Rejection::new(
+        Code::DeadlineExceeded,
+        Stage::Batch,
+        "too much is waiting for the model to be done with this request by its deadline; send it again with more time, or when less is waiting",
     )
 }
 

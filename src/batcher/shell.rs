@@ -10,7 +10,7 @@
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,10 +20,16 @@ use tokio::sync::watch;
 use super::{
     BatchObservation, BatcherStats,
     appetite::Appetite,
-    policy::{Entry, Next, Policy, PolicyConfig, Turn},
-    request::{Request, Ticket, late, no_session, overloaded},
+    policy::{Entry, Next, Policy, PolicyConfig, Traffic, Turn},
+    request::{Request, Ticket, hopeless, late, no_session, overloaded},
 };
 use crate::fault::Failure;
+
+/// How long requests and replies are on their way to and from the broker, confirms and acknowledgements included.
+const ON_THE_WAY: Duration = Duration::from_millis(100);
+
+/// The weight of a new lead is one part in this many.
+const LEADS: u32 = 16;
 
 pub(super) type Observer = Box<dyn Fn(BatchObservation) + Send + Sync>;
 
@@ -31,7 +37,8 @@ pub(super) type Observer = Box<dyn Fn(BatchObservation) + Send + Sync>;
 pub(super) struct Shared {
     state: Mutex<State>,
     work: Condvar,
-    max_size: usize,
+    /// Requests on their way here.
+    coming: AtomicUsize,
     observer: Observer,
     alive: watch::Sender<usize>,
     abandoned: AtomicBool,
@@ -40,6 +47,8 @@ pub(super) struct Shared {
 struct State {
     policy: Policy<Ticket>,
     appetite: Appetite,
+    /// How long a request is on its way here, on average.
+    lead: Duration,
     sleeping: usize,
     alarm: Option<Instant>,
     running: usize,
@@ -59,6 +68,7 @@ impl Shared {
             state: Mutex::new(State {
                 policy: Policy::new(config),
                 appetite,
+                lead: Duration::ZERO,
                 sleeping: 0,
                 alarm: None,
                 running: 0,
@@ -66,7 +76,7 @@ impl Shared {
                 closing: false,
             }),
             work: Condvar::new(),
-            max_size: config.max_size.max(1),
+            coming: AtomicUsize::new(0),
             observer,
             alive: watch::Sender::new(sessions),
             abandoned: AtomicBool::new(false),
@@ -77,38 +87,47 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in all rows of a request, or none. The keys of its tickets are the range's.
+    /// A request is on its way here.
+    pub(super) fn expect(&self) {
+        self.coming.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It comes now.
+    pub(super) fn arrives(&self) {
+        self.coming.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// It will not come: if it was the last, nobody waits for it any more.
+    pub(super) fn expect_no_more(&self) {
+        if self.coming.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.wake_for_what_waits(&mut self.state());
+        }
+    }
+
+    fn traffic(&self, state: &State) -> Traffic {
+        Traffic {
+            coming: self.coming.load(Ordering::Relaxed),
+            lead: state.lead,
+        }
+    }
+
+    /// Takes in all rows of a request, or none. The keys of its tickets are the range's. `lead` is how long it was
+    /// on its way, if that was known.
     pub(super) fn push(
         &self,
         request: &Arc<Request>,
         rows: usize,
-        priority: u8,
-        deadline: Instant,
+        (priority, deadline): (u8, Instant),
+        lead: Option<Duration>,
     ) -> Result<std::ops::Range<u64>, Failure> {
         let mut state = self.state();
-        let now = Instant::now();
-        if deadline <= now {
-            return Err(late().into());
+        if let Some(lead) = lead {
+            state.lead = state.lead / LEADS * (LEADS - 1) + lead / LEADS;
         }
-        if state.closing || state.alive == 0 {
-            return Err(no_session().into());
-        }
-        if state.policy.room() < rows {
-            return Err(overloaded().into());
-        }
-        let mut keys = 0..0;
-        for ticket in request.tickets() {
-            let entry = Entry {
-                priority,
-                deadline,
-                ticket,
-            };
-            if let Ok(key) = state.policy.push(now, entry) {
-                keys = (if keys.is_empty() { key } else { keys.start })..key + 1;
-            }
-        }
+        let keys = admit(&mut state, request, rows, (priority, deadline));
+        // Taken in or not, it is on its way no more.
         self.wake_for_what_waits(&mut state);
-        Ok(keys)
+        keys
     }
 
     /// Takes out those of the rows that have not left yet.
@@ -119,16 +138,11 @@ impl Shared {
         drop(removed);
     }
 
-    fn run_time(&self, state: &State) -> Duration {
-        let rows = state.policy.waiting().min(self.max_size);
-        state.appetite.predict(rows)
-    }
-
     fn wake_for_what_waits(&self, state: &mut State) {
         if state.sleeping == 0 {
             return;
         }
-        let due = state.policy.due(self.run_time(state));
+        let due = state.policy.due(&state.appetite, self.traffic(state));
         if let Some(due) = due
             && state.alarm.is_none_or(|alarm| due < alarm)
         {
@@ -142,18 +156,21 @@ impl Shared {
         let mut state = self.state();
         loop {
             let now = Instant::now();
-            let run_time = self.run_time(&state);
-            let Turn { next, expired } = state.policy.next(now, run_time);
+            let traffic = self.traffic(&state);
+            let State {
+                policy, appetite, ..
+            } = &mut *state;
+            let Turn { next, refused } = policy.next(now, appetite, traffic);
             if let Next::Run(batch) = next {
                 state.running += 1;
                 self.wake_for_what_waits(&mut state);
                 drop(state);
-                reject_late(expired);
+                refuse(refused, now);
                 return Some((now, batch));
             }
-            if !expired.is_empty() {
+            if !refused.is_empty() {
                 drop(state);
-                reject_late(expired);
+                refuse(refused, now);
                 state = self.state();
                 continue;
             }
@@ -186,6 +203,16 @@ impl Shared {
         state.sleeping -= 1;
         state.alarm = None;
         state
+    }
+
+    pub(super) fn appetite(&self) -> usize {
+        let state = self.state();
+        let most = state.policy.max_size();
+        state
+            .appetite
+            .rows_in(ON_THE_WAY, most)
+            .saturating_add(2 * most)
+            .saturating_mul(state.alive)
     }
 
     /// Takes note of a run.
@@ -259,8 +286,50 @@ impl Shared {
     }
 }
 
-fn reject_late(tickets: Vec<Ticket>) {
+/// Takes in all rows of a request, or none.
+fn admit(
+    state: &mut State,
+    request: &Arc<Request>,
+    rows: usize,
+    (priority, deadline): (u8, Instant),
+) -> Result<std::ops::Range<u64>, Failure> {
+    let now = Instant::now();
+    if deadline <= now {
+        return Err(late().into());
+    }
+    if state.closing || state.alive == 0 {
+        return Err(no_session().into());
+    }
+    if state.policy.room() < rows {
+        return Err(overloaded().into());
+    }
+    let (appetite, sessions) = (&state.appetite, state.alive);
+    let policy = &state.policy;
+    if policy.is_hopeless(now, (priority, deadline), appetite, sessions) {
+        return Err(hopeless().into());
+    }
+    let mut keys = 0..0;
+    for ticket in request.tickets() {
+        let entry = Entry {
+            priority,
+            deadline,
+            ticket,
+        };
+        if let Ok(key) = state.policy.push(now, entry) {
+            keys = (if keys.is_empty() { key } else { keys.start })..key + 1;
+        }
+    }
+    Ok(keys)
+}
+
+/// Rows that are too late, or would be.
+fn refuse(tickets: Vec<Ticket>, now: Instant) {
     for ticket in tickets {
-        ticket.fail(late());
+        let why = if ticket.deadline() <= now {
+            late()
+        } else {
+            hopeless()
+        };
+        ticket.fail(why);
     }
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
+    batcher::Coming,
     broker::{Delivery, topology},
     duplicates::{Entry, Stored},
     engine::{Answer, Asked, Engine},
@@ -30,9 +31,9 @@ impl Intake {
     pub(super) async fn judge(
         &self,
         package: &Arc<str>,
-        desk: &Desk,
-        delivery: &Delivery,
+        (desk, delivery): (&Desk, &Delivery),
         entry: Option<&Entry>,
+        coming: Option<Coming>,
     ) -> Verdict {
         let head = head(&delivery.properties);
         if let Err(reason) = destination(delivery, self.default_reply_to(package)) {
@@ -46,12 +47,15 @@ impl Intake {
         }
         // What cannot be answered now is not run now either.
         self.broker.flowing().await;
+        if let Some(entry) = entry
+            && let Some(stored) = Box::pin(self.claim(entry, desk, package, &head)).await
+        {
+            return again(stored, delivery.redelivered);
+        }
+        let scoring = self.score(package, delivery, &head, coming);
         let answer = match entry {
-            None => self.score(package, delivery, &head).await,
-            Some(entry) => match Box::pin(self.claim(entry, desk, package, &head)).await {
-                Some(stored) => return again(stored, delivery.redelivered),
-                None => Box::pin(entry.hold(self.score(package, delivery, &head))).await,
-            },
+            None => scoring.await,
+            Some(entry) => Box::pin(entry.hold(scoring)).await,
         };
         for (stage, spent) in answer.timings.stages() {
             desk.metrics.stage(stage, spent);
@@ -108,10 +112,16 @@ impl Intake {
     }
 
     /// Resolves the version, decodes within its limits and hands to the engine.
-    async fn score(&self, package: &str, delivery: &Delivery, head: &Head<'_>) -> Answer {
+    async fn score(
+        &self,
+        package: &str,
+        delivery: &Delivery,
+        head: &Head<'_>,
+        coming: Option<Coming>,
+    ) -> Answer {
         let started = Instant::now();
         let live = resolve(&self.engine, package, delivery, head);
-        let asked = live.map(|live| (live, read(live, delivery, head)));
+        let asked = live.map(|live| (live, read(live, delivery, head, coming)));
         let decode = started.elapsed();
         let mut answer = match asked {
             Ok((live, Ok(_))) if self.is_abandoned(head).await => {
@@ -197,7 +207,12 @@ fn resolve<'e>(
 }
 
 /// The request as the engine wants it, within the limits of the version that is asked.
-fn read(live: &Live, delivery: &Delivery, head: &Head<'_>) -> Result<Asked, Rejection> {
+fn read(
+    live: &Live,
+    delivery: &Delivery,
+    head: &Head<'_>,
+    coming: Option<Coming>,
+) -> Result<Asked, Rejection> {
     let limits = live.package.limits();
     let now = unix_ms();
     let default = u64::try_from(limits.deadline.as_millis()).unwrap_or(u64::MAX);
@@ -224,5 +239,6 @@ fn read(live: &Live, delivery: &Delivery, head: &Head<'_>) -> Result<Asked, Reje
         } else {
             head.priority.unwrap_or_default()
         },
+        coming,
     })
 }

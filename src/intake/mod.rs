@@ -21,6 +21,7 @@ use tokio_util::{
 };
 
 use crate::{
+    batcher::Coming,
     broker::{Broker, Delivery, Handler, PublishFault, Publisher},
     duplicates::{Duplicates, Entry},
     engine::Engine,
@@ -60,6 +61,8 @@ struct Case {
     intake: Arc<Intake>,
     desk: Arc<Desk>,
     delivery: Box<Delivery>,
+    /// Its batcher knows that it comes.
+    coming: Option<Coming>,
     #[expect(dead_code, reason = "the metric counts it until this is dropped")]
     in_flight: InFlight,
     #[expect(dead_code, reason = "`Intake::finish` waits until this is dropped")]
@@ -82,8 +85,9 @@ pub struct Intake {
 
 impl Case {
     /// Comes to a verdict and has it carried out.
-    async fn settle(self) {
+    async fn settle(mut self) {
         failpoint::hit("received");
+        let coming = self.coming.take();
         self.count();
         let Case {
             intake,
@@ -92,7 +96,7 @@ impl Case {
             ..
         } = &self;
         let entry = intake.entry(delivery);
-        let deciding = AssertUnwindSafe(intake.decide(desk, delivery, entry.as_ref()));
+        let deciding = AssertUnwindSafe(intake.decide(desk, delivery, entry.as_ref(), coming));
         let verdict = tokio::select! {
             biased;
             verdict = deciding.catch_unwind() => verdict,
@@ -176,7 +180,12 @@ impl Intake {
         let metrics = PackageMetrics::new(name);
         let (intake, desk) = (Arc::clone(self), Arc::new(Desk { source, metrics }));
         Arc::new(move |delivery| {
+            let coming = match &desk.source {
+                Source::Package(package) => intake.engine.expect(package),
+                Source::Unknown | Source::Died => None,
+            };
             let case = Case {
+                coming,
                 in_flight: desk.metrics.in_flight(),
                 unfinished: intake.cases.token(),
                 intake: Arc::clone(&intake),
@@ -203,11 +212,17 @@ impl Intake {
         left
     }
 
-    async fn decide(&self, desk: &Desk, delivery: &Delivery, entry: Option<&Entry>) -> Verdict {
+    async fn decide(
+        &self,
+        desk: &Desk,
+        delivery: &Delivery,
+        entry: Option<&Entry>,
+        coming: Option<Coming>,
+    ) -> Verdict {
         match &desk.source {
             Source::Package(package) => {
                 let id = delivery.properties.message_id();
-                failpoint::of(id, self.judge(package, desk, delivery, entry)).await
+                failpoint::of(id, self.judge(package, (desk, delivery), entry, coming)).await
             }
             Source::Unknown => self.refuse(delivery),
             Source::Died => self.explain(delivery),

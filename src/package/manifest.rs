@@ -141,7 +141,8 @@ pub struct Batch {
     /// Most rows of a batch.
     #[schemars(range(min = 1, max = 4096))]
     pub max_size: usize,
-    /// Milliseconds that a row waits for others.
+    /// Milliseconds that a row waits for others at most. It waits only while requests are known to be on their way
+    /// whose company spares more than the waiting costs.
     #[schemars(range(min = 0, max = 60_000))]
     pub max_delay_ms: f64,
     /// Most rows that wait; requests beyond are rejected `overloaded`.
@@ -160,7 +161,7 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// How long a row waits for others.
+    /// How long a row waits for others at most.
     #[must_use]
     pub fn max_delay(&self) -> Duration {
         Duration::try_from_secs_f64(self.max_delay_ms / 1000.0).unwrap_or_default()

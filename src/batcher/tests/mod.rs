@@ -1,5 +1,6 @@
 //! The batcher around tiny models, and around runs that the test holds in its hand.
 
+mod closing;
 mod watch;
 
 use std::{
@@ -47,6 +48,17 @@ fn float(predicted: &Predicted, row: usize) -> f32 {
         panic!("expected one float")
     };
     *value
+}
+
+async fn waiting_rows(batcher: &Batcher, rows: usize) {
+    while batcher.stats().waiting_rows < rows {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// As long as these are on their way, rows wait for more.
+fn crowd(batcher: &Batcher) -> Vec<Coming> {
+    (0..100).map(|_| batcher.expect()).collect()
 }
 
 fn code(failure: &Failure) -> Option<Code> {
@@ -115,7 +127,7 @@ fn submit(
 ) -> tokio::task::JoinHandle<Result<Predicted, Failure>> {
     let batcher = batcher.clone();
     let rows = values.iter().map(|value| row(&[*value])).collect();
-    tokio::spawn(async move { batcher.submit(rows, 0, deadline).await })
+    tokio::spawn(async move { batcher.submit(rows, 0, deadline, None).await })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,7 +143,7 @@ async fn ten_thousand_requests_from_many_tasks_each_get_their_own_answer() {
                     .collect();
                 let rows = values.iter().map(|value| row(&[*value])).collect();
                 let priority = random.random_range(0..10);
-                let predicted = batcher.submit(rows, priority, soon()).await.unwrap();
+                let predicted = batcher.submit(rows, priority, soon(), None).await.unwrap();
                 let got: Vec<_> = (0..values.len()).map(|i| float(&predicted, i)).collect();
                 assert_eq!(got, values);
                 assert!((1..=CONFIG.max_size).contains(&predicted.batch_size));
@@ -154,7 +166,7 @@ async fn the_batch_mates_of_a_row_that_fails_the_run_are_answered() {
     let batcher = on_model(&onnx::lookup(), 1, config);
     let ask = |index: i64| {
         let batcher = batcher.clone();
-        tokio::spawn(async move { batcher.submit(vec![row(&[index])], 0, soon()).await })
+        tokio::spawn(async move { batcher.submit(vec![row(&[index])], 0, soon(), None).await })
     };
     let asked: Vec<_> = (0..16)
         .map(|i| (i, ask(if i == 5 || i == 11 { 99 } else { i % 3 })))
@@ -183,30 +195,6 @@ async fn a_request_of_more_rows_than_a_batch_keeps_their_order() {
     let predicted = submit(&batcher, &values, soon()).await.unwrap().unwrap();
     let got: Vec<_> = (0..values.len()).map(|i| float(&predicted, i)).collect();
     assert_eq!(got, values);
-}
-
-#[tokio::test]
-async fn closing_finishes_what_waits_and_takes_nothing_more() {
-    let config = PolicyConfig {
-        max_delay: Duration::from_secs(30),
-        ..CONFIG
-    };
-    let batcher = on_model(&onnx::identity(FLOAT, &[N, 1]), 2, config);
-    let waiting = [
-        submit(&batcher, &[1.0], soon()),
-        submit(&batcher, &[2.0, 3.0], soon()),
-    ];
-    while batcher.stats().waiting_rows < 3 {
-        tokio::task::yield_now().await;
-    }
-    batcher.close().await;
-    for answer in waiting {
-        answer.await.unwrap().unwrap();
-    }
-    assert_eq!(batcher.stats().sessions_alive, 0);
-    let refused = submit(&batcher, &[4.0], soon()).await.unwrap().unwrap_err();
-    assert!(matches!(refused, Failure::Faulted(fault) if fault.is_transient()));
-    batcher.close().await;
 }
 
 #[tokio::test]
@@ -265,7 +253,7 @@ async fn the_rows_of_a_dropped_request_never_reach_the_model() {
     held.began.recv().await.unwrap();
     {
         let rows = vec![row(&[2.0_f32]), row(&[3.0_f32])];
-        let mut dropped = pin!(held.batcher.submit(rows, 9, soon()));
+        let mut dropped = pin!(held.batcher.submit(rows, 9, soon(), None));
         let polled = dropped
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()));
@@ -290,9 +278,7 @@ async fn a_panic_during_a_run_is_a_fault_of_the_row_that_causes_it() {
         .iter()
         .map(|v| submit(&held.batcher, &[*v], soon()))
         .collect();
-    while held.batcher.stats().waiting_rows < values.len() {
-        tokio::task::yield_now().await;
-    }
+    waiting_rows(&held.batcher, values.len()).await;
     (0..32).for_each(|_| held.finish.send(()).unwrap());
     ahead.await.unwrap().unwrap();
     for (value, answer) in values.iter().zip(asked) {
@@ -314,9 +300,7 @@ async fn a_row_that_gets_late_while_its_batch_fails_is_not_run_again() {
     let failing = submit(&held.batcher, &[-1.0], soon());
     let deadline = Instant::now() + Duration::from_millis(300);
     let late = submit(&held.batcher, &[2.0], deadline);
-    while held.batcher.stats().waiting_rows < 2 {
-        tokio::task::yield_now().await;
-    }
+    waiting_rows(&held.batcher, 2).await;
     held.finish.send(()).unwrap();
     assert_eq!(held.began.recv().await.unwrap(), [2.0, -1.0]);
     let late = late.await.unwrap().unwrap_err();
@@ -349,39 +333,6 @@ async fn one_failed_row_fails_its_request_and_frees_the_others_places() {
     while let Ok(batch) = held.began.try_recv() {
         assert!(batch != [2.0], "ran a row of a request that had failed");
     }
-}
-
-#[tokio::test]
-async fn when_the_last_session_dies_nobody_is_left_waiting() {
-    let mut held = held(CONFIG, |_| panic!("on purpose"));
-    let ahead = submit(&held.batcher, &[1.0], soon());
-    held.began.recv().await.unwrap();
-    let behind = submit(&held.batcher, &[2.0], soon());
-    while held.batcher.stats().waiting_rows < 1 {
-        tokio::task::yield_now().await;
-    }
-    held.finish.send(()).unwrap();
-    ahead.await.unwrap().unwrap();
-    let orphan = behind.await.unwrap().unwrap_err();
-    assert!(matches!(orphan, Failure::Faulted(fault) if fault.kind == FaultKind::Internal));
-    held.thread.join().unwrap_err();
-    let stats = held.batcher.stats();
-    assert_eq!((stats.sessions_alive, stats.running_batches), (0, 0));
-    submit(&held.batcher, &[3.0], soon())
-        .await
-        .unwrap()
-        .unwrap_err();
-}
-
-#[tokio::test]
-async fn dropping_the_last_clone_ends_the_sessions() {
-    let Held {
-        batcher, thread, ..
-    } = held(CONFIG, |_| {});
-    drop(batcher.clone());
-    assert_eq!(batcher.stats().sessions_alive, 1);
-    drop(batcher);
-    thread.join().unwrap();
 }
 
 #[tokio::test]

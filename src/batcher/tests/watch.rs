@@ -17,7 +17,7 @@ async fn a_run_that_takes_too_long_is_stopped_and_costs_no_batch_mate_its_answer
     let batcher = Batcher::start("test", CONFIG, None, limit, vec![session], |_| {});
     let each = [(1.0, 1), (2.0, i64::MAX), (3.0, 1)].map(|(x, work)| {
         let batcher = batcher.clone();
-        tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon()).await })
+        tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon(), None).await })
     });
     let [first, endless, last] = each;
     for (answer, x) in [(first, 1.0), (last, 3.0)] {
@@ -29,7 +29,7 @@ async fn a_run_that_takes_too_long_is_stopped_and_costs_no_batch_mate_its_answer
     };
     assert_eq!(fault.kind, FaultKind::Model);
     assert!(fault.detail.contains("stopped after 300ms"), "{fault}");
-    let again = batcher.submit(vec![labour(4.0, 1)], 0, soon()).await;
+    let again = batcher.submit(vec![labour(4.0, 1)], 0, soon(), None).await;
     assert!(
         (float(&again.unwrap(), 0) - 4.0).abs() < 1e-6,
         "the session goes on"
@@ -65,7 +65,7 @@ async fn an_abandoned_batcher_stops_what_runs_and_runs_nothing_more() {
     let batcher = Batcher::start("test", alone, None, limit, vec![session], |_| {});
     let each = [(1.0, i64::MAX), (2.0, 1)].map(|(x, work)| {
         let batcher = batcher.clone();
-        tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon()).await })
+        tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon(), None).await })
     });
     let start = Instant::now();
     while (

@@ -6,22 +6,57 @@ use proptest::prelude::*;
 
 use super::*;
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 
-fn policy(max_size: usize, max_delay: Duration, queue_limit: usize) -> Policy<usize> {
-    Policy::new(PolicyConfig {
-        max_size,
-        max_delay,
-        queue_limit,
-    })
+/// t(b) = `base` + b × `each`, and never longer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    pub(super) base: Duration,
+    pub(super) each: Duration,
 }
+
+impl RunTime for Line {
+    fn likely(&self, rows: usize) -> Duration {
+        self.base + self.each * u32::try_from(rows).unwrap()
+    }
+
+    fn longest(&self, rows: usize) -> Duration {
+        self.likely(rows)
+    }
+}
+
+pub(super) const AT_ONCE: Line = Line {
+    base: Duration::ZERO,
+    each: Duration::ZERO,
+};
+
+/// So many are coming that everybody waits for them.
+pub(super) const CROWD: Traffic = Traffic {
+    coming: 1_000_000,
+    lead: Duration::from_micros(1),
+};
 
 #[derive(Clone, Debug)]
 enum Step {
     Push { priority: u8, patience_ms: u32 },
     Remove(prop::sample::Index),
     Pass { us: u32 },
-    Ask { run_ms: u32 },
+    Ask { runs: Line, traffic: Traffic },
+}
+
+fn ask() -> impl Strategy<Value = Step> {
+    let (base, each) = (0_u64..20_000, 0_u64..2_000);
+    let traffic = (prop_oneof![Just(0), 1_usize..2_000], 0_u64..100_000);
+    (base, each, traffic).prop_map(|(base, each, (coming, lead))| Step::Ask {
+        runs: Line {
+            base: Duration::from_micros(base),
+            each: Duration::from_micros(each),
+        },
+        traffic: Traffic {
+            coming,
+            lead: Duration::from_micros(lead),
+        },
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -30,7 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0_u8..12, patience).prop_map(|(priority, patience_ms)| Step::Push { priority, patience_ms }),
         1 => any::<prop::sample::Index>().prop_map(Step::Remove),
         2 => prop_oneof![0_u32..3_000, 100_000_u32..900_000].prop_map(|us| Step::Pass { us }),
-        3 => (0_u32..20).prop_map(|run_ms| Step::Ask { run_ms }),
+        3 => ask(),
     ]
 }
 
@@ -54,6 +89,8 @@ struct Bench {
     policy: Policy<usize>,
     config: PolicyConfig,
     now: Instant,
+    /// When a batch left last.
+    left: Option<Instant>,
     held: HashMap<usize, Held>,
     pushed: usize,
 }
@@ -64,6 +101,7 @@ impl Bench {
             policy: Policy::new(config),
             config,
             now: Instant::now(),
+            left: None,
             held: HashMap::new(),
             pushed: 0,
         }
@@ -96,20 +134,32 @@ impl Bench {
     }
 
     /// Asks once and checks everything that can be said of the answer.
-    fn ask(&mut self, run_time: Duration) -> Option<Instant> {
-        let Turn { next, expired } = self.policy.next(self.now, run_time);
-        for ticket in expired {
-            let row = self.held.remove(&ticket).expect("expired once");
-            assert!(row.deadline <= self.now, "expired early");
+    fn ask(&mut self, runs: &Line, traffic: Traffic) -> Option<Instant> {
+        let trusted = self.left.is_some_and(|left| self.now < left + TRUST);
+        let done = |rows| {
+            let run = trusted.then(|| runs.longest(rows));
+            self.now + run.unwrap_or_default()
+        };
+        let (alone, together) = (done(1), done(self.config.max_size));
+        let short = self.held.len() > self.config.max_size;
+        let Turn { next, refused } = self.policy.next(self.now, runs, traffic);
+        // A batch was to leave, and was too long for some of its rows.
+        let mut shortened = false;
+        for ticket in refused {
+            let row = self.held.remove(&ticket).expect("refused once");
+            let hopeless = row.deadline <= alone;
+            assert!(hopeless || short && row.deadline <= together, "in time");
+            shortened |= !hopeless;
         }
-        assert!(self.held.values().all(|row| row.deadline > self.now));
+        assert!(self.held.values().all(|row| row.deadline > alone));
 
-        let full = self.held.len() >= self.config.max_size;
+        let rows = self.held.len();
+        let full = rows >= self.config.max_size || !pays(rows, runs, traffic);
         let oldest = self.held.values().map(|row| row.arrived).min();
         let waited = oldest.is_some_and(|t| t + self.config.max_delay <= self.now);
         let nearest = self.held.values().map(|row| row.deadline).min();
-        let pressed = nearest.is_some_and(|t| t <= self.now + run_time);
-        let due = full || waited || pressed;
+        let pressed = nearest.is_some_and(|t| t <= self.now + runs.longest(rows));
+        let due = full || waited || pressed || shortened;
 
         let wait = match next {
             Next::Idle => {
@@ -118,14 +168,18 @@ impl Bench {
             }
             Next::WaitUntil(until) => {
                 assert!(!due, "held back a batch that was due");
-                assert!(until > self.now);
+                assert!(until > self.now && traffic.coming > 0);
                 let delayed = oldest.is_some_and(|t| t + self.config.max_delay == until);
-                let pressed = nearest.is_some_and(|t| t == until + run_time);
+                let pressed = nearest.is_some_and(|t| t == until + runs.longest(rows));
                 assert!(delayed || pressed, "due at another time");
                 Some(until)
             }
             Next::Run(batch) => {
                 assert!(due, "let a batch go that was not due");
+                let done = done(batch.len());
+                let in_time = |ticket: &usize| self.held[ticket].deadline > done;
+                assert!(batch.iter().all(in_time), "run in vain");
+                self.left = Some(self.now);
                 self.check_batch(&batch);
                 Some(self.now)
             }
@@ -182,10 +236,10 @@ proptest! {
                 }
                 Step::Remove(_) => {}
                 Step::Pass { us } => bench.now += Duration::from_micros(us.into()),
-                Step::Ask { run_ms } => drop(bench.ask(MS * run_ms)),
+                Step::Ask { runs, traffic } => drop(bench.ask(&runs, traffic)),
             }
         }
-        while let Some(until) = bench.ask(Duration::ZERO) {
+        while let Some(until) = bench.ask(&AT_ONCE, CROWD) {
             bench.now = until;
         }
         prop_assert!(bench.held.is_empty());
@@ -199,9 +253,10 @@ proptest! {
     ) {
         let max_delay = Duration::from_micros(max_delay_us);
         let mut bench = Bench::new(PolicyConfig { max_size, max_delay, queue_limit: 1_000 });
+        let run = Line { base: MS, each: Duration::ZERO };
         for (gap_us, priority, patience_ms) in arrivals {
             let arrival = bench.now + Duration::from_micros(gap_us);
-            while let Some(until) = bench.ask(MS) && until < arrival {
+            while let Some(until) = bench.ask(&run, CROWD) && until < arrival {
                 bench.now = until;
                 let oldest = bench.held.values().map(|row| row.arrived).min();
                 prop_assert!(oldest.is_none_or(|t| t + max_delay >= bench.now));
@@ -210,85 +265,4 @@ proptest! {
             bench.push(priority, MS * patience_ms);
         }
     }
-}
-
-fn entry(priority: u8, deadline: Instant, ticket: usize) -> Entry<usize> {
-    Entry {
-        priority,
-        deadline,
-        ticket,
-    }
-}
-
-#[test]
-fn a_higher_priority_goes_first_and_equals_in_the_order_they_came() {
-    let now = Instant::now();
-    let late = now + Duration::from_secs(30);
-    let mut policy = policy(8, Duration::ZERO, 8);
-    for (ticket, priority) in [0, 9, 4, 9, 0, 200].into_iter().enumerate() {
-        policy.push(now, entry(priority, late, ticket)).unwrap();
-    }
-    let Next::Run(batch) = policy.next(now, Duration::ZERO).next else {
-        panic!("the delay is nil")
-    };
-    assert_eq!(batch, [1, 3, 5, 2, 0, 4]);
-}
-
-#[test]
-fn within_a_priority_a_near_deadline_goes_first_but_not_before_a_higher_priority() {
-    let now = Instant::now();
-    let late = now + Duration::from_secs(30);
-    let mut policy = policy(8, Duration::ZERO, 8);
-    policy.push(now, entry(0, late, 0)).unwrap();
-    policy.push(now, entry(0, now + 50 * MS, 1)).unwrap();
-    policy.push(now, entry(1, late, 2)).unwrap();
-    let Next::Run(batch) = policy.next(now, Duration::ZERO).next else {
-        panic!("the delay is nil")
-    };
-    assert_eq!(batch, [2, 1, 0]);
-}
-
-#[test]
-fn a_low_priority_is_served_under_an_endless_load_of_high_ones() {
-    let start = Instant::now();
-    let mut policy = policy(4, Duration::ZERO, 10_000);
-    let patience = Duration::from_secs(30);
-    policy.push(start, entry(0, start + patience, 0)).unwrap();
-    let mut now = start;
-    loop {
-        for ticket in 1..=5 {
-            let _ = policy.push(now, entry(9, now + patience, ticket));
-        }
-        if let Next::Run(batch) = policy.next(now, Duration::ZERO).next
-            && batch.contains(&0)
-        {
-            break;
-        }
-        now += 10 * MS;
-        assert!(now < start + AGEING * 14, "the row of priority 0 starves");
-    }
-    assert!(
-        now >= start + AGEING * 9,
-        "higher priorities are worth less than they should"
-    );
-}
-
-#[test]
-fn a_batch_leaves_in_time_for_the_earliest_deadline() {
-    let now = Instant::now();
-    let mut policy = policy(8, 100 * MS, 8);
-    policy.push(now, entry(0, now + 60 * MS, 0)).unwrap();
-    let turn = policy.next(now, 20 * MS);
-    assert_eq!(turn.next, Next::WaitUntil(now + 40 * MS));
-    let turn = policy.next(now + 40 * MS, 20 * MS);
-    assert_eq!(turn.next, Next::Run(vec![0]));
-}
-
-#[test]
-fn after_a_flush_nothing_waits_for_others() {
-    let now = Instant::now();
-    let mut policy = policy(8, 100 * MS, 8);
-    policy.push(now, entry(0, now + 60_000 * MS, 0)).unwrap();
-    policy.flush();
-    assert_eq!(policy.next(now, Duration::ZERO).next, Next::Run(vec![0]));
 }

@@ -1,0 +1,172 @@
+//! What the policy does, case by case.
+
+use super::{
+    tests::{AT_ONCE, CROWD, Line, MS},
+    *,
+};
+
+fn policy(max_size: usize, max_delay: Duration, queue_limit: usize) -> Policy<usize> {
+    Policy::new(PolicyConfig {
+        max_size,
+        max_delay,
+        queue_limit,
+    })
+}
+
+fn entry(priority: u8, deadline: Instant, ticket: usize) -> Entry<usize> {
+    Entry {
+        priority,
+        deadline,
+        ticket,
+    }
+}
+
+#[test]
+fn a_higher_priority_goes_first_and_equals_in_the_order_they_came() {
+    let now = Instant::now();
+    let late = now + Duration::from_secs(30);
+    let mut policy = policy(8, Duration::ZERO, 8);
+    for (ticket, priority) in [0, 9, 4, 9, 0, 200].into_iter().enumerate() {
+        policy.push(now, entry(priority, late, ticket)).unwrap();
+    }
+    let Next::Run(batch) = policy.next(now, &AT_ONCE, Traffic::default()).next else {
+        panic!("the delay is nil")
+    };
+    assert_eq!(batch, [1, 3, 5, 2, 0, 4]);
+}
+
+#[test]
+fn within_a_priority_a_near_deadline_goes_first_but_not_before_a_higher_priority() {
+    let now = Instant::now();
+    let late = now + Duration::from_secs(30);
+    let mut policy = policy(8, Duration::ZERO, 8);
+    policy.push(now, entry(0, late, 0)).unwrap();
+    policy.push(now, entry(0, now + 50 * MS, 1)).unwrap();
+    policy.push(now, entry(1, late, 2)).unwrap();
+    let Next::Run(batch) = policy.next(now, &AT_ONCE, Traffic::default()).next else {
+        panic!("the delay is nil")
+    };
+    assert_eq!(batch, [2, 1, 0]);
+}
+
+#[test]
+fn a_low_priority_is_served_under_an_endless_load_of_high_ones() {
+    let start = Instant::now();
+    let mut policy = policy(4, Duration::ZERO, 10_000);
+    let patience = Duration::from_secs(30);
+    policy.push(start, entry(0, start + patience, 0)).unwrap();
+    let mut now = start;
+    loop {
+        for ticket in 1..=5 {
+            let _ = policy.push(now, entry(9, now + patience, ticket));
+        }
+        if let Next::Run(batch) = policy.next(now, &AT_ONCE, Traffic::default()).next
+            && batch.contains(&0)
+        {
+            break;
+        }
+        now += 10 * MS;
+        assert!(now < start + AGEING * 14, "the row of priority 0 starves");
+    }
+    assert!(
+        now >= start + AGEING * 9,
+        "higher priorities are worth less than they should"
+    );
+}
+
+#[test]
+fn a_batch_leaves_in_time_for_the_earliest_deadline() {
+    let now = Instant::now();
+    let mut policy = policy(8, 100 * MS, 8);
+    policy.push(now, entry(0, now + 60 * MS, 0)).unwrap();
+    let run = Line {
+        base: 20 * MS,
+        each: Duration::ZERO,
+    };
+    let turn = policy.next(now, &run, CROWD);
+    assert_eq!(turn.next, Next::WaitUntil(now + 40 * MS));
+    let turn = policy.next(now + 40 * MS, &run, CROWD);
+    assert_eq!(turn.next, Next::Run(vec![0]));
+}
+
+#[test]
+fn after_a_flush_nothing_waits_for_others() {
+    let now = Instant::now();
+    let mut policy = policy(8, 100 * MS, 8);
+    policy.push(now, entry(0, now + 60_000 * MS, 0)).unwrap();
+    policy.flush();
+    assert_eq!(policy.next(now, &AT_ONCE, CROWD).next, Next::Run(vec![0]));
+}
+
+#[test]
+fn a_lone_row_waits_for_nobody_and_one_of_a_crowd_does() {
+    let now = Instant::now();
+    let mut policy = policy(8, 100 * MS, 8);
+    policy.push(now, entry(0, now + 60_000 * MS, 0)).unwrap();
+    let run = Line {
+        base: 5 * MS,
+        each: MS / 10,
+    };
+    let traffic = |coming, lead| Traffic { coming, lead };
+    for (traffic, waits) in [
+        (traffic(0, MS), false),
+        (traffic(1, MS), true),
+        // It would be there when the run is over as well.
+        (traffic(1, 20 * MS), false),
+        (traffic(10, 20 * MS), true),
+    ] {
+        assert_eq!(pays(1, &run, traffic), waits, "{traffic:?}");
+    }
+    // Where a larger batch spares nothing there is nothing to wait for.
+    let linear = Line {
+        base: Duration::ZERO,
+        each: 50 * MS,
+    };
+    assert!(!pays(1, &linear, traffic(10, 6 * MS)));
+}
+
+#[test]
+fn where_more_wait_than_a_batch_takes_the_late_go_and_else_the_batch_is_made_to_suit_them() {
+    let now = Instant::now();
+    let run = Line { base: MS, each: MS };
+    let patience = [5, 60, 60, 60, 60, 60, 60, 60, 60];
+    for (rows, batch, refused) in [(8, vec![0, 1, 2], vec![]), (9, (1..9).collect(), vec![0])] {
+        let mut policy = policy(8, Duration::ZERO, 16);
+        // Predictions are trusted from here on.
+        policy.push(now, entry(0, now + MS, 99)).unwrap();
+        let first = policy.next(now, &AT_ONCE, Traffic::default());
+        assert_eq!(first.next, Next::Run(vec![99]));
+        for (ticket, patience) in patience.iter().take(rows).enumerate() {
+            let deadline = now + MS * *patience;
+            policy.push(now, entry(0, deadline, ticket)).unwrap();
+        }
+        let turn = policy.next(now, &run, Traffic::default());
+        assert_eq!((turn.next, turn.refused), (Next::Run(batch), refused));
+    }
+}
+
+#[test]
+fn who_would_wait_in_vain_is_told_at_once() {
+    let now = Instant::now();
+    let run = Line {
+        base: 10 * MS,
+        each: Duration::ZERO,
+    };
+    let mut policy = policy(4, Duration::ZERO, 100);
+    let hopeless = |policy: &Policy<usize>, priority, patience: u32| {
+        policy.is_hopeless(now, (priority, now + MS * patience), &run, 1)
+    };
+    let far = now + 60_000 * MS;
+    policy.push(now, entry(1, far, 0)).unwrap();
+    assert!(!hopeless(&policy, 0, 1), "nothing is known yet");
+    policy.next(now, &run, Traffic::default());
+    assert!(hopeless(&policy, 0, 9) && !hopeless(&policy, 0, 11));
+    for ticket in 0..12 {
+        policy.push(now, entry(1, far, ticket)).unwrap();
+    }
+    // Three batches are before it, and then its own.
+    assert!(hopeless(&policy, 0, 39) && !hopeless(&policy, 0, 41));
+    assert!(!hopeless(&policy, 2, 11), "nobody is before it");
+    let later = now + TRUST;
+    assert!(!policy.is_hopeless(later, (0, later + MS), &run, 1));
+}

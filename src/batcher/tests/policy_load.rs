@@ -1,0 +1,145 @@
+//! The policy under load, around a simulated device and a simulated clock: how many are answered in time.
+#![expect(clippy::cast_precision_loss, reason = "no count here has 2⁵²")]
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::*;
+use crate::batcher::appetite::Appetite;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A device of which a batch of b rows takes `base` + b × `each`, and by chance up to a tenth less or more.
+#[derive(Clone, Copy)]
+struct Device {
+    base: Duration,
+    each: Duration,
+    best: usize,
+}
+
+impl Device {
+    fn run(&self, rows: usize) -> Duration {
+        self.base + self.each * u32::try_from(rows).unwrap()
+    }
+
+    /// Rows a second, at the best batch.
+    fn capacity(&self) -> f64 {
+        self.best as f64 / self.run(self.best).as_secs_f64()
+    }
+}
+
+/// What became of the rows of a load.
+#[derive(Debug, Default)]
+struct Tally {
+    offered: usize,
+    /// Done by their deadline.
+    in_time: usize,
+    /// Run, and done too late.
+    late: usize,
+    batches: usize,
+    /// When the last run was over.
+    lasted: Duration,
+}
+
+impl Tally {
+    fn ran(&self) -> usize {
+        self.in_time + self.late
+    }
+}
+
+/// Rows that come at random (Poisson) at `rate` for so long, each with so much time.
+fn offer(device: Device, rate: f64, lasts: Duration, patience: Duration, seed: u64) -> Tally {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut policy = Policy::new(PolicyConfig {
+        max_size: device.best,
+        max_delay: 2 * MS,
+        queue_limit: 100_000,
+    });
+    let mut appetite = Appetite::default();
+    for rows in [1, device.best] {
+        appetite.record(rows, device.run(rows));
+    }
+    let (start, mut tally) = (Instant::now(), Tally::default());
+    let gap = |rng: &mut StdRng| Duration::from_secs_f64(-(1.0 - rng.random::<f64>()).ln() / rate);
+    let (mut now, mut next) = (start, start + gap(&mut rng));
+    loop {
+        while next <= now && next < start + lasts {
+            tally.offered += 1;
+            let deadline = next + patience;
+            if !policy.is_hopeless(next, (0, deadline), &appetite, 1) {
+                let entry = Entry {
+                    priority: 0,
+                    deadline,
+                    ticket: deadline,
+                };
+                let _ = policy.push(next, entry);
+            }
+            next += gap(&mut rng);
+        }
+        match policy.next(now, &appetite, Traffic::default()).next {
+            Next::Run(batch) => {
+                let run = device.run(batch.len()).mul_f64(rng.random_range(0.9..1.1));
+                now += run;
+                appetite.record(batch.len(), run);
+                tally.batches += 1;
+                tally.lasted = now - start;
+                for deadline in batch {
+                    let place = if now <= deadline {
+                        &mut tally.in_time
+                    } else {
+                        &mut tally.late
+                    };
+                    *place += 1;
+                }
+            }
+            Next::WaitUntil(until) => now = until.min(next.max(now)),
+            Next::Idle if next < start + lasts => now = next,
+            Next::Idle => return tally,
+        }
+    }
+}
+
+/// Of which batches are worth it: an accelerator. Of which they hardly are: one core. And a fast model.
+const DEVICES: [Device; 3] = [
+    Device {
+        base: Duration::from_millis(5),
+        each: Duration::from_micros(100),
+        best: 64,
+    },
+    Device {
+        base: Duration::from_millis(5),
+        each: Duration::from_millis(45),
+        best: 2,
+    },
+    Device {
+        base: Duration::from_micros(15),
+        each: Duration::from_nanos(1_700),
+        best: 64,
+    },
+];
+
+#[test]
+fn at_nine_tenths_of_its_capacity_nearly_everybody_is_answered_in_time() {
+    for (device, seed) in DEVICES.into_iter().zip(1..) {
+        let (best, rate) = (device.run(device.best), device.capacity());
+        let tally = offer(device, 0.9 * rate, best * 500, best * 5, seed);
+        let share = tally.in_time as f64 / tally.offered as f64;
+        let kept = tally.in_time as f64 / tally.ran() as f64;
+        eprintln!("in time {share:.3} of offered, {kept:.4} of run: {tally:?}");
+        assert!(share >= 0.95 && kept >= 0.99, "{tally:?}");
+    }
+}
+
+#[test]
+fn offered_half_as_much_again_as_it_can_do_a_device_still_does_what_it_can() {
+    for (device, seed) in DEVICES.into_iter().zip(11..) {
+        let (best, rate) = (device.run(device.best), device.capacity());
+        for patience in [5, 50] {
+            let tally = offer(device, 1.5 * rate, best * 500, best * patience, seed);
+            let could = rate * tally.lasted.as_secs_f64();
+            let goodput = tally.in_time as f64 / could;
+            let kept = tally.in_time as f64 / tally.ran() as f64;
+            eprintln!("goodput {goodput:.3} of capacity, {kept:.4} of run in time: {tally:?}");
+            assert!(goodput >= 0.9 && kept >= 0.99, "{tally:?}");
+        }
+    }
+}
