@@ -12,6 +12,7 @@ use bytes::Bytes;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use sha2::{Digest, Sha256};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -67,11 +68,41 @@ impl Delivery {
 /// Takes deliveries; called by the consuming task, so it must not block.
 pub type Handler = Arc<dyn Fn(Box<Delivery>) + Send + Sync>;
 
+/// How many deliveries who takes them has a use for at present; asked twice a second.
+#[derive(Clone)]
+pub struct Wanted(Arc<dyn Fn() -> usize + Send + Sync>);
+
+impl Wanted {
+    /// As many as `count` says whenever it is asked.
+    pub fn new(count: impl Fn() -> usize + Send + Sync + 'static) -> Wanted {
+        Wanted(Arc::new(count))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        (self.0)()
+    }
+}
+
+impl Default for Wanted {
+    /// As many as come.
+    fn default() -> Self {
+        Wanted::new(|| usize::MAX)
+    }
+}
+
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wanted").field(&self.count()).finish()
+    }
+}
+
 /// How a queue is consumed.
 #[derive(Clone, Debug)]
 pub struct ConsumeOptions {
     /// What the credit may grow to.
     pub prefetch_max: u16,
+    /// Nor does it grow beyond this.
+    pub wanted: Wanted,
     /// Bytes that the bodies of unsettled deliveries may have together; a single one may have more.
     pub in_flight_bytes: usize,
     /// What a body is taken to have until some have been seen.
@@ -88,6 +119,7 @@ impl Default for ConsumeOptions {
         } = Config::default();
         ConsumeOptions {
             prefetch_max: prefetch,
+            wanted: Wanted::default(),
             in_flight_bytes,
             expected_bytes: 1,
         }

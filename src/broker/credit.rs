@@ -5,7 +5,7 @@
 //!
 //! What always holds:
 //! 1. `open`, the sum of the consumers' prefetches, is at most `max`; from 1 it grows to at most [`GROWTH`] times
-//!    itself, to no more than fits into the budget of bytes, and only after `open` deliveries were settled since
+//!    itself, to no more than is wanted and fits into the budget of bytes, and only after `open` deliveries were settled since
 //!    it last changed and since the last [`Credit::period`], none of them a suspect. Where more bytes are in hand
 //!    than the budget has, it begins anew.
 //! 2. A suspect is handed out only while nothing else is in hand and `open` is at most 1, and nothing else
@@ -71,6 +71,8 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Credit<T> {
     max: u16,
+    /// More are of no use.
+    wanted: usize,
     budget: Budget,
     open: u16,
     in_hand: usize,
@@ -84,9 +86,10 @@ pub(super) struct Credit<T> {
 }
 
 impl<T> Credit<T> {
-    pub(super) fn new(max: u16, budget: Budget) -> Self {
+    pub(super) fn new(max: u16, wanted: usize, budget: Budget) -> Self {
         Credit {
             max: max.max(1),
+            wanted,
             budget,
             open: 0,
             in_hand: 0,
@@ -145,9 +148,10 @@ impl<T> Credit<T> {
     }
 
     /// A period begins: credit is worth what is settled within one. More would be of no use, and to quiesce is to
-    /// wait until all of it is filled.
-    pub(super) fn period(&mut self) {
+    /// wait until all of it is filled. From now on so many deliveries are wanted.
+    pub(super) fn period(&mut self, wanted: usize) {
         self.settled = 0;
+        self.wanted = wanted;
     }
 
     /// These of those handed out were settled.
@@ -233,7 +237,8 @@ impl<T> Credit<T> {
         if self.open == 0 {
             return Step::Subscribe(1);
         }
-        let most = self.max.min(self.budget.messages());
+        let wanted = u16::try_from(self.wanted).unwrap_or(u16::MAX);
+        let most = self.max.min(self.budget.messages()).min(wanted);
         if self.open < most && self.settled >= usize::from(self.open) {
             let more = self.open.saturating_mul(GROWTH - 1);
             return Step::Subscribe(more.min(most - self.open));

@@ -32,7 +32,7 @@ pub mod topology;
 mod window;
 
 pub use config::{Config, ConfigFault, TopologyMode};
-pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth};
+pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth, Wanted};
 pub use fault::{ConnectFault, UrlFault};
 pub use health::{Health, LinkHealth};
 pub use letters::{Letter, Letters, LettersFault, Ticket};

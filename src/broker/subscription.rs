@@ -63,7 +63,7 @@ impl<'a> Consuming<'a> {
             link,
             channel,
             ledger,
-            credit: Credit::new(options.prefetch_max, budget),
+            credit: Credit::new(options.prefetch_max, options.wanted.count(), budget),
             period_began: Instant::now(),
             subscriptions: Vec::new(),
             tags: 0,
@@ -170,7 +170,7 @@ impl<'a> Consuming<'a> {
         }
         if self.period_began + PERIOD <= now {
             self.period_began = now;
-            self.credit.period();
+            self.credit.period(self.session.task.options.wanted.count());
         }
         self.credit.settled(self.ledger.take_settled());
         loop {

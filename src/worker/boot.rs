@@ -8,7 +8,7 @@ use std::{
 use crate::{
     broker::{
         self, Broker, ConnectFault, ConsumeOptions, ConsumerHandle, PackageQueues, Topology,
-        topology,
+        Wanted, topology,
     },
     config::Config,
     duplicates::Duplicates,
@@ -154,8 +154,9 @@ fn consume(
     intake: &Arc<Intake>,
     config: &broker::Config,
 ) -> Vec<ConsumerHandle> {
-    let options = |expected_bytes| ConsumeOptions {
+    let options = |source: &Source, expected_bytes| ConsumeOptions {
         prefetch_max: config.prefetch,
+        wanted: wanted(engine, source),
         in_flight_bytes: config.in_flight_bytes,
         expected_bytes,
     };
@@ -172,9 +173,24 @@ fn consume(
     sources.push((topology::DIED.to_owned(), Source::Died, STRAY_BYTES));
     let each = sources.into_iter();
     each.map(|(queue, source, largest)| {
-        broker.consume(&queue, options(largest), intake.handler(source))
+        let options = options(&source, largest);
+        broker.consume(&queue, options, intake.handler(source))
     })
     .collect()
+}
+
+/// As many as keep the sessions of a package busy; of what takes no device, as many as come.
+fn wanted(engine: &Engine, source: &Source) -> Wanted {
+    let Source::Package(name) = source else {
+        return Wanted::default();
+    };
+    let (engine, name) = (engine.clone(), Arc::clone(name));
+    Wanted::new(move || {
+        let live = engine.repository().live();
+        let versions = live.filter(|live| live.package.name() == &*name);
+        let each = versions.map(|live| live.batcher.appetite());
+        each.max().unwrap_or(usize::MAX)
+    })
 }
 
 /// The largest request that any version of a package takes.

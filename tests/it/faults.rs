@@ -14,6 +14,7 @@ mod outage;
 pub(crate) mod packages;
 mod poison;
 mod retrying;
+mod sharing;
 mod strays;
 
 use std::{

@@ -25,7 +25,7 @@ struct World {
 impl World {
     fn new(max: u16, queue: &[bool]) -> Self {
         World {
-            credit: Credit::new(max, boundless()),
+            credit: Credit::new(max, usize::MAX, boundless()),
             queue: queue.iter().copied().collect(),
             number: 0,
             unsettled: 0,
@@ -167,7 +167,7 @@ fn credit_grows_to_its_most_and_no_further() {
 fn credit_grows_to_what_is_settled_within_a_period_and_no_further() {
     let mut world = World::new(1_000, &[false; 4_000]);
     for _ in 0..100 {
-        world.credit.period();
+        world.credit.period(usize::MAX);
         for _ in 0..20 {
             while world.step() {}
             world.deliver();
@@ -200,7 +200,7 @@ fn consumers_that_the_broker_cancelled_are_replaced_from_one() {
 
 /// Hands out what came back, with how often it did, until it is the poison's turn; what is left then.
 fn until_poisoned(messages: &[u64], count: u64, poison: u64) -> Vec<u64> {
-    let mut credit = Credit::new(64, boundless());
+    let mut credit = Credit::new(64, usize::MAX, boundless());
     credit.subscribed(64);
     let mut left = messages.to_vec();
     for message in messages {
@@ -236,7 +236,7 @@ proptest! {
 
 #[test]
 fn whoever_is_one_delivery_from_its_end_does_not_wait_for_a_poison_to_strike() {
-    let mut credit = Credit::new(8, boundless());
+    let mut credit = Credit::new(8, usize::MAX, boundless());
     credit.subscribed(8);
     assert_eq!(credit.delivered("poison", 1, 2, 1), None);
     assert_eq!(credit.delivered("lost with three workers", 1, 3, 2), None);
@@ -273,7 +273,7 @@ fn saturate(credit: &mut Credit<()>, size: usize) -> u16 {
 
 #[test]
 fn the_credit_is_what_fits_into_the_budget_and_shrinks_at_once() {
-    let mut credit = Credit::new(1_000, Budget::new(1_000_000, 10_000));
+    let mut credit = Credit::new(1_000, usize::MAX, Budget::new(1_000_000, 10_000));
     assert_eq!(saturate(&mut credit, 100), 1_000);
     // Of 200 000 bytes five fit; with the sixth in hand there are too many.
     for _ in 0..5 {
@@ -291,4 +291,16 @@ fn the_credit_is_what_fits_into_the_budget_and_shrinks_at_once() {
     credit.subscribed(1);
     let open = saturate(&mut credit, 200_000);
     assert!((1..=5).contains(&open), "{open}");
+}
+
+#[test]
+fn the_credit_grows_no_further_than_is_wanted_and_further_once_more_is() {
+    let mut credit = Credit::new(1_000, 7, boundless());
+    assert_eq!(saturate(&mut credit, 1), 7);
+    credit.period(150);
+    assert_eq!(saturate(&mut credit, 1), 150);
+    credit.period(3);
+    assert_eq!(saturate(&mut credit, 1), 150, "to shrink takes a quiesce");
+    let mut credit = Credit::new(1_000, 0, boundless());
+    assert_eq!(saturate(&mut credit, 1), 1, "somebody has to begin");
 }
