@@ -6,7 +6,7 @@ use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
 use crate::broker::properties::{Properties, short};
 use crate::broker::receipt::{Ledger, Receipt};
 use crate::broker::screen::Blemish;
-use crate::broker::subscription::Consuming;
+use crate::broker::subscription::{Consuming, Over};
 use crate::broker::topology::Plan;
 use bytes::Bytes;
 use lapin::options::QueueDeclareOptions;
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,6 +46,37 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// What has come from `queue` now.
+    pub(super) fn of(
+        message: lapin::message::Delivery,
+        queue: &Arc<str>,
+        (receipt, received): (Receipt, Instant),
+        blemish: Option<Blemish>,
+    ) -> Box<Delivery> {
+        let redelivered = message.redelivered;
+        let mut properties = Properties(message.properties);
+        if blemish == Some(Blemish::ReplyTo) {
+            properties = properties.with_reply_to("");
+        }
+        Box::new(Delivery {
+            body: message.data.into(),
+            exchange: message.exchange.into(),
+            routing_key: message.routing_key.into(),
+            queue: Arc::clone(queue),
+            redelivered,
+            // a first delivery has none: such a header on it is the producer's own
+            delivery_count: if redelivered {
+                properties.delivery_count()
+            } else {
+                0
+            },
+            blemish,
+            received,
+            receipt,
+            properties,
+        })
+    }
+
     /// The same for a message on every worker.
     pub(super) fn key(&self) -> u64 {
         let mut hash = Sha256::new();
@@ -107,6 +138,10 @@ pub struct ConsumeOptions {
     pub in_flight_bytes: usize,
     /// What a body is taken to have until some have been seen.
     pub expected_bytes: usize,
+    /// A channel on which nothing has come for so long is exchanged for another; a next one on which nothing comes at
+    /// all after twice as long each, up to 32 times. RabbitMQ has been seen (3.10.8) to hand out as many messages
+    /// as the consumers of a channel may have, none of which arrived, until the channel was closed.
+    pub idle: Duration,
 }
 
 impl Default for ConsumeOptions {
@@ -122,6 +157,7 @@ impl Default for ConsumeOptions {
             wanted: Wanted::default(),
             in_flight_bytes,
             expected_bytes: 1,
+            idle: Duration::from_secs(15),
         }
     }
 }
@@ -278,6 +314,7 @@ impl Session {
     async fn run(mut self) {
         let stop = self.task.stop.clone();
         let mut backoff = Backoff::default();
+        let mut idle = self.task.options.idle;
         while !stop.is_cancelled() {
             let link = tokio::select! {
                 () = stop.cancelled() => break,
@@ -286,10 +323,19 @@ impl Session {
             };
             let Some(link) = link else { break };
             let since = Instant::now();
-            let end = match Consuming::open(&self, &link).await {
+            let end = match Consuming::open(&self, &link, idle).await {
                 Ok(mut open) => open.run().await,
                 Err(reason) => Err(reason),
             };
+            if let Ok(Over::Idle { all_along }) = end {
+                let least = self.task.options.idle;
+                idle = if all_along {
+                    (idle * 2).min(least * 32)
+                } else {
+                    least
+                };
+                continue;
+            }
             self.shared.down(end.clone().err());
             let Err(reason) = end else { break };
             tracing::warn!(queue = &*self.queue, reason, "not consuming");

@@ -114,6 +114,11 @@ impl<T> Credit<T> {
         self.held.len()
     }
 
+    /// Nothing is consumed, held back or in hand.
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_closed() && self.in_hand == 0 && self.held.is_empty() && !self.draining
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
     }
@@ -182,6 +187,13 @@ impl<T> Credit<T> {
     pub(super) fn closed(&mut self) {
         self.open = 0;
         self.phase = Phase::Closed;
+    }
+
+    /// Cancel all consumers, though nothing is amiss.
+    pub(super) fn renew(&mut self) {
+        if self.phase == Phase::Open && self.open > 0 {
+            self.phase = Phase::Quiescing;
+        }
     }
 
     /// Take nothing more, ever.

@@ -1,18 +1,16 @@
 //! One channel's subscriptions to a queue: as many consumers as the credit has grown by, one ledger.
 
+mod quiesce;
+
 use crate::broker::budget::Budget;
 use crate::broker::connection::{Backoff, Link, PATIENCE};
 use crate::broker::consumer::{Delivery, Session, bounded, lock};
 use crate::broker::credit::{Credit, Step};
 use crate::broker::gather::{CHUNK, End, Subscription, gather};
-use crate::broker::properties::{Properties, short};
-use crate::broker::receipt::{COALESCE, GAP, Ledger};
-use crate::broker::screen::Blemish;
-use futures::future::join_all;
+use crate::broker::properties::short;
+use crate::broker::receipt::{COALESCE, Ledger};
 use lapin::Channel;
-use lapin::options::{
-    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,6 +32,16 @@ enum Quiesce {
     Cancelled(usize),
 }
 
+/// Why a channel is done with, though it could be used.
+#[derive(Clone, Copy)]
+pub(super) enum Over {
+    Stopped,
+    /// Nothing came for long, or at all.
+    Idle {
+        all_along: bool,
+    },
+}
+
 /// Consuming over one channel.
 pub(super) struct Consuming<'a> {
     session: &'a Session,
@@ -42,6 +50,12 @@ pub(super) struct Consuming<'a> {
     ledger: Arc<Ledger>,
     credit: Credit<Box<Delivery>>,
     period_began: Instant,
+    /// Idle for so long, the channel is exchanged for another.
+    idle: Duration,
+    opened: Instant,
+    /// When something came or was settled last.
+    active: Option<Instant>,
+    renewing: bool,
     subscriptions: Vec<Subscription>,
     /// For consumer tags: one is never used again on a channel (RabbitMQ's channel would crash).
     tags: u32,
@@ -52,7 +66,11 @@ pub(super) struct Consuming<'a> {
 }
 
 impl<'a> Consuming<'a> {
-    pub(super) async fn open(session: &'a Session, link: &'a Arc<Link>) -> Result<Self, String> {
+    pub(super) async fn open(
+        session: &'a Session,
+        link: &'a Arc<Link>,
+        idle: Duration,
+    ) -> Result<Self, String> {
         let channel = link.channel().await?;
         let options = &session.task.options;
         let budget = Budget::new(options.in_flight_bytes, options.expected_bytes);
@@ -65,6 +83,10 @@ impl<'a> Consuming<'a> {
             ledger,
             credit: Credit::new(options.prefetch_max, options.wanted.count(), budget),
             period_began: Instant::now(),
+            idle,
+            opened: Instant::now(),
+            active: None,
+            renewing: false,
             subscriptions: Vec::new(),
             tags: 0,
             quiesce: Quiesce::No,
@@ -74,8 +96,8 @@ impl<'a> Consuming<'a> {
         })
     }
 
-    /// Until told to stop (`Ok`) or the channel is of no more use.
-    pub(super) async fn run(&mut self) -> Result<(), String> {
+    /// Until told to stop, for so long that it is idle, or until the channel is of no more use.
+    pub(super) async fn run(&mut self) -> Result<Over, String> {
         let end = self.work().await;
         for held in self.credit.abandon() {
             held.receipt.requeue();
@@ -98,45 +120,20 @@ impl<'a> Consuming<'a> {
         end
     }
 
-    /// Waits until the queue has what is acknowledged. RabbitMQ (3.10, by its source) keeps acknowledgements of a
-    /// channel that has 32 under way to a quorum queue, and forgets them when the channel closes. Cancelling goes
-    /// through the queue's log, behind those under way; by the next answer of the queue the channel has passed on
-    /// what it kept. That takes a consumer that is still there, and is full, so that nothing comes meanwhile.
-    async fn settle(&mut self) -> Result<(), String> {
-        self.ledger.flush(Instant::now() + GAP);
-        let settling = async {
-            let Some(first) = self.subscriptions.first() else {
-                return Ok(());
-            };
-            let options = BasicCancelOptions::default();
-            let cancelling = self.channel.basic_cancel(first.tag.clone(), options);
-            cancelling.await?;
-            let passive = QueueDeclareOptions {
-                passive: true,
-                ..QueueDeclareOptions::default()
-            };
-            let queue = short(&self.session.queue);
-            let looking = self
-                .channel
-                .queue_declare(queue, passive, FieldTable::default());
-            looking.await.map(drop)
-        };
-        let settled = bounded(self.link, settling).await;
-        self.ledger.release();
-        settled?.map_err(|error: lapin::Error| error.to_string())
-    }
-
-    async fn work(&mut self) -> Result<(), String> {
+    async fn work(&mut self) -> Result<Over, String> {
         let mut chunk = Vec::with_capacity(CHUNK);
         let (stop, drain) = (&self.session.task.stop, &self.session.drain);
         let mut draining = false;
         loop {
-            self.act().await?;
+            if self.act().await? {
+                let all_along = self.active.is_none();
+                return Ok(Over::Idle { all_along });
+            }
             let wake = self.next_wake();
             let napping = self.nap_until.is_some();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return Ok(Over::Stopped),
                 () = self.link.lost.cancelled() => return Err("the connection is gone".into()),
                 () = drain.cancelled(), if !draining => {
                     draining = true;
@@ -161,8 +158,9 @@ impl<'a> Consuming<'a> {
         }
     }
 
-    /// Sends what is due and follows the credit as far as it goes.
-    async fn act(&mut self) -> Result<(), String> {
+    /// Sends what is due and follows the credit as far as it goes; true once the channel is to be exchanged, and
+    /// nothing of it is in hand.
+    async fn act(&mut self) -> Result<bool, String> {
         let now = Instant::now();
         self.nap_until = self.nap_until.filter(|until| *until > now);
         if self.flush_at.is_some_and(|at| at <= now) {
@@ -172,8 +170,19 @@ impl<'a> Consuming<'a> {
             self.period_began = now;
             self.credit.period(self.session.task.options.wanted.count());
         }
-        self.credit.settled(self.ledger.take_settled());
+        let settled = self.ledger.take_settled();
+        if settled.count > 0 || self.credit.in_hand() > 0 {
+            self.active = Some(now);
+        }
+        self.credit.settled(settled);
+        if self.idle_at().is_some_and(|at| at <= now) {
+            self.renewing = true;
+            self.credit.renew();
+        }
         loop {
+            if self.renewing && self.credit.is_spent() {
+                return Ok(true);
+            }
             match self.credit.next() {
                 Step::Wait => break,
                 Step::Hand(delivery) => {
@@ -200,7 +209,14 @@ impl<'a> Consuming<'a> {
                 changed
             });
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// When the channel is to be exchanged if nothing happens.
+    fn idle_at(&self) -> Option<Instant> {
+        let stays = self.renewing || self.session.drain.is_cancelled() || self.credit.open() == 0;
+        (!stays && self.credit.in_hand() == 0)
+            .then(|| self.active.unwrap_or(self.opened) + self.idle)
     }
 
     fn show(&self) {
@@ -217,10 +233,16 @@ impl<'a> Consuming<'a> {
         };
         let retry = (self.credit.open() == 0).then_some(self.retry.0);
         let retry = retry.filter(|at| *at > Instant::now());
-        [self.flush_at, self.nap_until, silence, retry]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.flush_at,
+            self.nap_until,
+            silence,
+            retry,
+            self.idle_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Adds a consumer; false if that must be tried again later.
@@ -263,62 +285,6 @@ impl<'a> Consuming<'a> {
         Ok(true)
     }
 
-    /// Cancels all consumers so that no message is under way meanwhile: the broker would count it as
-    /// delivered. False until that is done. To drain, one that may have a single delivery stays: see
-    /// [`settle`](Self::settle).
-    async fn quiesce(&mut self) -> Result<bool, String> {
-        let now = Instant::now();
-        let staying = match self.quiesce {
-            Quiesce::No if self.subscriptions.is_empty() => 0,
-            Quiesce::No => {
-                self.ledger.hold(true);
-                self.quiesce = Quiesce::Since(now);
-                return Ok(false);
-            }
-            Quiesce::Since(last) => {
-                let full = self.ledger.unacked() >= usize::from(self.credit.open());
-                if !full && last + SILENCE > now {
-                    return Ok(false);
-                }
-                self.cancel().await?
-            }
-            Quiesce::Cancelled(staying) => staying,
-        };
-        if self.subscriptions.len() > staying {
-            return Ok(false);
-        }
-        self.quiesce = Quiesce::No;
-        self.ledger.hold(false);
-        self.flush_at = Some(now + COALESCE);
-        self.credit.closed();
-        Ok(true)
-    }
-
-    /// Cancels the consumers but for one that stays; how many stay. It is full to the end: its one delivery is not
-    /// settled at the broker until then. While suspects wait to run alone nothing else may be unsettled.
-    async fn cancel(&mut self) -> Result<usize, String> {
-        let first = self.subscriptions.first().filter(|first| {
-            self.session.drain.is_cancelled()
-                && first.prefetch == 1
-                && self.credit.held() == 0
-                && self.ledger.is_unsettled(first.last)
-        });
-        if let Some(first) = first {
-            self.ledger.keep(first.last);
-        }
-        let staying = usize::from(first.is_some());
-        let cancelled = self.subscriptions.iter().skip(staying);
-        let cancelling = cancelled.map(|subscription| {
-            let options = BasicCancelOptions::default();
-            self.channel.basic_cancel(subscription.tag.clone(), options)
-        });
-        for cancelled in bounded(self.link, join_all(cancelling)).await? {
-            cancelled.map_err(|error| error.to_string())?;
-        }
-        self.quiesce = Quiesce::Cancelled(staying);
-        Ok(staying)
-    }
-
     fn ended(&mut self, end: End) -> Result<(), String> {
         let place = match end {
             End::Broken(reason) => return Err(reason),
@@ -342,33 +308,12 @@ impl<'a> Consuming<'a> {
         }
         let shared = &self.session.shared;
         shared.delivered.fetch_add(1, Ordering::Relaxed);
-        let (tag, redelivered) = (message.delivery_tag, message.redelivered);
-        let again = u64::from(redelivered);
+        let (tag, bytes) = (message.delivery_tag, message.data.len());
+        let again = u64::from(message.redelivered);
         shared.redelivered.fetch_add(again, Ordering::Relaxed);
         let blemish = self.link.marks.take(self.channel.id(), tag);
-        let mut properties = Properties(message.properties);
-        if blemish == Some(Blemish::ReplyTo) {
-            properties = properties.with_reply_to("");
-        }
-        let bytes = message.data.len();
         let (receipt, settled) = self.ledger.enter(tag, bytes, now);
-        let delivery = Box::new(Delivery {
-            body: message.data.into(),
-            exchange: message.exchange.into(),
-            routing_key: message.routing_key.into(),
-            queue: Arc::clone(&self.session.queue),
-            redelivered,
-            // a first delivery has none: such a header on it is the producer's own
-            delivery_count: if redelivered {
-                properties.delivery_count()
-            } else {
-                0
-            },
-            blemish,
-            received: now,
-            receipt,
-            properties,
-        });
+        let delivery = Delivery::of(message, &self.session.queue, (receipt, now), blemish);
         let count = delivery.delivery_count;
         let key = if count > 0 { delivery.key() } else { 0 };
         // What was acknowledged before this came must be counted before it.

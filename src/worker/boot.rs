@@ -159,6 +159,7 @@ fn consume(
         wanted: wanted(engine, source),
         in_flight_bytes: config.in_flight_bytes,
         expected_bytes,
+        ..ConsumeOptions::default()
     };
     let mut sources = Vec::new();
     for name in engine.repository().names() {

@@ -84,15 +84,23 @@ fn consume(
     queue: &str,
     prefetch_max: u16,
 ) -> (ConsumerHandle, mpsc::UnboundedReceiver<Delivery>) {
+    let options = ConsumeOptions {
+        prefetch_max,
+        ..ConsumeOptions::default()
+    };
+    consume_as(broker, queue, options)
+}
+
+fn consume_as(
+    broker: &Broker,
+    queue: &str,
+    options: ConsumeOptions,
+) -> (ConsumerHandle, mpsc::UnboundedReceiver<Delivery>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let handler = Arc::new(move |delivery: Box<Delivery>| {
         // a test that is over lets the rest go
         let _ = sender.send(*delivery);
     });
-    let options = ConsumeOptions {
-        prefetch_max,
-        ..ConsumeOptions::default()
-    };
     let handle = broker.consume(queue, options, handler);
     (handle, receiver)
 }

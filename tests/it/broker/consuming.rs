@@ -250,3 +250,37 @@ async fn a_queue_that_is_not_there_yet_is_consumed_once_it_is() {
     next(&mut deliveries).await.receipt.ack();
     assert!(handle.health().subscribed && handle.health().reason.is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_channel_is_exchanged_and_nothing_is_delivered_twice_for_it() {
+    let (broker, package) = broker("idle").await;
+    let queue = names::queue_of(&package);
+    let options = ConsumeOptions {
+        idle: Duration::from_millis(200),
+        ..ConsumeOptions::default()
+    };
+    let (handle, mut deliveries) = consume_as(&broker, &queue, options);
+    for _ in 0..3 {
+        // The credit of a new channel begins at one.
+        until("exchanged", || handle.health().credit <= 1).await;
+        publish_all(&broker, &package, 100).await;
+        for _ in 0..100 {
+            next(&mut deliveries).await.receipt.ack();
+        }
+        assert!(handle.health().credit > 1);
+    }
+    until("exchanged", || handle.health().credit <= 1).await;
+    // What is in hand keeps its channel.
+    publish_all(&broker, &package, 1).await;
+    let held = next(&mut deliveries).await;
+    let age = || handle.health().oldest_unsettled_s;
+    until("old", || age().is_some_and(|age| age > 1.0)).await;
+    held.receipt.ack();
+    until("settled", || age().is_none()).await;
+    let health = handle.health();
+    assert_eq!((health.delivered, health.redelivered), (301, 0));
+    handle.close().await;
+    let (_connection, channel) = client(Node::shared()).await;
+    assert_eq!(ready(&channel, &queue).await, 0);
+    broker.close().await;
+}

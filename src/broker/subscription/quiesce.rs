@@ -1,0 +1,96 @@
+//! Giving consumers up so that the broker counts no delivery that nobody saw, and loses no acknowledgement.
+
+use super::{Consuming, Quiesce, SILENCE};
+use crate::broker::consumer::bounded;
+use crate::broker::properties::short;
+use crate::broker::receipt::{COALESCE, GAP};
+use futures::future::join_all;
+use lapin::options::{BasicCancelOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use std::time::Instant;
+
+impl Consuming<'_> {
+    /// Waits until the queue has what is acknowledged. RabbitMQ (3.10, by its source) keeps acknowledgements of a
+    /// channel that has 32 under way to a quorum queue, and forgets them when the channel closes. Cancelling goes
+    /// through the queue's log, behind those under way; by the next answer of the queue the channel has passed on
+    /// what it kept. That takes a consumer that is still there, and is full, so that nothing comes meanwhile.
+    pub(super) async fn settle(&mut self) -> Result<(), String> {
+        self.ledger.flush(Instant::now() + GAP);
+        let settling = async {
+            let Some(first) = self.subscriptions.first() else {
+                return Ok(());
+            };
+            let options = BasicCancelOptions::default();
+            let cancelling = self.channel.basic_cancel(first.tag.clone(), options);
+            cancelling.await?;
+            let passive = QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            };
+            let queue = short(&self.session.queue);
+            let looking = self
+                .channel
+                .queue_declare(queue, passive, FieldTable::default());
+            looking.await.map(drop)
+        };
+        let settled = bounded(self.link, settling).await;
+        self.ledger.release();
+        settled?.map_err(|error: lapin::Error| error.to_string())
+    }
+
+    /// Cancels all consumers so that no message is under way meanwhile: the broker would count it as
+    /// delivered. False until that is done. To drain, one that may have a single delivery stays: see
+    /// [`settle`](Self::settle).
+    pub(super) async fn quiesce(&mut self) -> Result<bool, String> {
+        let now = Instant::now();
+        let staying = match self.quiesce {
+            Quiesce::No if self.subscriptions.is_empty() => 0,
+            Quiesce::No => {
+                self.ledger.hold(true);
+                self.quiesce = Quiesce::Since(now);
+                return Ok(false);
+            }
+            Quiesce::Since(last) => {
+                let full = self.ledger.unacked() >= usize::from(self.credit.open());
+                if !full && last + SILENCE > now {
+                    return Ok(false);
+                }
+                self.cancel().await?
+            }
+            Quiesce::Cancelled(staying) => staying,
+        };
+        if self.subscriptions.len() > staying {
+            return Ok(false);
+        }
+        self.quiesce = Quiesce::No;
+        self.ledger.hold(false);
+        self.flush_at = Some(now + COALESCE);
+        self.credit.closed();
+        Ok(true)
+    }
+
+    /// Cancels the consumers but for one that stays; how many stay. It is full to the end: its one delivery is not
+    /// settled at the broker until then. While suspects wait to run alone nothing else may be unsettled.
+    async fn cancel(&mut self) -> Result<usize, String> {
+        let first = self.subscriptions.first().filter(|first| {
+            self.session.drain.is_cancelled()
+                && first.prefetch == 1
+                && self.credit.held() == 0
+                && self.ledger.is_unsettled(first.last)
+        });
+        if let Some(first) = first {
+            self.ledger.keep(first.last);
+        }
+        let staying = usize::from(first.is_some());
+        let cancelled = self.subscriptions.iter().skip(staying);
+        let cancelling = cancelled.map(|subscription| {
+            let options = BasicCancelOptions::default();
+            self.channel.basic_cancel(subscription.tag.clone(), options)
+        });
+        for cancelled in bounded(self.link, join_all(cancelling)).await? {
+            cancelled.map_err(|error| error.to_string())?;
+        }
+        self.quiesce = Quiesce::Cancelled(staying);
+        Ok(staying)
+    }
+}
