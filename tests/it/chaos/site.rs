@@ -131,9 +131,15 @@ impl Site {
     pub(super) async fn queues(&self) -> String {
         for number in 0..self.nodes.len() {
             let look = |node: &Node| {
-                let columns = ["name", "state", "leader", "online", "messages", "consumers"];
+                // What a queue has handed out, and what of it a channel knows of, need not agree.
+                let tables = [
+                    "list_queues name state leader online messages_ready messages_unacknowledged consumers",
+                    "list_channels connection number consumer_count messages_unacknowledged",
+                    "list_consumers",
+                ];
+                let table = |words: &&str| node.ctl(&words.split(' ').collect::<Vec<_>>());
                 node.is_up()
-                    .then(|| node.ctl(&[["list_queues"].as_slice(), &columns].concat()))
+                    .then(|| tables.iter().map(table).collect::<Vec<_>>().join("\n"))
             };
             if let Some(table) = self.on_node(number, look).await {
                 return table;
