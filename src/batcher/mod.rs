@@ -161,8 +161,8 @@ impl Batcher {
     ///
     /// # Errors
     /// Rejected `overloaded` when the queue has no room for all rows, and `deadline_exceeded` when the
-    /// deadline passes before all are predicted, or so much waits that it would. Faulted when a row fails by itself, whatever its batch,
-    /// or when no session is left.
+    /// deadline passes before all are predicted, or so much waits that it would. Faulted when a row fails by itself,
+    /// whatever its batch, or when no session is left.
     pub async fn submit(
         &self,
         rows: Vec<Row>,

@@ -5,9 +5,9 @@
 //!
 //! What always holds:
 //! 1. `open`, the sum of the consumers' prefetches, is at most `max`; from 1 it grows to at most [`GROWTH`] times
-//!    itself, to no more than is wanted and fits into the budget of bytes, and only after `open` deliveries were settled since
-//!    it last changed and since the last [`Credit::period`], none of them a suspect. Where more bytes are in hand
-//!    than the budget has, it begins anew.
+//!    itself, to no more than is wanted and fits into the budget of bytes, and only after `open` deliveries were
+//!    settled since it last changed and since the last [`Credit::period`], none of them a suspect. Where more bytes
+//!    are in hand than the budget has, it begins anew.
 //! 2. A suspect is handed out only while nothing else is in hand and `open` is at most 1, and nothing else
 //!    is handed out until it is settled.
 //! 3. Every delivery is handed out exactly once. What is held back is counted as well when a suspect takes
