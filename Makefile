@@ -47,8 +47,14 @@ fuzz: ## hostile input, searched for by coverage: FUZZ_SECONDS (600) for each of
 test-clients: setup
 	@$(PYTHON) -m unittest discover --start-directory tests/clients
 
-bench: setup-run ## throughput and memory, as ratios to limits measured in the same run
+target/bench/venv/stamp: benches/roundtrip/peers/requirements.txt
+	python3 -m venv target/bench/venv
+	target/bench/venv/bin/pip install --quiet --requirement $<
+	touch $@
+
+bench: setup-run target/bench/venv/stamp ## throughput and memory, as ratios to limits measured in the same run
 	cargo bench --bench roundtrip -- --at-least 0.7
+	cargo bench --bench roundtrip -- --peers --rounds 5
 	cargo bench --bench roundtrip -- --rss
 	cargo bench --bench roundtrip -- --backlog
 

@@ -3,7 +3,7 @@
 use crate::wire::{self, Message};
 use anyhow::Result;
 use lapin::BasicProperties;
-use lapin::types::ShortString;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -13,9 +13,19 @@ use tokio::task::JoinSet;
 const CHANNELS: u64 = 2;
 const WINDOW: u64 = 256;
 
+/// How a request is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The business object.
+    Plain,
+    /// A task of Celery's (message protocol 2), of which the business object is the argument.
+    CeleryTask,
+}
+
 /// Where the requests of a run go, and where their replies shall.
 #[derive(Clone)]
 pub struct Route {
+    pub form: Form,
     pub exchange: ShortString,
     pub key: ShortString,
     pub reply_to: ShortString,
@@ -45,16 +55,28 @@ pub fn body(index: u64) -> String {
 
 fn request(route: &Route, index: u64) -> Message {
     let id = ShortString::from(index.to_string());
+    let mut body = body(index);
+    let mut properties = BasicProperties::default()
+        .with_delivery_mode(wire::PERSISTENT)
+        .with_content_type("application/json".into())
+        .with_reply_to(route.reply_to.clone())
+        .with_message_id(id.clone())
+        .with_correlation_id(id.clone());
+    if route.form == Form::CeleryTask {
+        let mut headers = FieldTable::default();
+        for (name, value) in [("task", "score"), ("id", id.as_str()), ("lang", "py")] {
+            headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+        body = format!("[[{body}],{{}},null]");
+        properties = properties
+            .with_headers(headers)
+            .with_content_encoding("utf-8".into());
+    }
     Message {
         exchange: route.exchange.clone(),
         key: route.key.clone(),
-        body: body(index).into(),
-        properties: BasicProperties::default()
-            .with_delivery_mode(wire::PERSISTENT)
-            .with_content_type("application/json".into())
-            .with_reply_to(route.reply_to.clone())
-            .with_message_id(id.clone())
-            .with_correlation_id(id),
+        body: body.into(),
+        properties,
     }
 }
 

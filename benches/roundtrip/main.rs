@@ -20,6 +20,7 @@ mod load;
 mod memory;
 mod options;
 mod package;
+mod peers;
 mod process;
 mod ratio;
 mod replies;
@@ -96,8 +97,9 @@ async fn bench(options: &Options) -> Result<()> {
         let node = tokio::task::spawn_blocking(Node::start).await?;
         (node.url(), Some(node))
     };
+    let repository = package::write(&folder)?;
     let inferq = Subject::Inferq {
-        repository: package::write(&folder)?,
+        repository: repository.clone(),
     };
     let site = Site {
         url,
@@ -108,6 +110,8 @@ async fn bench(options: &Options) -> Result<()> {
         memory::backlog(&site, &inferq, options.requests.unwrap_or(1_000_000)).await
     } else if options.rss {
         memory(options, &site, &inferq).await
+    } else if options.peers {
+        peers::run(options, &site, &repository).await
     } else {
         ratio::run(options, &site, &inferq).await
     }

@@ -34,6 +34,9 @@ pub struct Options {
     /// Measure the worker's memory on a backlog of 100 requests and of a million, or as many as --requests says
     #[arg(long, conflicts_with_all = ["rss", "echo_only"])]
     pub backlog: bool,
+    /// Measure inferq beside workers in Python, in `target/bench/venv`
+    #[arg(long, conflicts_with_all = ["rss", "backlog", "echo_only", "at_least"])]
+    pub peers: bool,
     /// Fail when the median ratio is lower
     #[arg(long, value_name = "RATIO", conflicts_with_all = ["echo_only", "rss", "backlog"])]
     pub at_least: Option<f64>,

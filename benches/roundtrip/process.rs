@@ -7,8 +7,18 @@ use std::time::Duration;
 /// `/proc` counts CPU time in ticks of `USER_HZ`: 100 a second on every Linux.
 const TICK: Duration = Duration::from_millis(10);
 
-/// CPU time of all threads so far, user and kernel.
+/// CPU time so far of a process and its children, user and kernel.
 pub fn cpu(pid: u32) -> Result<Duration> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let mut all = own_cpu(pid)?;
+    for child in children.split_whitespace() {
+        all += own_cpu(child.parse()?)?;
+    }
+    Ok(all)
+}
+
+fn own_cpu(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("process {pid} is gone"))?;
     // The second field is the name in brackets and may hold anything.

@@ -72,7 +72,7 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
 }
 
 /// Measures the echo's set-ups. Whichever comes out best by luck is measured again in the rounds.
-async fn choose(
+pub async fn choose(
     options: &Options,
     site: &Site,
     reply_size: ReplySize,

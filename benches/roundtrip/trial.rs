@@ -59,7 +59,7 @@ impl Queues {
         let connection = wire::connect(&site.url, "bench declares").await?;
         let channel = connection.create_channel().await?;
         let (request, exchange, key, ours) = match subject {
-            Subject::Echo { .. } => {
+            Subject::Echo { .. } | Subject::Peer(_) => {
                 let queue = format!("bench.requests.{unique}");
                 wire::declare(&channel, &queue, &as_inferq_has_them()).await?;
                 (queue.clone(), "", queue, true)
@@ -83,6 +83,7 @@ impl Queues {
         let reply = format!("bench.replies.{unique}");
         wire::declare(&channel, &reply, &[]).await?;
         let route = Route {
+            form: subject.form(),
             exchange: exchange.into(),
             key: key.into(),
             reply_to: reply.as_str().into(),
