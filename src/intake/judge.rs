@@ -16,6 +16,7 @@ use crate::{
         reply::{Kind, Reply},
         reply_to::{ReplyTo, reply_to},
         request::Head,
+        timings::Timings,
     },
     repository::Live,
 };
@@ -79,6 +80,10 @@ impl Intake {
             version,
             timings,
         } = answer;
+        let timings = Timings {
+            total: Some(delivery.received.elapsed()),
+            ..timings
+        };
         let id = head.reply_id(&delivery.routing_key, &delivery.body);
         let answering = self.answering(head, &id, package, version.as_deref(), &timings);
         let written = result.and_then(|outcome| Ok(Reply::outcome(&answering, &outcome)?));

@@ -15,6 +15,8 @@ pub struct Timings {
     /// Rows of the batch that the request ran in.
     pub batch_rows: Option<usize>,
     pub decide: Option<Duration>,
+    /// All of it, and what lies between: from the delivery's arrival until its reply is written.
+    pub total: Option<Duration>,
 }
 
 impl Timings {
@@ -23,7 +25,8 @@ impl Timings {
     pub fn header(&self) -> String {
         // Every reply has one: format_args would cost more than the shortest stages.
         let (mut text, mut number) = (String::with_capacity(160), itoa::Buffer::new());
-        for (name, spent) in self.stages() {
+        let total = self.total.map(|total| ("total", total));
+        for (name, spent) in self.stages().chain(total) {
             if !text.is_empty() {
                 text.push_str(", ");
             }
@@ -70,11 +73,12 @@ mod tests {
             predict: Some(Duration::from_micros(3100)),
             batch_rows: Some(32),
             decide: Some(Duration::from_nanos(1400)),
+            total: Some(Duration::from_millis(5)),
             ..Timings::default()
         };
         assert_eq!(
             timings.header(),
-            "decode;dur=0.100, predict;dur=3.100;desc=\"b=32\", decide;dur=0.001"
+            "decode;dur=0.100, predict;dur=3.100;desc=\"b=32\", decide;dur=0.001, total;dur=5.000"
         );
     }
 }
