@@ -55,6 +55,7 @@ target/bench/venv/stamp: benches/roundtrip/peers/requirements.txt
 bench: setup-run target/bench/venv/stamp ## throughput and memory, as ratios to limits measured in the same run
 	cargo bench --bench roundtrip -- --at-least 0.7
 	cargo bench --bench roundtrip -- --peers --rounds 5
+	cargo bench --bench roundtrip -- --light
 	cargo bench --bench roundtrip -- --rss
 	cargo bench --bench roundtrip -- --backlog
 

@@ -53,7 +53,7 @@ pub fn body(index: u64) -> String {
     )
 }
 
-fn request(route: &Route, index: u64) -> Message {
+pub fn request(route: &Route, index: u64) -> Message {
     let id = ShortString::from(index.to_string());
     let mut body = body(index);
     let mut properties = BasicProperties::default()

@@ -10,12 +10,16 @@
     unreachable_pub,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     clippy::struct_excessive_bools,
     clippy::unwrap_used,
     reason = "a bench may stop where it stands"
 )]
 
 mod echo;
+mod light;
 mod load;
 mod memory;
 mod options;
@@ -110,6 +114,8 @@ async fn bench(options: &Options) -> Result<()> {
         memory::backlog(&site, &inferq, options.requests.unwrap_or(1_000_000)).await
     } else if options.rss {
         memory(options, &site, &inferq).await
+    } else if options.light {
+        light::run(options, &site, &inferq).await
     } else if options.peers {
         peers::run(options, &site, &repository).await
     } else {
