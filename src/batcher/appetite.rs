@@ -30,6 +30,12 @@ const MEMORY: f64 = 8.0;
 /// So many deviations above the average is hardly ever exceeded: as in TCP's retransmission timer (RFC 6298).
 const FAR: f64 = 4.0;
 
+/// A run that takes more than this many averages counts as if it took so many: one stall is not how long runs take.
+const OUTLIER: f64 = 4.0;
+
+/// Some models take longer for more rows at once than for fewer one after another, but hardly this many times.
+const SLACK: f64 = 2.0;
+
 impl Appetite {
     /// What was measured, until something runs.
     pub(super) fn of(curve: &Curve) -> Self {
@@ -40,17 +46,23 @@ impl Appetite {
         appetite
     }
 
-    /// Takes note of a run.
+    /// Takes note of a run that went well.
     pub(super) fn record(&mut self, rows: usize, run: Duration) {
         let Some(times) = self.sizes.get_mut(bucket(rows)) else {
             return;
         };
         let (rows, run) = (size(rows), run.as_secs_f64());
-        let before = times.unwrap_or(Times {
+        let first = Times {
             rows,
             run,
             deviation: run / MEMORY,
-        });
+        };
+        // What is thought to take far longer than it does is hardly run: the first that is has to correct it.
+        let Some(before) = times.filter(|before| before.run < run * OUTLIER) else {
+            *times = Some(first);
+            return;
+        };
+        let run = run.min(before.run * OUTLIER);
         let mixed = |old: f64, new: f64| old + (new - old) / MEMORY;
         *times = Some(Times {
             rows: mixed(before.rows, rows),
@@ -68,9 +80,28 @@ impl Appetite {
         })
     }
 
-    /// Nil before anything has run. No size is thought to run longer than the largest that did.
+    /// Nil before anything has run. No size is thought to run longer than a larger one, or than the largest that ran;
+    /// nor longer than [`SLACK`] times as long as so many rows in batches of a smaller size. So sizes of which what is
+    /// known is wrong are run, and it is corrected.
     fn times(&self, rows: usize) -> Times {
         let rows = size(rows);
+        let known = || self.sizes.iter().flatten();
+        let larger = known().filter(|times| times.rows >= rows);
+        let smaller = known().filter(|times| times.rows < rows).map(|times| {
+            let apart = (rows / times.rows).ceil() * SLACK;
+            Times {
+                rows,
+                run: times.run * apart,
+                deviation: times.deviation * apart,
+            }
+        });
+        let bounds = larger.copied().chain(smaller);
+        let bounds = bounds.chain([self.between(rows)]);
+        let least = bounds.min_by(|a, b| a.run.total_cmp(&b.run));
+        least.unwrap_or_default()
+    }
+
+    fn between(&self, rows: f64) -> Times {
         let known = || self.sizes.iter().flatten();
         let smaller = known().rfind(|times| times.rows <= rows);
         let larger = known().find(|times| times.rows >= rows);
@@ -157,5 +188,28 @@ mod tests {
             likely < 9 * MS && longest > 12 * MS,
             "{likely:?} {longest:?}"
         );
+    }
+
+    #[test]
+    fn a_stall_counts_little_and_no_size_takes_longer_than_a_larger_one() {
+        let mut appetite = Appetite::default();
+        for _ in 0..50 {
+            appetite.record(1, 5 * MS);
+        }
+        appetite.record(1, 10_000 * MS);
+        assert!(appetite.longest(1) < 30 * MS, "{:?}", appetite.longest(1));
+        for _ in 0..50 {
+            appetite.record(1, 500 * MS);
+            appetite.record(8, 6 * MS);
+        }
+        assert!(appetite.likely(1) <= appetite.likely(8));
+        assert!(appetite.longest(4) < 10 * MS);
+        // What was thought to take far too long is corrected by few runs.
+        let mut wrong = Appetite::default();
+        wrong.record(8, 1_000 * MS);
+        for _ in 0..8 {
+            wrong.record(8, 6 * MS);
+        }
+        assert!(wrong.longest(8) < 100 * MS, "{:?}", wrong.longest(8));
     }
 }

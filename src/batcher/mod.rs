@@ -58,12 +58,11 @@ pub struct Coming {
 }
 
 impl Coming {
-    /// It comes now; for how long it was on its way.
-    fn arrives(mut self) -> Duration {
-        if let Some(shared) = self.shared.take() {
-            shared.arrives();
-        }
-        self.since.elapsed()
+    /// It comes now; for how long it was on its way here. Where it was expected elsewhere, it will not come there.
+    fn arrives(mut self, here: &Arc<Shared>) -> Option<Duration> {
+        let expected = self.shared.take_if(|shared| Arc::ptr_eq(shared, here))?;
+        expected.arrives();
+        Some(self.since.elapsed())
     }
 }
 
@@ -176,7 +175,7 @@ impl Batcher {
             return Ok(Predicted::default());
         }
         let (request, answered) = Request::new(rows, Instant::now(), deadline);
-        let lead = coming.map(Coming::arrives);
+        let lead = coming.and_then(|coming| coming.arrives(shared));
         let keys = shared.push(&request, count, (priority, deadline), lead)?;
         let mut claim = Claim {
             shared,
@@ -190,12 +189,12 @@ impl Batcher {
         Ok(predicted)
     }
 
-    /// How many rows in hand keep the sessions busy: what runs, what gathers meanwhile, and what the device does while
-    /// requests and replies are on their way to and from the broker. As many as there are while nothing is known of
-    /// run times.
+    /// How many requests in hand keep the sessions busy, where so many are: what runs, what gathers meanwhile, what the
+    /// device does while requests and replies are on their way to and from the broker, and what is in hand though
+    /// the model is done with it. As many as there are while nothing is known of run times.
     #[must_use]
-    pub fn appetite(&self) -> usize {
-        self.0.shared.appetite()
+    pub fn appetite(&self, in_hand: usize) -> usize {
+        self.0.shared.appetite(in_hand)
     }
 
     /// What is going on.

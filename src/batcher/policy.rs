@@ -19,9 +19,10 @@
 //! batches are full.
 //!
 //! **Too late.** A row that would not be done by its deadline even alone is refused. Where a batch would take longer
-//! than the tightest deadline in it allows: if more rows wait than fit into it, the device is short, a smaller batch
-//! would cost others their deadline, and the rows that it is too long for are refused; else it is made smaller.
-//! Predictions are trusted for [`TRUST`] after a batch has left, so that one that is wrong is soon corrected.
+//! than the tightest deadline in it allows it is made smaller; but if more rows wait than fit into one, and the smaller
+//! batch would cost the nearest of the others its deadline, the device is short: the rows that a full batch is too
+//! long for are refused. Predictions are trusted for [`TRUST`] after a run should be over, so that one that is wrong
+//! is corrected by the next that runs all the same.
 //!
 //! **What holds, whatever is pushed, removed and asked:**
 //! 1. A row that was taken in comes out exactly once: in a batch, as refused, or removed.
@@ -44,7 +45,7 @@ use std::{
 /// within a level.
 pub const AGEING: Duration = Duration::from_millis(500);
 
-/// How long predictions are trusted after a batch has left.
+/// How long predictions are trusted after the last run should be over.
 pub const TRUST: Duration = Duration::from_secs(1);
 
 /// What a run costs beside itself: the session and whoever it answers are woken.
@@ -129,8 +130,8 @@ pub struct Policy<T> {
     rows: BTreeMap<u64, Waiting<T>>,
     by_rank: BTreeSet<(Instant, u64)>,
     by_deadline: BTreeSet<(Instant, u64)>,
-    /// When the last batch left.
-    left: Option<Instant>,
+    /// Until then predictions are trusted.
+    trusted: Option<Instant>,
 }
 
 impl<T> Policy<T> {
@@ -146,7 +147,7 @@ impl<T> Policy<T> {
             rows: BTreeMap::new(),
             by_rank: BTreeSet::new(),
             by_deadline: BTreeSet::new(),
-            left: None,
+            trusted: None,
         }
     }
 
@@ -194,7 +195,7 @@ impl<T> Policy<T> {
         let next = match self.due(runs, traffic) {
             None => Next::Idle,
             Some(due) if due > now => Next::WaitUntil(due),
-            Some(_) => self.take(now, longest, &mut refused),
+            Some(_) => self.take(now, runs, longest, &mut refused),
         };
         Turn { next, refused }
     }
@@ -290,7 +291,7 @@ impl<T> Policy<T> {
     }
 
     fn trusts(&self, now: Instant) -> bool {
-        self.left.is_some_and(|left| now < left + TRUST)
+        self.trusted.is_some_and(|until| now < until)
     }
 
     /// Takes out the rows whose deadline is no later than this.
@@ -308,36 +309,41 @@ impl<T> Policy<T> {
     fn take(
         &mut self,
         now: Instant,
+        runs: &impl RunTime,
         longest: impl Fn(usize) -> Duration,
         refused: &mut Vec<T>,
     ) -> Next<T> {
         loop {
-            let mut size = self.rows.len().min(self.config.max_size);
-            if size == 0 {
+            let full = self.rows.len().min(self.config.max_size);
+            let ranked = self.by_rank.iter().take(full).map(|(_, key)| *key);
+            let keys: Vec<u64> = ranked.collect();
+            // The most that are over before the tightest deadline among them.
+            let (mut tightest, mut size) = (None, 0);
+            for (before, key) in keys.iter().enumerate() {
+                let deadline = self.rows.get(key).map(|row| row.deadline);
+                tightest = tightest.into_iter().chain(deadline).min();
+                if tightest.is_some_and(|at| now + longest(before + 1) < at) {
+                    size = before + 1;
+                }
+            }
+            if full == 0 {
                 return Next::Idle;
             }
-            let short = self.rows.len() > size;
-            let keys: Vec<u64> = self
-                .by_rank
-                .iter()
-                .take(size)
-                .map(|(_, key)| *key)
-                .collect();
-            let deadline = |key: &u64| self.rows.get(key).map(|row| row.deadline);
-            let tightest = keys.iter().filter_map(deadline).min().unwrap_or(now);
-            if short && now + longest(size) >= tightest {
-                let done = now + longest(size);
-                let late = keys
-                    .into_iter()
-                    .filter(|key| deadline(key).is_some_and(|at| at <= done));
-                let late: Vec<u64> = late.collect();
-                refused.extend(late.into_iter().filter_map(|key| self.remove(key)));
-                continue;
+            let size = size.max(1);
+            if size < full && self.rows.len() > full {
+                let done = now + longest(full);
+                let rest = (self.rows.len() - size).div_ceil(self.config.max_size);
+                let rest = runs.likely(full) * u32::try_from(rest).unwrap_or(u32::MAX);
+                let other = self.by_deadline.range((done, u64::MAX)..).next();
+                if other.is_some_and(|(deadline, _)| now + longest(size) + rest > *deadline) {
+                    let late =
+                        |key: &u64| self.rows.get(key).is_some_and(|row| row.deadline <= done);
+                    let late: Vec<u64> = keys.into_iter().filter(late).collect();
+                    refused.extend(late.into_iter().filter_map(|key| self.remove(key)));
+                    continue;
+                }
             }
-            while size > 1 && now + longest(size) >= tightest {
-                size -= 1;
-            }
-            self.left = Some(now);
+            self.trusted = Some(now + runs.longest(size) + TRUST);
             let leaving = keys.into_iter().take(size);
             return Next::Run(leaving.filter_map(|key| self.remove(key)).collect());
         }

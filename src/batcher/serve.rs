@@ -71,6 +71,7 @@ fn settle(
                 .then_some(outputs)
                 .ok_or_else(|| internal("a run of other rows than given"))
         });
+        let went_well = result.is_ok();
         let facts = RunFacts {
             left,
             run: began.elapsed(),
@@ -101,7 +102,7 @@ fn settle(
                 }
             }
         }
-        shared.ran(facts.rows, facts.run);
+        shared.ran(facts.rows, facts.run, went_well);
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::fault::Failure;
 
 /// How long requests and replies are on their way to and from the broker, confirms and acknowledgements included.
-const ON_THE_WAY: Duration = Duration::from_millis(100);
+const ON_THE_WAY: Duration = Duration::from_millis(300);
 
 /// The weight of a new lead is one part in this many.
 const LEADS: u32 = 16;
@@ -122,7 +122,7 @@ impl Shared {
     ) -> Result<std::ops::Range<u64>, Failure> {
         let mut state = self.state();
         if let Some(lead) = lead {
-            state.lead = state.lead / LEADS * (LEADS - 1) + lead / LEADS;
+            state.lead = state.lead / LEADS * (LEADS - 1) + lead.min(ON_THE_WAY) / LEADS;
         }
         let keys = admit(&mut state, request, rows, (priority, deadline));
         // Taken in or not, it is on its way no more.
@@ -205,19 +205,24 @@ impl Shared {
         state
     }
 
-    pub(super) fn appetite(&self) -> usize {
+    pub(super) fn appetite(&self, in_hand: usize) -> usize {
         let state = self.state();
         let most = state.policy.max_size();
+        let coming = self.coming.load(Ordering::Relaxed);
+        let under_way = coming + state.policy.waiting() + state.running * most;
         state
             .appetite
             .rows_in(ON_THE_WAY, most)
             .saturating_add(2 * most)
             .saturating_mul(state.alive)
+            .saturating_add(in_hand.saturating_sub(under_way))
     }
 
-    /// Takes note of a run.
-    pub(super) fn ran(&self, rows: usize, run: Duration) {
-        self.state().appetite.record(rows, run);
+    /// Takes note of a run. How long one took that failed, or was stopped, says nothing of others.
+    pub(super) fn ran(&self, rows: usize, run: Duration, went_well: bool) {
+        if went_well {
+            self.state().appetite.record(rows, run);
+        }
         (self.observer)(BatchObservation { rows, run });
     }
 

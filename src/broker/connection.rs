@@ -241,6 +241,12 @@ pub(super) struct LinkState {
     pub(super) connects: u64,
 }
 
+impl LinkState {
+    pub(super) fn flows(&self) -> bool {
+        self.blocked.is_none() && self.link.as_ref().is_some_and(|link| link.alive())
+    }
+}
+
 /// Keeps a connection until `stop`; `state` always tells how it stands.
 pub(super) async fn supervise(
     endpoint: Endpoint,

@@ -99,31 +99,31 @@ impl Delivery {
 /// Takes deliveries; called by the consuming task, so it must not block.
 pub type Handler = Arc<dyn Fn(Box<Delivery>) + Send + Sync>;
 
-/// How many deliveries who takes them has a use for at present; asked twice a second.
+/// How many deliveries who takes them has a use for, where so many are in hand; asked twice a second.
 #[derive(Clone)]
-pub struct Wanted(Arc<dyn Fn() -> usize + Send + Sync>);
+pub struct Wanted(Arc<dyn Fn(usize) -> usize + Send + Sync>);
 
 impl Wanted {
     /// As many as `count` says whenever it is asked.
-    pub fn new(count: impl Fn() -> usize + Send + Sync + 'static) -> Wanted {
+    pub fn new(count: impl Fn(usize) -> usize + Send + Sync + 'static) -> Wanted {
         Wanted(Arc::new(count))
     }
 
-    pub(super) fn count(&self) -> usize {
-        (self.0)()
+    pub(super) fn count(&self, in_hand: usize) -> usize {
+        (self.0)(in_hand)
     }
 }
 
 impl Default for Wanted {
     /// As many as come.
     fn default() -> Self {
-        Wanted::new(|| usize::MAX)
+        Wanted::new(|_| usize::MAX)
     }
 }
 
 impl fmt::Debug for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Wanted").field(&self.count()).finish()
+        f.debug_tuple("Wanted").field(&self.count(0)).finish()
     }
 }
 

@@ -196,6 +196,15 @@ impl<T> Credit<T> {
         }
     }
 
+    /// Do not, after all; false where something else wants it.
+    pub(super) fn stay(&mut self) -> bool {
+        let amiss = self.draining || !self.held.is_empty() || self.budget.overdrawn();
+        if self.phase == Phase::Quiescing && !amiss {
+            self.phase = Phase::Open;
+        }
+        self.phase == Phase::Open
+    }
+
     /// Take nothing more, ever.
     pub(super) fn drain(&mut self) {
         self.draining = true;

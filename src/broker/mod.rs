@@ -308,15 +308,16 @@ impl Broker {
         self.publisher.publish(publication).await
     }
 
-    /// Waits while the broker takes no publications: not connected, or short of memory or disk.
+    /// Whether the broker takes publications: connected, and not short of memory or disk.
+    #[must_use]
+    pub fn is_flowing(&self) -> bool {
+        self.publishing.borrow().flows()
+    }
+
+    /// Waits until it does.
     pub async fn flowing(&self) {
-        let flows = |state: &LinkState| {
-            state.blocked.is_none() && state.link.as_ref().is_some_and(|link| link.alive())
-        };
-        if !flows(&self.publishing.borrow()) {
-            // Fails only when the broker's side is closed, and then nothing flows any more.
-            let _ = self.publishing.clone().wait_for(flows).await;
-        }
+        // Fails only when the broker's side is closed, and then nothing flows any more.
+        let _ = self.publishing.clone().wait_for(LinkState::flows).await;
     }
 
     /// Whether the requester that the broker made this direct reply-to name for has gone. It is asked once a second

@@ -81,7 +81,7 @@ impl<'a> Consuming<'a> {
             link,
             channel,
             ledger,
-            credit: Credit::new(options.prefetch_max, options.wanted.count(), budget),
+            credit: Credit::new(options.prefetch_max, options.wanted.count(0), budget),
             period_began: Instant::now(),
             idle,
             opened: Instant::now(),
@@ -168,7 +168,8 @@ impl<'a> Consuming<'a> {
         }
         if self.period_began + PERIOD <= now {
             self.period_began = now;
-            self.credit.period(self.session.task.options.wanted.count());
+            let wanted = &self.session.task.options.wanted;
+            self.credit.period(wanted.count(self.credit.in_hand()));
         }
         let settled = self.ledger.take_settled();
         if settled.count > 0 || self.credit.in_hand() > 0 {
@@ -320,6 +321,12 @@ impl<'a> Consuming<'a> {
         self.credit.settled(settled);
         if let Some(delivery) = self.credit.delivered(delivery, bytes, count, key) {
             self.hand(delivery);
+        }
+        // The channel works, and to quiesce while more comes would be to hold acknowledgements back.
+        if self.renewing && matches!(self.quiesce, Quiesce::Since(_)) && self.credit.stay() {
+            self.renewing = false;
+            self.quiesce = Quiesce::No;
+            self.ledger.hold(false);
         }
     }
 

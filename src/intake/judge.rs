@@ -34,7 +34,7 @@ impl Intake {
         package: &Arc<str>,
         (desk, delivery): (&Desk, &Delivery),
         entry: Option<&Entry>,
-        coming: Option<Coming>,
+        mut coming: Option<Coming>,
     ) -> Verdict {
         let head = head(&delivery.properties);
         if let Err(reason) = destination(delivery, self.default_reply_to(package)) {
@@ -46,13 +46,19 @@ impl Intake {
             let reply = self.rejection(delivery, &head, package, &rejection);
             return Verdict::Bury(Burial::new("poison", Stage::Predict), Some(reply));
         }
-        // What cannot be answered now is not run now either.
-        self.broker.flowing().await;
-        if let Some(entry) = entry
-            && let Some(stored) = Box::pin(self.claim(entry, desk, package, &head)).await
-        {
-            return again(stored, delivery.redelivered);
+        // What cannot be answered now is not run now either, and no batch waits for it meanwhile.
+        if !self.broker.is_flowing() {
+            drop(coming.take());
+            self.broker.flowing().await;
         }
+        if let Some(entry) = entry {
+            drop(coming.take());
+            let claimed = Box::pin(self.claim(entry, desk, package, &head)).await;
+            if let Some(stored) = claimed {
+                return again(stored, delivery.redelivered);
+            }
+        }
+        let coming = coming.or_else(|| self.engine.expect(package));
         let scoring = self.score(package, delivery, &head, coming);
         let answer = match entry {
             None => scoring.await,

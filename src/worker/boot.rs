@@ -180,17 +180,17 @@ fn consume(
     .collect()
 }
 
-/// As many as keep the sessions of a package busy; of what takes no device, as many as come.
+/// As many as keep the sessions of all versions of a package busy; of what takes no device, as many as come.
 fn wanted(engine: &Engine, source: &Source) -> Wanted {
     let Source::Package(name) = source else {
         return Wanted::default();
     };
     let (engine, name) = (engine.clone(), Arc::clone(name));
-    Wanted::new(move || {
+    Wanted::new(move |in_hand| {
         let live = engine.repository().live();
         let versions = live.filter(|live| live.package.name() == &*name);
-        let each = versions.map(|live| live.batcher.appetite());
-        each.max().unwrap_or(usize::MAX)
+        let each = versions.map(|live| live.batcher.appetite(in_hand));
+        each.reduce(usize::saturating_add).unwrap_or(usize::MAX)
     })
 }
 

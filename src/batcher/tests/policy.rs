@@ -89,8 +89,8 @@ struct Bench {
     policy: Policy<usize>,
     config: PolicyConfig,
     now: Instant,
-    /// When a batch left last.
-    left: Option<Instant>,
+    /// Until then predictions are trusted.
+    trusted: Option<Instant>,
     held: HashMap<usize, Held>,
     pushed: usize,
 }
@@ -101,7 +101,7 @@ impl Bench {
             policy: Policy::new(config),
             config,
             now: Instant::now(),
-            left: None,
+            trusted: None,
             held: HashMap::new(),
             pushed: 0,
         }
@@ -135,7 +135,7 @@ impl Bench {
 
     /// Asks once and checks everything that can be said of the answer.
     fn ask(&mut self, runs: &Line, traffic: Traffic) -> Option<Instant> {
-        let trusted = self.left.is_some_and(|left| self.now < left + TRUST);
+        let trusted = self.trusted.is_some_and(|until| self.now < until);
         let done = |rows| {
             let run = trusted.then(|| runs.longest(rows));
             self.now + run.unwrap_or_default()
@@ -179,7 +179,7 @@ impl Bench {
                 let done = done(batch.len());
                 let in_time = |ticket: &usize| self.held[ticket].deadline > done;
                 assert!(batch.iter().all(in_time), "run in vain");
-                self.left = Some(self.now);
+                self.trusted = Some(self.now + runs.longest(batch.len()) + TRUST);
                 self.check_batch(&batch);
                 Some(self.now)
             }

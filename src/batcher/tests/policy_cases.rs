@@ -126,19 +126,27 @@ fn a_lone_row_waits_for_nobody_and_one_of_a_crowd_does() {
 }
 
 #[test]
-fn where_more_wait_than_a_batch_takes_the_late_go_and_else_the_batch_is_made_to_suit_them() {
+fn a_batch_is_made_to_suit_its_tightest_deadline_unless_that_costs_others_theirs() {
     let now = Instant::now();
     let run = Line { base: MS, each: MS };
-    let patience = [5, 60, 60, 60, 60, 60, 60, 60, 60];
-    for (rows, batch, refused) in [(8, vec![0, 1, 2], vec![]), (9, (1..9).collect(), vec![0])] {
+    let first_three = || vec![0, 1, 2];
+    for (rows, others, batch, refused) in [
+        (8, 60, first_three(), vec![]),
+        // Those behind are patient: an urgent row beside a backlog is served.
+        (9, 60, first_three(), vec![]),
+        // They are not: four ms for three rows, and nine for the others.
+        (9, 12, (1..9).collect(), vec![0]),
+    ] {
         let mut policy = policy(8, Duration::ZERO, 16);
         // Predictions are trusted from here on.
         policy.push(now, entry(0, now + MS, 99)).unwrap();
         let first = policy.next(now, &AT_ONCE, Traffic::default());
         assert_eq!(first.next, Next::Run(vec![99]));
-        for (ticket, patience) in patience.iter().take(rows).enumerate() {
-            let deadline = now + MS * *patience;
-            policy.push(now, entry(0, deadline, ticket)).unwrap();
+        for ticket in 0..rows {
+            let patience = if ticket == 0 { 5 } else { others };
+            policy
+                .push(now, entry(0, now + MS * patience, ticket))
+                .unwrap();
         }
         let turn = policy.next(now, &run, Traffic::default());
         assert_eq!((turn.next, turn.refused), (Next::Run(batch), refused));
@@ -167,6 +175,6 @@ fn who_would_wait_in_vain_is_told_at_once() {
     // Three batches are before it, and then its own.
     assert!(hopeless(&policy, 0, 39) && !hopeless(&policy, 0, 41));
     assert!(!hopeless(&policy, 2, 11), "nobody is before it");
-    let later = now + TRUST;
+    let later = now + 10 * MS + TRUST;
     assert!(!policy.is_hopeless(later, (0, later + MS), &run, 1));
 }

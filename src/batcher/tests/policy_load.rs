@@ -48,16 +48,26 @@ impl Tally {
 
 /// Rows that come at random (Poisson) at `rate` for so long, each with so much time.
 fn offer(device: Device, rate: f64, lasts: Duration, patience: Duration, seed: u64) -> Tally {
+    let mut appetite = Appetite::default();
+    for rows in [1, device.best] {
+        appetite.record(rows, device.run(rows));
+    }
+    offer_to(device, appetite, rate, (lasts, patience), seed)
+}
+
+fn offer_to(
+    device: Device,
+    mut appetite: Appetite,
+    rate: f64,
+    (lasts, patience): (Duration, Duration),
+    seed: u64,
+) -> Tally {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut policy = Policy::new(PolicyConfig {
         max_size: device.best,
         max_delay: 2 * MS,
         queue_limit: 100_000,
     });
-    let mut appetite = Appetite::default();
-    for rows in [1, device.best] {
-        appetite.record(rows, device.run(rows));
-    }
     let (start, mut tally) = (Instant::now(), Tally::default());
     let gap = |rng: &mut StdRng| Duration::from_secs_f64(-(1.0 - rng.random::<f64>()).ln() / rate);
     let (mut now, mut next) = (start, start + gap(&mut rng));
@@ -142,4 +152,18 @@ fn offered_half_as_much_again_as_it_can_do_a_device_still_does_what_it_can() {
             assert!(goodput >= 0.9 && kept >= 0.99, "{tally:?}");
         }
     }
+}
+
+#[test]
+fn what_was_measured_on_a_machine_that_stalled_is_soon_corrected() {
+    let device = DEVICES[0];
+    let mut stalled = Appetite::default();
+    for rows in [1, 8, device.best] {
+        stalled.record(rows, device.run(rows) * 100);
+    }
+    let times = (20_000 * MS, 200 * MS);
+    let tally = offer_to(device, stalled, 0.3 * device.capacity(), times, 21);
+    let share = tally.in_time as f64 / tally.offered as f64;
+    eprintln!("in time {share:.3} of offered: {tally:?}");
+    assert!(share >= 0.6, "{tally:?}");
 }

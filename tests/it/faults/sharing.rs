@@ -10,12 +10,12 @@ use crate::{
     worker::{Worker, vhost},
 };
 
-/// Turns of a loop that take a model some ten milliseconds, whatever the batch.
-const WORK: u64 = 20_000;
+/// Turns of a loop that take a model some tens of milliseconds, whatever the batch.
+const WORK: u64 = 60_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_joins_a_deep_backlog_soon_has_its_share_of_it() {
-    const COUNT: usize = 12_000;
+    const COUNT: usize = 6_000;
     let _cores = CORES.lock().await;
     let golden = (json!({"x": 7, "work": WORK}), json!({"y": 7}));
     let batch = "max_size = 16";
@@ -49,8 +49,8 @@ async fn a_worker_that_joins_a_deep_backlog_soon_has_its_share_of_it() {
     let share = second as f64 / (first + second) as f64;
     eprintln!("credit {alone}; within a second of joining {share:.2} of {first} + {second}");
     assert!(share >= 0.4, "{share}");
-    // Two batches, and what the model does in a tenth of a second: far below what it may be.
-    assert!((16..600).contains(&alone), "{alone}");
+    // Two batches, and what the model does in three tenths of a second: below what it may be.
+    assert!((16..1_000).contains(&alone), "{alone}");
     client.until_answered(COUNT).await;
     assert_eq!(client.duplicates(), 0);
 }
