@@ -33,9 +33,6 @@ class OneWritePerBatch(pika.SelectConnection):
         else:
             self.corked.append(data)
 
-    def cork(self):
-        self.corked = []
-
     def uncork(self):
         frames, self.corked = self.corked, None
         super()._adapter_emit_data(b"".join(frames))
@@ -43,9 +40,7 @@ class OneWritePerBatch(pika.SelectConnection):
 
 @dataclasses.dataclass(slots=True)
 class Pending:
-    """A request whose reply has been published."""
-
-    tag: int
+    tag: int  # of the request, whose reply has been published
     request: pika.BasicProperties
     returned: bool = False
     verdict: str = None
@@ -53,21 +48,17 @@ class Pending:
 
 class Worker:
     def __init__(self, options):
-        self.options = options
-        self.model = scoring.Model(options.model)
-        self.arrived = []
-        self.pending = collections.deque()
-        self.oldest = 1
+        self.options, self.model = options, scoring.Model(options.model)
+        self.arrived, self.pending, self.oldest = [], collections.deque(), 1
         self.cancelled = self.done = False
         url = pika.URLParameters(options.url)
         self.connection = OneWritePerBatch(url, self.on_open, self.on_close, self.on_close)
         self.loop = self.connection.ioloop
 
     def on_open(self, connection):
-        connection.channel(on_open_callback=self.on_channel)
+        self.channel = connection.channel(on_open_callback=self.on_channel)
 
     def on_channel(self, channel):
-        self.channel = channel
         channel.add_on_close_callback(self.on_close)
         channel.add_on_return_callback(self.on_return)
         channel.confirm_delivery(self.on_confirm)
@@ -75,9 +66,8 @@ class Worker:
         self.consumer = channel.basic_consume(self.options.queue, self.on_request)
 
     def on_request(self, channel, method, properties, body):
-        if not properties.reply_to:
-            channel.basic_reject(method.delivery_tag, requeue=False)  # nobody to answer: to the dead letters
-            return
+        if not properties.reply_to:  # nobody to answer: to the dead letters
+            return channel.basic_reject(method.delivery_tag, requeue=False)
         if not self.arrived:  # after all that this turn of the loop reads
             self.loop.call_later(0, self.answer)
         self.arrived.append((method.delivery_tag, properties, body))
@@ -85,13 +75,13 @@ class Worker:
     def answer(self):
         arrived, self.arrived = self.arrived, []
         for first in range(0, len(arrived), self.options.batch):
-            self.connection.cork()
+            self.connection.corked = []
             self.answer_batch(arrived[first : first + self.options.batch])
             self.connection.uncork()
 
     def answer_batch(self, batch):
         replies = self.model.replies([body for _tag, _request, body in batch])
-        for (tag, request, _body), (kind, reply) in zip(batch, replies):
+        for (tag, request, _), (kind, reply) in zip(batch, replies):
             properties = pika.BasicProperties(
                 content_type="application/json",
                 delivery_mode=2,
@@ -111,8 +101,7 @@ class Worker:
     def on_confirm(self, frame):
         verdict = CONFIRMED if isinstance(frame.method, Basic.Ack) else REFUSED
         last = frame.method.delivery_tag - self.oldest
-        for index in range(0 if frame.method.multiple else last, last + 1):
-            each = self.pending[index]
+        for each in [self.pending[index] for index in range(0 if frame.method.multiple else last, last + 1)]:
             each.verdict = each.verdict or (RETURNED if each.returned else verdict)
         self.settle()
 
