@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     checker::{Expected, Request},
     dice::Dice,
+    lasting,
     ledger::Ledger,
 };
 use crate::faults::{PATIENCE, REPLIES, connect, consume, in_time, tick, with_header};
@@ -29,6 +30,9 @@ use crate::faults::{PATIENCE, REPLIES, connect, consume, in_time, tick, with_hea
 pub(super) const FULL: &str = "replies-full";
 /// A producer that hears nothing of a window for so long gives its connection up.
 const SILENCE: Duration = Duration::from_secs(40);
+/// A consumer takes another channel after so long. After its leader was killed RabbitMQ (3.10.8, and by
+/// rabbitmq-server 15473 also 4) may keep messages of a quorum queue as handed out to a channel that never had them.
+const AFRESH: Duration = Duration::from_secs(10);
 /// The longest deadline a hurried request has.
 const HURRY_MS: u64 = 60_000;
 /// What an outage kept from being published is not published later, beyond so much.
@@ -201,7 +205,8 @@ pub(super) async fn mourn(desk: Arc<Desk>, name: &'static str) {
     }
 }
 
-/// Takes what comes to a queue, each message acked once it is entered, until told to end.
+/// Takes what comes to a queue, each message acked once it is entered, until told to end, and no longer than
+/// [`AFRESH`].
 async fn take(
     desk: &Desk,
     queue: &str,
@@ -210,12 +215,14 @@ async fn take(
 ) -> lapin::Result<()> {
     let (connection, channel) = connect(&desk.url).await?;
     let mut messages = consume(&channel, queue).await?;
-    tokio::pin!(until);
+    let afresh = lasting(AFRESH);
+    tokio::pin!(until, afresh);
     loop {
         tokio::select! {
             biased;
             _ = &mut until => break,
             () = desk.over.cancelled() => break,
+            () = &mut afresh => break,
             next = tokio::time::timeout(PATIENCE, messages.next()) => match next {
                 Ok(Some(message)) => {
                     let message = message?;
