@@ -79,7 +79,7 @@ async fn a_model_for_which_there_is_too_little_time_keeps_what_its_package_says(
         measure_ms: 1,
         ..Config::default()
     };
-    let packages = crate::faults::packages::labour();
+    let packages = crate::faults::packages::laborious(10_000);
     let (curve, batch, warnings) = loaded(packages.path(), &config).await;
     assert_eq!(curve, None);
     assert!(batch > 1, "{batch}");

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    onnx::{FLOAT, N, identity, logarithm},
+    onnx::{labour, logarithm},
     worker::samples,
 };
 
-/// The samples, `logarithm` (NaN below zero) and `tally` (many rows, a small reply, a small queue).
+/// The samples, `logarithm` (NaN below zero) and `tally` (many rows, as much work as is asked, a small reply, a small
+/// queue).
 pub(super) fn repository() -> TempDir {
     let folder = copy_of_samples();
     let columns = r#"columns = [{ pointer = "/x" }]"#;
@@ -28,13 +29,16 @@ pub(super) fn repository() -> TempDir {
         &json!({ "request": { "x": 1.0 }, "outcome": { "y": 0.0 } }),
     );
 
-    let limits = "each = \"/items\"\n[limits]\nmax_rows = 64\nreply_bytes = 512\n[batch]\nmax_size = 64\nmax_delay_ms = 20000.0\nqueue_limit = 64\n";
-    let dir = package(folder.path(), "tally", limits, columns);
-    identity(FLOAT, &[N, 1]).write(&dir);
-    write(&dir, "request.schema.json", &list("items", &number("x")));
+    let limits = "each = \"/items\"\n[limits]\nmax_rows = 64\nreply_bytes = 512\n[batch]\nmax_size = 64\nqueue_limit = 64\n";
+    let columns = format!(
+        "{columns}\n[input.work]\ndtype = \"int64\"\ncolumns = [{{ pointer = \"/work\" }}]"
+    );
+    let dir = package(folder.path(), "tally", limits, &columns);
+    labour().write(&dir);
+    let item = json!({ "type": "object", "required": ["x", "work"] });
+    write(&dir, "request.schema.json", &list("items", &item));
     write(&dir, "response.schema.json", &list("results", &number("y")));
-    let golden =
-        json!({ "request": { "items": [{ "x": 1.0 }] }, "outcome": { "results": [{ "y": 1.0 }] } });
+    let golden = json!({ "request": { "items": [{ "x": 1.0, "work": 1 }] }, "outcome": { "results": [{ "y": 1.0 }] } });
     write(&dir, "golden/one.json", &golden);
     folder
 }

@@ -11,7 +11,14 @@ use super::{
 use crate::worker::{BOUND, Worker, samples, vhost};
 
 fn tally(name: &str, rows: usize, value: f64) -> Case {
-    let items: Value = (0..rows).map(|_| json!({ "x": value })).collect();
+    laborious(name, rows, value, 1)
+}
+
+/// Keeps the model busy for so many turns of a loop.
+fn laborious(name: &str, rows: usize, value: f64, work: u64) -> Case {
+    let items: Value = (0..rows)
+        .map(|_| json!({ "x": value, "work": work }))
+        .collect();
     Case::object(name, "tally", json!({ "items": items }))
         .with("message_id", name)
         .direct(true)
@@ -24,7 +31,6 @@ fn a_result_too_large_a_full_queue_and_a_model_that_gives_nan_have_their_codes()
     let worker = Worker::start(&url, repository.path());
     let logarithm = |name, x| Case::object(name, "logarithm", json!({ "x": x }));
     let cases = [
-        // a whole batch: it does not wait
         tally("64 long numbers", 64, 0.123_456_7).gets("result_too_large"),
         logarithm("a logarithm", 1.0).says("y", 0.0),
         logarithm("no logarithm", -1.0).gets("model_fault"),
@@ -37,23 +43,23 @@ fn a_result_too_large_a_full_queue_and_a_model_that_gives_nan_have_their_codes()
     ];
     for client in CLIENTS {
         hold(client, &url, &cases);
-        // 40 rows wait for others, and 40 more find no room
-        let waiting = Conversation::start(client, &url, &[tally("waits", 40, 1.0)]);
-        worker.await_that("waiting for a batch", |worker| {
+        // while the model is busy 40 rows wait, and 40 more find no room
+        let some = |worker: &Worker, key: &str, count: usize| {
             let packages = worker.status()["packages"].clone();
-            packages
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|package| package["waiting_rows"] == 40)
-        });
+            let mut each = packages.as_array().unwrap().iter();
+            each.any(|package| package["name"] == "tally" && package[key] == count)
+        };
+        let busy = laborious("keeps it busy", 1, 1.0, 8_000_000);
+        let working = Conversation::start(client, &url, std::slice::from_ref(&busy));
+        worker.await_that("busy", |worker| some(worker, "running_batches", 1));
+        let waiting = Conversation::start(client, &url, &[tally("waits", 40, 1.0)]);
+        worker.await_that("full", |worker| some(worker, "waiting_rows", 40));
         hold(
             client,
             &url,
             &[tally("finds no room", 40, 1.0).gets("overloaded")],
         );
-        // fills the batch, which leaves
-        hold(client, &url, &[tally("fills it", 24, 1.0)]);
+        assert!(working.replies()["keeps it busy"].faults(&busy).is_empty());
         let replies = waiting.replies();
         assert!(
             replies["waits"].faults(&tally("waits", 40, 1.0)).is_empty(),

@@ -61,7 +61,12 @@ impl Packages {
 
     /// Adds a version of `labour`: `{x, work}` is answered `{y: x}` after `work` turns of a loop.
     pub(super) fn with_labour(self, version: &str) -> Packages {
-        let golden = (json!({"x": 7, "work": 3}), json!({"y": 7}));
+        self.with_work(version, 3)
+    }
+
+    /// The same, whose golden example does so much work.
+    fn with_work(self, version: &str, work: u64) -> Packages {
+        let golden = (json!({"x": 7, "work": work}), json!({"y": 7}));
         let batch = "max_size = 32\nmax_delay_ms = 1.0";
         self.with(("labour", version), batch, LABOUR, &onnx::labour(), golden)
     }
@@ -70,6 +75,11 @@ impl Packages {
 /// Only `labour@1.0.0`.
 pub(crate) fn labour() -> Packages {
     Packages::new().with_labour("1.0.0")
+}
+
+/// The same, whose golden example does so much work.
+pub(crate) fn laborious(work: u64) -> Packages {
+    Packages::new().with_work("1.0.0", work)
 }
 
 /// Adds a line to the limits of a package.

@@ -2,13 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
-use super::{CORES, Client, Packages, numbered, packages::LABOUR};
-use crate::{
-    onnx,
-    worker::{Worker, vhost},
-};
+use super::{CORES, Client, numbered, packages::laborious};
+use crate::worker::{Worker, vhost};
 
 /// Turns of a loop that take a model some tens of milliseconds, whatever the batch.
 const WORK: u64 = 60_000;
@@ -17,11 +12,7 @@ const WORK: u64 = 60_000;
 async fn a_worker_that_joins_a_deep_backlog_soon_has_its_share_of_it() {
     const COUNT: usize = 6_000;
     let _cores = CORES.lock().await;
-    let golden = (json!({"x": 7, "work": WORK}), json!({"y": 7}));
-    let batch = "max_size = 16";
-    let packages =
-        Packages::new().with(("labour", "1.0.0"), batch, LABOUR, &onnx::labour(), golden);
-    let url = vhost();
+    let (url, packages) = (vhost(), laborious(WORK));
     let first = Worker::start(&url, packages.path());
     let mut client = Client::connect(&url).await;
     client.send_all("labour", numbered(0..COUNT, WORK)).await;
