@@ -34,7 +34,8 @@
 //! 5. Nothing starves: a row of priority p that arrived at t is overtaken by no row that arrives after
 //!    t + (10 − p) × `AGEING`.
 //!
-//! Every operation is O(log n) a row.
+//! Taking a row in or out is O(log n); a batch looks at no more than `max_size` rows, and [`Policy::is_hopeless`] at no
+//! more than can be ahead of a row that is in time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -228,12 +229,14 @@ impl<T> Policy<T> {
         if !self.trusts(now) {
             return false;
         }
-        let (most, left) = (
-            self.config.max_size,
-            deadline.saturating_duration_since(now),
-        );
+        let most = self.config.max_size;
+        let left = deadline.saturating_duration_since(now);
         if left < runs.longest(1) {
             return true;
+        }
+        // With less than a batch ahead there is nothing to work out.
+        if self.rows.len() < most {
+            return false;
         }
         // As many full batches as can be over before its own has to begin.
         let spare = left.saturating_sub(runs.longest(most)).as_nanos();
