@@ -179,10 +179,9 @@ impl Config {
             .telemetry
             .validate()
             .map_err(|fault| settings.fault("telemetry.log_filter", fault.to_string()))?;
-        config
-            .appetite
-            .validate()
-            .map_err(|fault| settings.fault("appetite.measure_ms", fault.to_string()))?;
+        config.appetite.validate().map_err(|fault| {
+            settings.fault(&format!("appetite.{}", fault.key), fault.to_string())
+        })?;
         config.duplicates.validate().map_err(|fault| {
             settings.fault(&format!("duplicates.{}", fault.key), fault.to_string())
         })?;

@@ -1,14 +1,17 @@
 //! Rows of many requests become batches that suit the device.
 //!
-//! [`policy`] says which rows leave together and when; the threads that own the sessions pull batches
+//! [`policy`] says which rows leave together and when, [`sharing`] which package is next on a device that many want;
+//! the threads that own the sessions pull batches
 //! from it themselves, so that a row changes threads once on its way in and once on its way out.
 
 mod appetite;
 mod config;
 pub mod curve;
+mod device;
 pub mod policy;
 mod request;
 mod serve;
+pub mod sharing;
 mod shell;
 pub mod state;
 mod watch;
@@ -29,7 +32,9 @@ use self::{
 };
 pub use self::{
     config::{Config, ConfigFault},
+    device::{Device, Member},
     policy::PolicyConfig,
+    sharing::Share,
 };
 use crate::{
     fault::Failure,
@@ -112,7 +117,8 @@ pub struct BatcherStats {
 }
 
 impl Batcher {
-    /// Puts the sessions to work. `observer` hears of every run, on the thread that ran it.
+    /// Puts the sessions to work, on the device of which the package is a `member`. `observer` hears of every run, on
+    /// the thread that ran it.
     ///
     /// `curve` says how long runs are likely to take until some have been seen.
     /// `config.max_size` may not exceed the `max_size` that the sessions were opened with. `name` shows in tools
@@ -123,11 +129,18 @@ impl Batcher {
         curve: Option<&Curve>,
         run_limit: Duration,
         sessions: Vec<SessionThread>,
+        member: Member,
         observer: impl Fn(BatchObservation) + Send + Sync + 'static,
     ) -> Batcher {
         let appetite = curve.map(Appetite::of).unwrap_or_default();
         let observer = Box::new(observer);
-        let shared = Arc::new(Shared::new(config, appetite, sessions.len(), observer));
+        let shared = Arc::new(Shared::new(
+            config,
+            appetite,
+            sessions.len(),
+            member,
+            observer,
+        ));
         let stoppers = sessions
             .iter()
             .map(|session| Some(session.stopper().clone()));

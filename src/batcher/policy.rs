@@ -94,23 +94,12 @@ pub struct Traffic {
     pub lead: Duration,
 }
 
-/// What a session that asks for work gets.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Next<T> {
-    /// Run these, in this order.
-    Run(Vec<T>),
-    /// Nothing is due before then; ask again at that time, or when more has been pushed.
-    WaitUntil(Instant),
-    /// Nothing waits.
-    Idle,
-}
-
-/// The answer to one [`Policy::next`].
+/// What leaves the queue at one time.
 #[derive(Debug)]
-pub struct Turn<T> {
-    /// What the session is to do.
-    pub next: Next<T>,
-    /// Rows that are too late, or would be; they are no longer waiting.
+pub struct Leaving<T> {
+    /// Run these, in this order; none where all were refused.
+    pub batch: Vec<T>,
+    /// Rows that would be too late.
     pub refused: Vec<T>,
 }
 
@@ -182,38 +171,79 @@ impl<T> Policy<T> {
         Some(row.ticket)
     }
 
-    /// Says what a session is to do now.
-    pub fn next(&mut self, now: Instant, runs: &impl RunTime, traffic: Traffic) -> Turn<T> {
-        let trusted = self.trusts(now);
-        let longest = |rows| {
-            if trusted {
-                runs.longest(rows)
-            } else {
-                Duration::ZERO
+    /// Takes out the rows that would be too late even alone.
+    pub fn refuse_late(&mut self, now: Instant, runs: &impl RunTime) -> Vec<T> {
+        self.refuse(now + self.longest(now, runs, 1))
+    }
+
+    /// The batch that leaves now.
+    pub fn take(&mut self, now: Instant, runs: &impl RunTime) -> Leaving<T> {
+        let mut refused = self.refuse_late(now, runs);
+        loop {
+            let full = self.next_rows();
+            let ranked = self.by_rank.iter().take(full).map(|(_, key)| *key);
+            let keys: Vec<u64> = ranked.collect();
+            // The most that are over before the tightest deadline among them.
+            let (mut tightest, mut size) = (None, 0);
+            for (before, key) in keys.iter().enumerate() {
+                let deadline = self.rows.get(key).map(|row| row.deadline);
+                tightest = tightest.into_iter().chain(deadline).min();
+                let over = now + self.longest(now, runs, before + 1);
+                if tightest.is_some_and(|at| over < at) {
+                    size = before + 1;
+                }
             }
-        };
-        let mut refused = self.refuse(now + longest(1));
-        let next = match self.due(runs, traffic) {
-            None => Next::Idle,
-            Some(due) if due > now => Next::WaitUntil(due),
-            Some(_) => self.take(now, runs, longest, &mut refused),
-        };
-        Turn { next, refused }
+            if full == 0 {
+                let batch = Vec::new();
+                return Leaving { batch, refused };
+            }
+            let size = size.max(1);
+            if size < full && self.rows.len() > full {
+                let done = now + self.longest(now, runs, full);
+                let rest = (self.rows.len() - size).div_ceil(self.config.max_size);
+                let rest = runs.likely(full) * u32::try_from(rest).unwrap_or(u32::MAX);
+                let next = now + self.longest(now, runs, size) + rest;
+                let other = self.by_deadline.range((done, u64::MAX)..).next();
+                if other.is_some_and(|(deadline, _)| next > *deadline) {
+                    let late =
+                        |key: &u64| self.rows.get(key).is_some_and(|row| row.deadline <= done);
+                    let late: Vec<u64> = keys.into_iter().filter(late).collect();
+                    refused.extend(late.into_iter().filter_map(|key| self.remove(key)));
+                    continue;
+                }
+            }
+            self.trusted = Some(now + runs.longest(size) + TRUST);
+            let leaving = keys.into_iter().take(size);
+            let batch = leaving.filter_map(|key| self.remove(key)).collect();
+            return Leaving { batch, refused };
+        }
     }
 
     /// When the next batch leaves if nothing changes, perhaps a time in the past; `None` when nothing waits.
     #[must_use]
     pub fn due(&self, runs: &impl RunTime, traffic: Traffic) -> Option<Instant> {
-        let (_, oldest) = self.rows.first_key_value()?;
-        let (deadline, _) = self.by_deadline.first()?;
+        let oldest = self.oldest()?;
         let rows = self.rows.len();
         if rows >= self.config.max_size || !pays(rows, runs, traffic) {
-            return Some(oldest.arrived);
+            return Some(oldest);
         }
-        let last_start = deadline
-            .checked_sub(runs.longest(rows))
-            .unwrap_or(oldest.arrived);
-        Some(last_start.min(oldest.arrived + self.config.max_delay))
+        let last_start = self.last_start(runs)?;
+        Some(last_start.min(oldest + self.config.max_delay))
+    }
+
+    /// When the next batch has to leave if its rows are to be in time, perhaps a time in the past; `None` when nothing
+    /// waits.
+    #[must_use]
+    pub fn last_start(&self, runs: &impl RunTime) -> Option<Instant> {
+        let (deadline, _) = self.by_deadline.first()?;
+        let rows = self.next_rows();
+        deadline.checked_sub(runs.longest(rows)).or(self.oldest())
+    }
+
+    /// How many rows the next batch would have now.
+    #[must_use]
+    pub fn next_rows(&self) -> usize {
+        self.rows.len().min(self.config.max_size)
     }
 
     /// Whether a row that came now would be refused when its turn comes, behind those that rank before it: it may as
@@ -297,6 +327,15 @@ impl<T> Policy<T> {
         self.trusted.is_some_and(|until| now < until)
     }
 
+    /// How long a run may take, as far as that is to be believed.
+    fn longest(&self, now: Instant, runs: &impl RunTime, rows: usize) -> Duration {
+        if self.trusts(now) {
+            runs.longest(rows)
+        } else {
+            Duration::ZERO
+        }
+    }
+
     /// Takes out the rows whose deadline is no later than this.
     fn refuse(&mut self, by: Instant) -> Vec<T> {
         let mut refused = Vec::new();
@@ -306,50 +345,6 @@ impl<T> Policy<T> {
             refused.extend(self.remove(key));
         }
         refused
-    }
-
-    /// The batch that leaves now.
-    fn take(
-        &mut self,
-        now: Instant,
-        runs: &impl RunTime,
-        longest: impl Fn(usize) -> Duration,
-        refused: &mut Vec<T>,
-    ) -> Next<T> {
-        loop {
-            let full = self.rows.len().min(self.config.max_size);
-            let ranked = self.by_rank.iter().take(full).map(|(_, key)| *key);
-            let keys: Vec<u64> = ranked.collect();
-            // The most that are over before the tightest deadline among them.
-            let (mut tightest, mut size) = (None, 0);
-            for (before, key) in keys.iter().enumerate() {
-                let deadline = self.rows.get(key).map(|row| row.deadline);
-                tightest = tightest.into_iter().chain(deadline).min();
-                if tightest.is_some_and(|at| now + longest(before + 1) < at) {
-                    size = before + 1;
-                }
-            }
-            if full == 0 {
-                return Next::Idle;
-            }
-            let size = size.max(1);
-            if size < full && self.rows.len() > full {
-                let done = now + longest(full);
-                let rest = (self.rows.len() - size).div_ceil(self.config.max_size);
-                let rest = runs.likely(full) * u32::try_from(rest).unwrap_or(u32::MAX);
-                let other = self.by_deadline.range((done, u64::MAX)..).next();
-                if other.is_some_and(|(deadline, _)| now + longest(size) + rest > *deadline) {
-                    let late =
-                        |key: &u64| self.rows.get(key).is_some_and(|row| row.deadline <= done);
-                    let late: Vec<u64> = keys.into_iter().filter(late).collect();
-                    refused.extend(late.into_iter().filter_map(|key| self.remove(key)));
-                    continue;
-                }
-            }
-            self.trusted = Some(now + runs.longest(size) + TRUST);
-            let leaving = keys.into_iter().take(size);
-            return Next::Run(leaving.filter_map(|key| self.remove(key)).collect());
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     request::{RunFacts, Ticket},
-    shell::Shared,
+    shell::{Leaving, Shared},
     watch::Runs,
 };
 use crate::{
@@ -38,9 +38,10 @@ pub(super) fn serve(
             }
         })
     };
-    while let Some((left, batch)) = shared.next_batch() {
+    while let Some(Leaving { left, batch, turn }) = shared.next_batch() {
         let _running = Running(shared);
         settle(shared, left, batch, &mut watched);
+        drop(turn);
     }
 }
 

@@ -1,11 +1,13 @@
 //! The threads around the policy: requests are pushed by async tasks, and pulled by the threads that own
-//! the sessions, with one mutex and one condition variable between them.
+//! the sessions, with one mutex and one condition variable between them. A session whose batch is due waits for its
+//! turn on the device, and takes the batch then.
 //!
 //! **Who wakes whom.** A session that finds nothing due goes to sleep, and sets `alarm`, the time at which
 //! it will look again. A push wakes a sleeper only when its row is due before the alarm: that is once for
 //! a batch and not once for a row. Whenever rows wait and a session sleeps, some sleeper will look by
 //! `alarm`, and that is no later than the rows are due: every sleeper clears the alarm when it wakes, looks,
-//! and sets it again; a session that takes a batch and leaves rows behind wakes the next.
+//! and sets it again; a session that takes a batch and leaves rows behind wakes the next. Rows for which a session
+//! waits for the device already wake nobody.
 
 use std::{
     sync::{
@@ -20,7 +22,8 @@ use tokio::sync::watch;
 use super::{
     BatchObservation, BatcherStats,
     appetite::Appetite,
-    policy::{Entry, Next, Policy, PolicyConfig, Traffic, Turn},
+    device::{Member, Turn},
+    policy::{self, Entry, Policy, PolicyConfig, RunTime, Traffic},
     request::{Request, Ticket, hopeless, late, no_session, overloaded},
 };
 use crate::fault::Failure;
@@ -31,6 +34,13 @@ const ON_THE_WAY: Duration = Duration::from_millis(300);
 /// The weight of a new lead is one part in this many.
 const LEADS: u32 = 16;
 
+/// A batch that has left the queue, and the device to run it on.
+pub(super) struct Leaving<'a> {
+    pub(super) left: Instant,
+    pub(super) batch: Vec<Ticket>,
+    pub(super) turn: Turn<'a>,
+}
+
 pub(super) type Observer = Box<dyn Fn(BatchObservation) + Send + Sync>;
 
 /// What tasks and sessions share.
@@ -40,6 +50,7 @@ pub(super) struct Shared {
     /// Requests on their way here.
     coming: AtomicUsize,
     observer: Observer,
+    member: Member,
     alive: watch::Sender<usize>,
     abandoned: AtomicBool,
 }
@@ -51,6 +62,8 @@ struct State {
     lead: Duration,
     sleeping: usize,
     alarm: Option<Instant>,
+    /// Sessions that wait for the device.
+    asking: usize,
     running: usize,
     /// Sessions that still pull.
     alive: usize,
@@ -62,6 +75,7 @@ impl Shared {
         config: PolicyConfig,
         appetite: Appetite,
         sessions: usize,
+        member: Member,
         observer: Observer,
     ) -> Self {
         Shared {
@@ -71,6 +85,7 @@ impl Shared {
                 lead: Duration::ZERO,
                 sleeping: 0,
                 alarm: None,
+                asking: 0,
                 running: 0,
                 alive: sessions,
                 closing: false,
@@ -78,6 +93,7 @@ impl Shared {
             work: Condvar::new(),
             coming: AtomicUsize::new(0),
             observer,
+            member,
             alive: watch::Sender::new(sessions),
             abandoned: AtomicBool::new(false),
         }
@@ -139,7 +155,9 @@ impl Shared {
     }
 
     fn wake_for_what_waits(&self, state: &mut State) {
-        if state.sleeping == 0 {
+        // Who waits for the device takes what is there by then.
+        let taken = state.asking * state.policy.max_size();
+        if state.sleeping == 0 || (state.asking > 0 && state.policy.waiting() <= taken) {
             return;
         }
         let due = state.policy.due(&state.appetite, self.traffic(state));
@@ -151,36 +169,74 @@ impl Shared {
         }
     }
 
-    /// Waits for a batch to run; `None` when the batcher is closing and all is done.
-    pub(super) fn next_batch(&self) -> Option<(Instant, Vec<Ticket>)> {
-        let mut state = self.state();
+    /// Waits for a batch to run, and for the device; `None` when the batcher is closing and all is done.
+    pub(super) fn next_batch(&self) -> Option<Leaving<'_>> {
+        let (mut state, mut turn) = (self.state(), None);
         loop {
-            let now = Instant::now();
-            let traffic = self.traffic(&state);
+            let (now, traffic) = (Instant::now(), self.traffic(&state));
             let State {
                 policy, appetite, ..
             } = &mut *state;
-            let Turn { next, refused } = policy.next(now, appetite, traffic);
-            if let Next::Run(batch) = next {
-                state.running += 1;
-                self.wake_for_what_waits(&mut state);
+            let late = policy.refuse_late(now, appetite);
+            if !late.is_empty() {
                 drop(state);
-                refuse(refused, now);
-                return Some((now, batch));
-            }
-            if !refused.is_empty() {
-                drop(state);
-                refuse(refused, now);
+                refuse(late, now);
                 state = self.state();
                 continue;
             }
-            let until = match next {
-                Next::WaitUntil(until) => Some(until),
-                Next::Idle if state.closing => return None,
-                Next::Idle | Next::Run(_) => None,
+            let due = policy.due(appetite, traffic);
+            if due.is_none_or(|due| due > now) {
+                drop(turn.take());
+                if due.is_none() && state.closing {
+                    return None;
+                }
+                state = self.sleep(state, now, due);
+                continue;
+            }
+            let Some(turn) = turn.take() else {
+                (state, turn) = self.take_turn(state, now);
+                continue;
             };
-            state = self.sleep(state, now, until);
+            let policy::Leaving { batch, refused } = policy.take(now, appetite);
+            if !batch.is_empty() {
+                state.running += 1;
+            }
+            self.wake_for_what_waits(&mut state);
+            drop(state);
+            refuse(refused, now);
+            if !batch.is_empty() {
+                return Some(Leaving {
+                    left: now,
+                    batch,
+                    turn,
+                });
+            }
+            state = self.state();
         }
+    }
+
+    /// Waits for the device. What comes meanwhile joins the batch.
+    fn take_turn<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        now: Instant,
+    ) -> (MutexGuard<'a, State>, Option<Turn<'a>>) {
+        let State {
+            policy, appetite, ..
+        } = &*state;
+        let rows = policy.next_rows();
+        let (likely, longest) = (appetite.likely(rows), appetite.longest(rows));
+        let came = policy.oldest().unwrap_or(now);
+        let soon = (came + self.member.latency())
+            .checked_sub(longest)
+            .unwrap_or(came);
+        let last_start = policy.last_start(appetite).map_or(soon, |at| at.min(soon));
+        state.asking += 1;
+        drop(state);
+        let turn = self.member.turn(likely, last_start);
+        let mut state = self.state();
+        state.asking -= 1;
+        (state, Some(turn))
     }
 
     fn sleep<'a>(

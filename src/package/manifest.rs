@@ -66,6 +66,9 @@ pub struct Manifest {
     /// How many run at a time.
     #[serde(default)]
     pub sessions: Sessions,
+    /// What this package is given of a device that others want as well.
+    #[serde(default)]
+    pub share: ShareSpec,
     /// How each of the model's inputs is made, by the input's name.
     #[schemars(extend("minProperties" = 1))]
     pub input: BTreeMap<String, InputSpec>,
@@ -186,6 +189,36 @@ impl Default for Sessions {
             count: 1,
             threads: 1,
         }
+    }
+}
+
+/// What a package is given of a device that others want as well. An operator may say otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShareSpec {
+    /// Of the device's time, not of the requests, in proportion to the others that want it.
+    #[schemars(range(min = 0.001, max = 1000))]
+    pub weight: f64,
+    /// Milliseconds that a request may take in the worker without harm: while it can wait, packages that cannot go
+    /// first.
+    #[schemars(range(min = 0, max = 3_600_000))]
+    pub latency_ms: f64,
+}
+
+impl Default for ShareSpec {
+    fn default() -> Self {
+        ShareSpec {
+            weight: 1.0,
+            latency_ms: 0.0,
+        }
+    }
+}
+
+impl ShareSpec {
+    /// How long a request may take in the worker without harm.
+    #[must_use]
+    pub fn latency(&self) -> Duration {
+        Duration::try_from_secs_f64(self.latency_ms / 1000.0).unwrap_or_default()
     }
 }
 

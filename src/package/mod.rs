@@ -37,7 +37,9 @@ pub use self::{
     fault::PackageFault,
     files::PackageFiles,
     golden::{Expected, Golden},
-    manifest::{Batch, FORMAT, Limits, LimitsSpec, MANIFEST, Manifest, Sessions, manifest_schema},
+    manifest::{
+        Batch, FORMAT, Limits, LimitsSpec, MANIFEST, Manifest, Sessions, ShareSpec, manifest_schema,
+    },
     rehearsal::BatchSensitive,
     schema::Schema,
 };
@@ -142,6 +144,12 @@ impl Package {
     #[must_use]
     pub fn sessions(&self) -> Sessions {
         self.files.manifest.sessions
+    }
+
+    /// What it is given of a device, by its manifest.
+    #[must_use]
+    pub fn share(&self) -> ShareSpec {
+        self.files.manifest.share
     }
 
     /// Where each model input lies in a row.

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    batcher::{self, BatchObservation, Batcher, PolicyConfig},
+    batcher::{self, BatchObservation, Batcher, Device, Member, PolicyConfig, Share},
     fault::Fault,
     package::{Package, PackageFault, PackageFiles},
     predict::{Library, SessionSpec, SessionThread, inspect},
@@ -20,7 +20,7 @@ use super::{
 /// # Errors
 /// Everything that is wrong with it, as far as one fault does not hide another.
 pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFault>> {
-    load(library, Package::read(dir)?, Measure::No)
+    load(library, Package::read(dir)?, Measure::No, alone)
 }
 
 /// The same, and measures the package, whatever is kept of it. `watch` hears of each try that this takes, and how many
@@ -35,14 +35,21 @@ pub fn profile_package(
     watch: impl FnMut(usize) + Send + 'static,
 ) -> Result<Live, Vec<PackageFault>> {
     let how = Measure::Anew(config, Box::new(watch));
-    load(library, Package::read(dir)?, how)
+    load(library, Package::read(dir)?, how, alone)
 }
 
-/// The same, of a package whose files have been read, and measured where that is asked.
+/// Nobody else wants the device.
+fn alone(_: &str, own: Share) -> Member {
+    Device::processor().join(own)
+}
+
+/// The same, of a package whose files have been read, and measured where that is asked. It gets what `join` gives it of
+/// a device, by its name and what its manifest says.
 pub(super) fn load(
     library: &Library,
     files: PackageFiles,
     how: Measure<'_>,
+    join: impl FnOnce(&str, Share) -> Member,
 ) -> Result<Live, Vec<PackageFault>> {
     let model = files.model();
     let signature = inspect(library, &model).map_err(|fault| vec![files.model_fault(&fault)])?;
@@ -99,15 +106,22 @@ pub(super) fn load(
     if let Some(curve) = &curve {
         policy.max_size = curve.best().rows;
     }
+    let share = Share {
+        weight: package.share().weight,
+        latency: package.share().latency(),
+        cores: package.sessions().threads,
+    };
+    let member = join(package.name(), share);
     let metrics = PackageMetrics::new(package.name());
     metrics.model_loaded(package.version(), &package.digest().to_string(), true);
-    let observer = move |observed: BatchObservation| metrics.ran(observed.rows);
+    let observer = move |observed: BatchObservation| metrics.ran(observed.rows, observed.run);
     let batcher = Batcher::start(
         package.name(),
         policy,
         curve.as_ref(),
         package.limits().run,
         sessions,
+        member,
         observer,
     );
     Ok(Live {

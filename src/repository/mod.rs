@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    batcher::{self, Batcher, curve::Curve},
+    batcher::{self, Batcher, Device, curve::Curve},
     message::rejection::{Code, Rejection, Stage},
     package::{Package, PackageFault},
     predict::Library,
@@ -135,9 +135,12 @@ impl Repository {
         }
         let mut repository = Repository::new(library);
         repository.refused = refused;
+        let device = Device::processor();
+        let join = |name: &str, own| device.join(appetite.share(name, own));
         for dir in packages {
-            let loaded = Package::placed(&dir)
-                .and_then(|files| load(&repository.library, files, Measure::UnlessKept(appetite)));
+            let how = Measure::UnlessKept(appetite);
+            let loaded =
+                Package::placed(&dir).and_then(|files| load(&repository.library, files, how, join));
             match loaded {
                 Ok(live) => repository.add(live),
                 Err(faults) => repository.refused.push(Refused { dir, faults }),

@@ -55,6 +55,7 @@ pub struct PackageMetrics {
     in_flight: Gauge,
     oldest_unsettled: Gauge,
     batch_rows: Histogram,
+    run: Histogram,
     queue_wait: Histogram,
     stages: [Histogram; STAGES.len()],
     rejections: Family,
@@ -81,6 +82,7 @@ impl PackageMetrics {
             in_flight: gauge(&names::IN_FLIGHT, own),
             oldest_unsettled: gauge(&names::OLDEST_UNSETTLED_SECONDS, own),
             batch_rows: histogram(&names::BATCH_ROWS, own),
+            run: histogram(&names::RUN_SECONDS, own),
             queue_wait: histogram(&names::QUEUE_WAIT_SECONDS, own),
             stages: STAGES.map(|stage| histogram(&names::STAGE_SECONDS, &[package, stage])),
             rejections: Family::default(),
@@ -123,8 +125,9 @@ impl PackageMetrics {
         self.queue_wait.record(waited);
     }
 
-    /// A batch of so many rows ran.
-    pub fn ran(&self, batch_rows: usize) {
+    /// A batch of so many rows ran for so long.
+    pub fn ran(&self, batch_rows: usize, run: Duration) {
+        self.run.record(run);
         #[expect(
             clippy::cast_precision_loss,
             reason = "batches are far smaller than 2^52"
@@ -272,7 +275,7 @@ mod tests {
             package.stage("decode", Duration::from_micros(20));
             package.stage("no such stage", Duration::ZERO);
             package.waited(Duration::from_millis(2));
-            package.ran(32);
+            package.ran(32, Duration::from_millis(3));
             package.model_loaded("1.0.0", "abc", true);
             package.oldest_unsettled(Duration::from_millis(1500));
             let first = package.in_flight();
@@ -289,6 +292,7 @@ mod tests {
             "inferq_stage_seconds_bucket{package=\"digits\",stage=\"decode\",le=\"0.00005\"} 1",
             "inferq_batch_rows_bucket{package=\"digits\",le=\"16\"} 0",
             "inferq_batch_rows_bucket{package=\"digits\",le=\"32\"} 1",
+            "inferq_run_seconds_count{package=\"digits\"} 1",
             "inferq_queue_wait_seconds_count{package=\"digits\"} 1",
             "inferq_model_loaded{digest=\"abc\",package=\"digits\",version=\"1.0.0\"} 1",
             "inferq_oldest_unsettled_seconds{package=\"digits\"} 1.5",

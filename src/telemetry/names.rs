@@ -120,6 +120,12 @@ pub const STAGE_SECONDS: Metric = seconds(
     &["package", "stage"],
     "seconds that a request spent in a stage",
 );
+/// Each batch's run.
+pub const RUN_SECONDS: Metric = seconds(
+    "inferq_run_seconds",
+    &["package"],
+    "seconds that a batch ran; their sum is the device time that a package got",
+);
 /// Waiting for a batch.
 pub const QUEUE_WAIT_SECONDS: Metric = seconds(
     "inferq_queue_wait_seconds",
@@ -230,6 +236,7 @@ pub const ALL: &[Metric] = &[
     FAULTS,
     BATCH_ROWS,
     STAGE_SECONDS,
+    RUN_SECONDS,
     QUEUE_WAIT_SECONDS,
     IN_FLIGHT,
     OLDEST_UNSETTLED_SECONDS,

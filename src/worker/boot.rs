@@ -88,6 +88,16 @@ async fn open(config: &Config, board: &Arc<Board>) -> Result<Engine, WorkerFault
             tracing::warn!(package = name, version, warning);
         }
     }
+    for name in config.appetite.packages() {
+        if !repository.names().any(|live| live == name) {
+            let live = repository.names().collect::<Vec<_>>().join(", ");
+            tracing::warn!(
+                name,
+                live,
+                "appetite.weights or latencies_ms names a package that is not live"
+            );
+        }
+    }
     let refused = faults(repository);
     for fault in &refused {
         tracing::error!(fault, "a package did not go live");

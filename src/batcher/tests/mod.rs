@@ -1,6 +1,7 @@
 //! The batcher around tiny models, and around runs that the test holds in its hand.
 
 mod closing;
+mod device;
 mod watch;
 
 use std::{
@@ -34,13 +35,26 @@ const CONFIG: PolicyConfig = PolicyConfig {
 /// No run takes this long.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// A package that has a device to itself.
+fn a_device() -> Member {
+    Device::new(64).join(Share::default())
+}
+
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
 fn on_model(graph: &Graph, sessions: usize, config: PolicyConfig) -> Batcher {
     let sessions = (0..sessions).map(|_| session_thread(graph, config.max_size));
-    Batcher::start("test", config, None, LIMIT, sessions.collect(), |_| {})
+    Batcher::start(
+        "test",
+        config,
+        None,
+        LIMIT,
+        sessions.collect(),
+        a_device(),
+        |_| {},
+    )
 }
 
 fn float(predicted: &Predicted, row: usize) -> f32 {
@@ -82,7 +96,17 @@ fn held(config: PolicyConfig, observer: fn(BatchObservation)) -> Held {
 }
 
 fn held_for(limit: Duration, config: PolicyConfig, observer: fn(BatchObservation)) -> Held {
-    let shared = Arc::new(Shared::new(config, <_>::default(), 1, Box::new(observer)));
+    held_on(a_device(), limit, config, observer)
+}
+
+fn held_on(
+    member: Member,
+    limit: Duration,
+    config: PolicyConfig,
+    observer: fn(BatchObservation),
+) -> Held {
+    let shared = Shared::new(config, <_>::default(), 1, member, Box::new(observer));
+    let shared = Arc::new(shared);
     let (tell, began) = unbounded_channel();
     let (finish, finished) = mpsc::channel();
     let run = move |rows: &[&Row]| {
@@ -343,7 +367,15 @@ async fn every_run_is_observed_with_its_size() {
     let observer = move |observation: BatchObservation| {
         theirs.lock().unwrap().push(observation.rows);
     };
-    let batcher = Batcher::start("test", CONFIG, None, LIMIT, vec![session], observer);
+    let batcher = Batcher::start(
+        "test",
+        CONFIG,
+        None,
+        LIMIT,
+        vec![session],
+        a_device(),
+        observer,
+    );
     let values: Vec<f32> = (0..20_u8).map(f32::from).collect();
     submit(&batcher, &values, soon()).await.unwrap().unwrap();
     batcher.close().await;

@@ -36,6 +36,42 @@ pub(super) const CROWD: Traffic = Traffic {
     lead: Duration::from_micros(1),
 };
 
+/// What a session that asks for work gets.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next<T> {
+    Run(Vec<T>),
+    WaitUntil(Instant),
+    Idle,
+}
+
+/// The same, and what is refused.
+#[derive(Debug)]
+pub(super) struct Turn<T> {
+    pub(super) next: Next<T>,
+    pub(super) refused: Vec<T>,
+}
+
+impl<T> Policy<T> {
+    /// What a session does that has the device.
+    pub(super) fn next(&mut self, now: Instant, runs: &impl RunTime, traffic: Traffic) -> Turn<T> {
+        let mut refused = self.refuse_late(now, runs);
+        let next = match self.due(runs, traffic) {
+            None => Next::Idle,
+            Some(due) if due > now => Next::WaitUntil(due),
+            Some(_) => {
+                let leaving = self.take(now, runs);
+                refused.extend(leaving.refused);
+                if leaving.batch.is_empty() {
+                    Next::Idle
+                } else {
+                    Next::Run(leaving.batch)
+                }
+            }
+        };
+        Turn { next, refused }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Push { priority: u8, patience_ms: u32 },

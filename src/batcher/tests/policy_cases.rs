@@ -1,7 +1,7 @@
 //! What the policy does, case by case.
 
 use super::{
-    tests::{AT_ONCE, CROWD, Line, MS},
+    tests::{AT_ONCE, CROWD, Line, MS, Next},
     *,
 };
 

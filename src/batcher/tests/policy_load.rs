@@ -3,7 +3,7 @@
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::*;
+use super::{tests::Next, *};
 use crate::batcher::appetite::Appetite;
 
 const MS: Duration = Duration::from_millis(1);

@@ -14,7 +14,15 @@ fn labour(x: f32, work: i64) -> Row {
 async fn a_run_that_takes_too_long_is_stopped_and_costs_no_batch_mate_its_answer() {
     let limit = Duration::from_millis(300);
     let session = session_thread(&onnx::labour(), 16);
-    let batcher = Batcher::start("test", CONFIG, None, limit, vec![session], |_| {});
+    let batcher = Batcher::start(
+        "test",
+        CONFIG,
+        None,
+        limit,
+        vec![session],
+        a_device(),
+        |_| {},
+    );
     let each = [(1.0, 1), (2.0, i64::MAX), (3.0, 1)].map(|(x, work)| {
         let batcher = batcher.clone();
         tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon(), None).await })
@@ -62,7 +70,15 @@ async fn an_abandoned_batcher_stops_what_runs_and_runs_nothing_more() {
         max_size: 1,
         ..CONFIG
     };
-    let batcher = Batcher::start("test", alone, None, limit, vec![session], |_| {});
+    let batcher = Batcher::start(
+        "test",
+        alone,
+        None,
+        limit,
+        vec![session],
+        a_device(),
+        |_| {},
+    );
     let each = [(1.0, i64::MAX), (2.0, 1)].map(|(x, work)| {
         let batcher = batcher.clone();
         tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon(), None).await })
