@@ -1,6 +1,6 @@
 //! How long a batch of so many rows is likely to run, and hardly ever longer, from those that ran.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use super::{curve::Curve, policy::RunTime};
 
@@ -9,7 +9,14 @@ use super::{curve::Curve, policy::RunTime};
 #[derive(Debug, Default)]
 pub(super) struct Appetite {
     sizes: [Option<Times>; BUCKETS],
+    /// Runs that were taken note of.
+    noted: u64,
+    /// By rows, what was worked out, and at which note: every request asks for a few sizes, and batches change them.
+    memo: RefCell<Vec<(u64, Times)>>,
 }
+
+/// No batch is larger by the manifest's schema, and one row more is asked for.
+const MEMO: usize = 4_097;
 
 /// Running averages over batches of similar size.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +58,7 @@ impl Appetite {
         let Some(times) = self.sizes.get_mut(bucket(rows)) else {
             return;
         };
+        self.noted += 1;
         let (rows, run) = (size(rows), run.as_secs_f64());
         let first = Times {
             rows,
@@ -80,10 +88,27 @@ impl Appetite {
         })
     }
 
+    fn times(&self, rows: usize) -> Times {
+        if rows > MEMO {
+            return self.work_out(rows);
+        }
+        let mut memo = self.memo.borrow_mut();
+        if memo.len() <= rows {
+            memo.resize(rows + 1, (0, Times::default()));
+        }
+        let Some((noted, times)) = memo.get_mut(rows) else {
+            return self.work_out(rows);
+        };
+        if *noted != self.noted {
+            (*noted, *times) = (self.noted, self.work_out(rows));
+        }
+        *times
+    }
+
     /// Nil before anything has run. No size is thought to run longer than a larger one, or than the largest that ran;
     /// nor longer than [`SLACK`] times as long as so many rows in batches of a smaller size. So sizes of which what is
     /// known is wrong are run, and it is corrected.
-    fn times(&self, rows: usize) -> Times {
+    fn work_out(&self, rows: usize) -> Times {
         let rows = size(rows);
         let known = || self.sizes.iter().flatten();
         let larger = known().filter(|times| times.rows >= rows);
