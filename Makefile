@@ -56,6 +56,7 @@ bench: setup-run target/bench/venv/stamp ## throughput and memory, as ratios to 
 	cargo bench --bench roundtrip -- --at-least 0.7
 	cargo bench --bench roundtrip -- --peers --rounds 5
 	cargo bench --bench roundtrip -- --light
+	cargo bench --bench device
 	cargo bench --bench roundtrip -- --rss
 	cargo bench --bench roundtrip -- --backlog
 

@@ -33,6 +33,9 @@ mod subject;
 mod trial;
 mod wire;
 
+#[path = "../results.rs"]
+mod results;
+
 #[allow(dead_code, reason = "tests do more with a node")]
 #[path = "../../tests/it/node.rs"]
 mod node;

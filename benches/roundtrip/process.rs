@@ -32,6 +32,22 @@ fn own_cpu(pid: u32) -> Result<Duration> {
     Ok(TICK * ticks)
 }
 
+/// CPU time so far of everything that runs on this machine.
+pub fn machine_cpu() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let all = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+    let all = all.context("/proc/stat has no line cpu")?;
+    let ticks: Vec<u32> = all
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    // user, nice, system, idle, iowait, irq, softirq
+    let busy = [0, 1, 2, 5, 6]
+        .into_iter()
+        .filter_map(|place| ticks.get(place));
+    Ok(TICK * busy.sum())
+}
+
 /// Memory of a process, KiB.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Memory {

@@ -1,76 +1,31 @@
 //! What is printed and written down.
 
+use crate::results;
+pub use crate::results::{Spread, machine};
 use crate::trial::{Figures, Site};
 use anyhow::Result;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
-use std::fs;
-
-/// Middle, lowest and highest.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Spread {
-    pub median: f64,
-    pub min: f64,
-    pub max: f64,
-}
-
-impl Spread {
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        let upper = values.get(middle).copied()?;
-        let odd = values.len() % 2 == 1;
-        let lower = if odd { upper } else { *values.get(middle - 1)? };
-        Some(Spread {
-            median: f64::midpoint(lower, upper),
-            min: *values.first()?,
-            max: *values.last()?,
-        })
-    }
-}
+use serde_json::Value;
 
 pub fn heading() {
     println!(
-        "{:<42} {:>13} {:>14} {:>8} {:>9}",
-        "", "round trips/s", "worker µs/msg", "RSS MiB", "peak MiB"
+        "{:<42} {:>13} {:>14} {:>12} {:>8} {:>9}",
+        "", "round trips/s", "worker µs/msg", "all µs/msg", "RSS MiB", "peak MiB"
     );
 }
 
 pub fn line(name: &str, figures: &Figures) {
     let mib = |kib: u64| format!("{}.{}", kib / 1024, kib % 1024 * 10 / 1024);
     println!(
-        "{name:<42} {:>13.0} {:>14.1} {:>8} {:>9}",
+        "{name:<42} {:>13.0} {:>14.1} {:>12.1} {:>8} {:>9}",
         figures.round_trips_per_s,
         figures.cpu_us,
+        figures.machine_cpu_us,
         mib(figures.memory.rss_kib),
         mib(figures.memory.peak_kib),
     );
 }
 
-pub fn machine() -> Value {
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split(':').nth(1))
-        .map(str::trim);
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    json!({
-        "cores": cores,
-        "cpu": model,
-        "load_before": load.split_whitespace().next(),
-    })
-}
-
 /// Writes one section of the results and leaves the others as they are.
 pub fn write(site: &Site, section: &str, results: &Value) -> Result<()> {
-    let file = site.folder.join("results.json");
-    let old = fs::read(&file).unwrap_or_default();
-    let mut sections: Map<String, Value> = serde_json::from_slice(&old).unwrap_or_default();
-    let all = json!({ "machine": site.machine, "results": results });
-    sections.insert(section.to_owned(), all);
-    fs::write(&file, serde_json::to_vec_pretty(&sections)?)?;
-    println!("\nwritten to {}", file.display());
-    Ok(())
+    results::write(&site.folder, &site.machine, section, results)
 }

@@ -34,6 +34,8 @@ pub struct Figures {
     pub round_trips_per_s: f64,
     /// CPU time of the worker for each message.
     pub cpu_us: f64,
+    /// CPU time of everything on the machine for each message: broker, producer and consumer of the replies included.
+    pub machine_cpu_us: f64,
     /// Of the worker, at the last reply.
     pub memory: Memory,
     pub reply_size: ReplySize,
@@ -162,6 +164,7 @@ async fn clock(worker: &mut Worker, replies: &mut Replies, books: &mut Books) ->
         error = worker.ended() => return Err(error),
     };
     let (before, cpu_before, start) = (books.count, process::cpu(pid)?, Instant::now());
+    let machine_before = process::machine_cpu()?;
     while !books.complete() {
         tokio::select! {
             more = replies.next(books) => more?,
@@ -170,6 +173,7 @@ async fn clock(worker: &mut Worker, replies: &mut Replies, books: &mut Books) ->
     }
     let elapsed = start.elapsed();
     let cpu = process::cpu(pid)?.saturating_sub(cpu_before);
+    let machine = process::machine_cpu()?.saturating_sub(machine_before);
     let counted = u32::try_from(books.count - before)?;
     ensure!(
         counted > 0,
@@ -178,6 +182,7 @@ async fn clock(worker: &mut Worker, replies: &mut Replies, books: &mut Books) ->
     Ok(Figures {
         round_trips_per_s: f64::from(counted) / elapsed.as_secs_f64(),
         cpu_us: cpu.as_secs_f64() * 1e6 / f64::from(counted),
+        machine_cpu_us: machine.as_secs_f64() * 1e6 / f64::from(counted),
         memory: process::memory(pid)?,
         reply_size: books.reply_size.context("no reply")?,
     })

@@ -48,6 +48,31 @@ fn text(field: u64, value: &str) -> Vec<u8> {
     bytes(field, value.as_bytes())
 }
 
+/// An attribute of a node.
+pub(crate) enum Attr<'a> {
+    Int(i64),
+    Ints(&'a [i64]),
+    Floats(&'a [f32]),
+    Text(&'a str),
+    Texts(&'a [&'a str]),
+}
+
+impl Attr<'_> {
+    fn encode(&self, name: &str) -> Vec<u8> {
+        let (kind, content) = match self {
+            Attr::Int(value) => (2, int(3, *value)),
+            Attr::Text(value) => (3, text(4, value)),
+            Attr::Floats(values) => {
+                let packed: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                (6, bytes(7, &packed))
+            }
+            Attr::Ints(values) => (7, values.iter().flat_map(|v| int(8, *v)).collect()),
+            Attr::Texts(values) => (8, values.iter().flat_map(|v| text(9, v)).collect()),
+        };
+        bytes(5, &[text(1, name), content, int(20, kind)].concat())
+    }
+}
+
 /// A graph under construction. Names join nodes, as in ONNX.
 #[derive(Default)]
 pub(crate) struct Graph(Vec<u8>);
@@ -97,6 +122,19 @@ impl Graph {
         };
         let attrs: Vec<u8> = attrs.iter().flat_map(attr).collect();
         self.node_with(op, input, &[output], &attrs)
+    }
+
+    /// A node with any attributes, of the operators of `domain`.
+    pub(crate) fn node_attrs(
+        self,
+        (domain, op): (&str, &str),
+        inputs: &[&str],
+        output: &str,
+        attrs: &[(&str, Attr<'_>)],
+    ) -> Self {
+        let attrs = attrs.iter().flat_map(|(name, attr)| attr.encode(name));
+        let more: Vec<u8> = text(7, domain).into_iter().chain(attrs).collect();
+        self.node_with(op, inputs, &[output], &more)
     }
 
     /// A node that runs another graph.

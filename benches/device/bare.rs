@@ -1,0 +1,81 @@
+//! ONNX Runtime alone: the limit of the device's side. One session, one thread, the same tensor over and over.
+
+use crate::packages::Kind;
+use crate::results::Spread;
+use anyhow::{Context, Result};
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::value::Tensor;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Rows a second at one batch size.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Rate {
+    pub rows: usize,
+    pub rows_per_s: f64,
+}
+
+/// Rounds over all sizes, in another order each; of a size, the median counts.
+const ROUNDS: usize = 5;
+/// How long a size is run in each, at least.
+const EACH: Duration = Duration::from_millis(150);
+
+/// The rates over 1, 2, 4 … rows.
+pub fn run(library: &Path, model: &Path, kind: Kind) -> Result<Vec<Rate>> {
+    let environment = ort::init_from(library)?.with_telemetry(false).build()?;
+    let open = || -> ort::Result<Session> {
+        SessionBuilder::new(&environment)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .commit_from_file(model)
+    };
+    let mut session = open()?;
+    let mut sizes: Vec<(Rate, Vec<f64>, Tensor<f32>)> = Vec::new();
+    for rows in (0..)
+        .map(|power| 1_usize << power)
+        .take_while(|rows| *rows <= kind.max_size())
+    {
+        let dims: Vec<usize> = [rows].into_iter().chain(kind.row()).collect();
+        let values = 0..dims.iter().product();
+        let values: Vec<f32> = values.map(|n: usize| (n % 97) as f32 / 97.0).collect();
+        let rate = Rate {
+            rows,
+            rows_per_s: 0.0,
+        };
+        sizes.push((rate, Vec::new(), Tensor::from_array((dims, values))?));
+    }
+    for _ in 0..ROUNDS {
+        sizes.shuffle(&mut rand::rng());
+        for (Rate { rows, .. }, rates, tensor) in &mut sizes {
+            session.run(ort::inputs!["x" => &*tensor])?;
+            let (began, mut runs) = (Instant::now(), 0);
+            while began.elapsed() < EACH {
+                session.run(ort::inputs!["x" => &*tensor])?;
+                runs += 1;
+            }
+            rates.push((runs * *rows) as f64 / began.elapsed().as_secs_f64());
+        }
+    }
+    sizes.sort_by_key(|(rate, ..)| rate.rows);
+    let median = |(rate, rates, _)| {
+        let spread = Spread::of(rates).context("rounds")?;
+        Ok(Rate {
+            rows_per_s: spread.median,
+            ..rate
+        })
+    };
+    sizes.into_iter().map(median).collect()
+}
+
+/// The highest.
+pub fn best(rates: &[Rate]) -> Result<Rate> {
+    let best = rates
+        .iter()
+        .max_by(|a, b| a.rows_per_s.total_cmp(&b.rows_per_s));
+    best.copied().context("nothing was measured")
+}

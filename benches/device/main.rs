@@ -1,0 +1,260 @@
+//! `cargo bench --bench device`: the engine in a process of its own, no broker, beside ONNX Runtime alone.
+//!
+//! Each figure is a ratio of two that were measured in turn. The subjects are processes of their own: this program
+//! starts itself.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::unwrap_used,
+    reason = "a bench may stop where it stands"
+)]
+
+mod bare;
+mod engine;
+mod models;
+mod packages;
+
+#[path = "../../tests/it/onnx.rs"]
+mod onnx;
+#[path = "../results.rs"]
+mod results;
+
+use anyhow::{Context, Result, ensure};
+use bare::Rate;
+use clap::{Args, Parser, Subcommand};
+use engine::{Neighbours, Timely};
+use inferq::Engine;
+use packages::Kind;
+use results::Spread;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+/// What the engine makes of a device, as ratios to ONNX Runtime alone. Writes target/bench/results.json.
+#[derive(Parser)]
+#[command(name = "device")]
+struct Options {
+    /// Runs of each subject, in turn
+    #[arg(long, default_value = "5")]
+    rounds: NonZeroUsize,
+    /// Seconds of each run of the engine
+    #[arg(long, default_value = "8")]
+    seconds: u64,
+    /// Only these figures
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "mlp,forest,conv,beside,poisson,overload"
+    )]
+    only: Vec<String>,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    #[command(hide = true)]
+    Bare(Subject),
+    #[command(hide = true)]
+    Backlog(Subject),
+    #[command(hide = true)]
+    Beside(Subject),
+    #[command(hide = true)]
+    Timely {
+        #[command(flatten)]
+        subject: Subject,
+        #[arg(long)]
+        load: f64,
+    },
+}
+
+#[derive(Args)]
+struct Subject {
+    kind: Kind,
+    /// The repository; of ONNX Runtime alone, the model.
+    path: PathBuf,
+    #[arg(long)]
+    seconds: u64,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("device: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    match &options.role {
+        None if !options.bench => println!("run by `cargo bench --bench device`"),
+        None => bench(options)?,
+        Some(Role::Bare(subject)) => tell(&bare::run(&library(), &subject.path, subject.kind)?)?,
+        Some(Role::Backlog(subject)) => tell(
+            &subject
+                .with(async |engine, lasts| engine::capacity(engine, subject.kind, lasts).await)?,
+        )?,
+        Some(Role::Beside(subject)) => tell(&subject.with(async |engine, lasts| {
+            engine::beside(engine, subject.kind, Kind::Conv, lasts).await
+        })?)?,
+        Some(Role::Timely { subject, load }) => tell(&subject.with(async |engine, lasts| {
+            engine::timely(engine, subject.kind, *load, lasts).await
+        })?)?,
+    }
+    Ok(())
+}
+
+impl Subject {
+    /// Does `work` with an engine, in a runtime like the worker's.
+    fn with<T>(&self, work: impl AsyncFnOnce(&Engine, Duration) -> Result<T>) -> Result<T> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads((cores / 2).max(1))
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let engine = Engine::open(&self.path, Some(&library()))?;
+            let refused = engine.repository().refused();
+            ensure!(refused.is_empty(), "{refused:?}");
+            let done = work(&engine, Duration::from_secs(self.seconds)).await;
+            engine.close().await;
+            done
+        })
+    }
+}
+
+fn library() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/onnxruntime/libonnxruntime.so")
+}
+
+fn tell(figures: &impl Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string(figures)?);
+    Ok(())
+}
+
+/// What this program tells in a role.
+fn ask<T: DeserializeOwned>(
+    options: &Options,
+    role: &str,
+    (kind, path): (Kind, &Path),
+    more: &[&str],
+) -> Result<T> {
+    let seconds = options.seconds.to_string();
+    let output = Command::new(std::env::current_exe()?)
+        .args([role, kind.name()])
+        .arg(path)
+        .args(["--seconds", &seconds])
+        .args(more)
+        .env("ORT_DISABLE_TELEMETRY", "1")
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{role} ended with {}",
+        output.status
+    );
+    serde_json::from_slice(&output.stdout).context("figures")
+}
+
+fn bench(options: &Options) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    let machine = results::machine();
+    let has = |name: &str| options.only.iter().any(|only| only == name);
+    let mut figures = serde_json::Map::new();
+    for kind in [Kind::Mlp, Kind::Forest, Kind::Conv] {
+        if !has(kind.name()) {
+            continue;
+        }
+        let repository = folder.join("device").join(kind.name());
+        let model = kind.write(&repository, 1)?;
+        let (mut ratios, mut each) = (Vec::new(), Vec::new());
+        for _ in 0..options.rounds.get() {
+            let rates: Vec<Rate> = ask(options, "bare", (kind, &model), &[])?;
+            let best = bare::best(&rates)?;
+            let engine: f64 = ask(options, "backlog", (kind, &repository), &[])?;
+            let ratio = engine / best.rows_per_s;
+            println!(
+                "{:<8} engine {engine:>9.1} rows/s, ONNX Runtime alone {:>9.1} at b = {}: {ratio:.3}",
+                kind.name(),
+                best.rows_per_s,
+                best.rows
+            );
+            ratios.push(ratio);
+            each.push(json!({ "engine_rows_per_s": engine, "bare": rates }));
+        }
+        let spread = Spread::of(ratios).context("rounds")?;
+        println!(
+            "{:<8} ÷ bare loop: {:.3} ({:.3}-{:.3})",
+            kind.name(),
+            spread.median,
+            spread.min,
+            spread.max
+        );
+        figures.insert(
+            kind.name().to_owned(),
+            json!({ "ratio": spread, "rounds": each }),
+        );
+    }
+    if has("beside") {
+        let repository = folder.join("device/beside");
+        Kind::Mlp.write(&repository, 1)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Kind::Conv.write(&repository, cores)?;
+        let rounds = (0..options.rounds.get()).map(|_| {
+            let beside: Neighbours = ask(options, "beside", (Kind::Mlp, &repository), &[])?;
+            let bar = beside.heavy_batch_ms + 2.0 * beside.alone_p99_ms;
+            println!(
+                "beside   light p99 {:.2} ms alone, {:.2} ms beside; heavy batch {:.1} ms; ÷ (batch + 2 × alone): {:.3}; heavy {:.1} rows/s, alone {:.1}",
+                beside.alone_p99_ms,
+                beside.beside_p99_ms,
+                beside.heavy_batch_ms,
+                beside.beside_p99_ms / bar,
+                beside.heavy_rows_per_s_beside,
+                beside.heavy_rows_per_s_alone,
+            );
+            Ok(json!(beside))
+        });
+        figures.insert(
+            "beside".to_owned(),
+            rounds.collect::<Result<Vec<_>>>()?.into(),
+        );
+    }
+    for (name, load) in [("poisson", "0.9"), ("overload", "1.5")] {
+        if !has(name) {
+            continue;
+        }
+        let repository = folder.join("device/conv");
+        Kind::Conv.write(&repository, 1)?;
+        let rounds = (0..options.rounds.get()).map(|_| {
+            let timely: Timely = ask(options, "timely", (Kind::Conv, &repository), &["--load", load])?;
+            println!(
+                "{name:<8} {} offered at {load} of {:.1} rows/s, deadline {:.0} ms: in time {:.3} of offered ({:.3} of ideal), {:.4} of accepted; goodput {:.3}",
+                timely.offered,
+                timely.capacity_per_s,
+                timely.deadline_ms,
+                timely.in_time as f64 / timely.offered as f64,
+                timely.in_time as f64 / timely.ideal as f64,
+                timely.in_time as f64 / (timely.in_time + timely.late) as f64,
+                timely.goodput,
+            );
+            Ok(json!(timely))
+        });
+        figures.insert(name.to_owned(), rounds.collect::<Result<Vec<_>>>()?.into());
+    }
+    results::write(&folder, &machine, "device", &json!(figures))
+}

@@ -1,0 +1,158 @@
+//! The models as packages, and what is asked of them.
+
+use crate::models::{self, FEATURES, SIDE};
+use crate::onnx::Graph;
+use anyhow::Result;
+use bytes::Bytes;
+use clap::ValueEnum;
+use image::{ImageFormat, RgbImage};
+use inferq::Request;
+use inferq::message::object::Object;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+/// A model of the bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    Mlp,
+    Forest,
+    Conv,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Mlp => "mlp",
+            Kind::Forest => "forest",
+            Kind::Conv => "conv",
+        }
+    }
+
+    /// Shape of a row of its input `x`.
+    pub fn row(self) -> Vec<usize> {
+        match self {
+            Kind::Mlp | Kind::Forest => vec![FEATURES],
+            Kind::Conv => vec![3, SIDE, SIDE],
+        }
+    }
+
+    /// Most rows of a batch.
+    pub fn max_size(self) -> usize {
+        match self {
+            Kind::Mlp | Kind::Forest => 256,
+            Kind::Conv => 8,
+        }
+    }
+
+    fn graph(self) -> Graph {
+        match self {
+            Kind::Mlp => models::mlp(),
+            Kind::Forest => models::forest(),
+            Kind::Conv => models::conv(),
+        }
+    }
+
+    fn input(self) -> String {
+        if self == Kind::Conv {
+            return format!(
+                "[input.x]\ndtype = \"float32\"\n\n[input.x.image]\nwidth = {SIDE}\nheight = {SIDE}\ncolor = \"rgb\"\nscale = 0.00392156862745098\n"
+            );
+        }
+        let mut text = "[input.x]\ndtype = \"float32\"\ncolumns = [\n".to_owned();
+        for feature in 0..FEATURES {
+            let _ = writeln!(text, "  {{ pointer = \"/x/{feature}\" }},");
+        }
+        text + "]\n"
+    }
+
+    /// Writes the package with so many sessions of one thread each below `repository`; its model's file.
+    pub fn write(self, repository: &Path, sessions: usize) -> Result<PathBuf> {
+        let name = self.name();
+        let folder = repository.join(name).join("1.0.0");
+        fs::create_dir_all(folder.join("golden"))?;
+        let manifest = format!(
+            "format = 1\nname = \"{name}\"\nversion = \"1.0.0\"\ndescription = \"Costs what a model of its kind costs.\"\nowner = \"inferq benches\"\nlicense = \"Apache-2.0\"\n\n[batch]\nmax_size = {}\nqueue_limit = 65536\n\n[sessions]\ncount = {sessions}\n\n{}\n[outcome.score.number]\noutput = \"y\"\n",
+            self.max_size(),
+            self.input(),
+        );
+        fs::write(folder.join("package.toml"), manifest)?;
+        let schema = "https://json-schema.org/draft/2020-12/schema";
+        let response = json!({
+            "$schema": schema,
+            "type": "object",
+            "properties": { "score": { "type": "number" } },
+            "required": ["score"],
+            "additionalProperties": false,
+        });
+        let request = match self {
+            Kind::Conv => json!({ "$schema": schema }),
+            Kind::Mlp | Kind::Forest => json!({
+                "$schema": schema,
+                "type": "object",
+                "properties": { "x": { "type": "array", "items": { "type": "number" } } },
+                "required": ["x"],
+            }),
+        };
+        for (place, object) in self.objects(4).into_iter().enumerate() {
+            // Random weights say anything between 0 and 1.
+            let mut golden = json!({ "outcome": { "score": 0.5 }, "tolerance": 0.99 });
+            match object {
+                Object::Value(value) => golden["request"] = value,
+                Object::Picture(picture) => {
+                    let file = format!("{place}.jpg");
+                    fs::write(folder.join("golden").join(&file), picture)?;
+                    golden["picture"] = file.into();
+                    golden["content_type"] = "image/jpeg".into();
+                }
+            }
+            fs::write(
+                folder.join(format!("golden/{place}.json")),
+                serde_json::to_vec_pretty(&golden)?,
+            )?;
+        }
+        for (file, content) in [
+            ("request.schema.json", request),
+            ("response.schema.json", response),
+        ] {
+            fs::write(folder.join(file), serde_json::to_vec_pretty(&content)?)?;
+        }
+        Ok(self.graph().write(&folder))
+    }
+
+    /// So many different things to ask about.
+    pub fn objects(self, count: usize) -> Vec<Object> {
+        let mut rng = StdRng::seed_from_u64(4);
+        let one = |_| match self {
+            Kind::Mlp | Kind::Forest => {
+                let x: Vec<f64> = (0..FEATURES).map(|_| rng.random()).collect();
+                Object::Value(json!({ "x": x }))
+            }
+            Kind::Conv => {
+                let side = SIDE as u32;
+                let picture = RgbImage::from_fn(side, side, |x, y| {
+                    let mut at = |shift: u32| ((x * y) >> shift) as u8 ^ rng.random_range(0..32);
+                    [at(0), at(3), at(6)].into()
+                });
+                let mut file = Cursor::new(Vec::new());
+                picture
+                    .write_to(&mut file, ImageFormat::Jpeg)
+                    .expect("a picture is written");
+                Object::Picture(Bytes::from(file.into_inner()))
+            }
+        };
+        (0..count).map(one).collect()
+    }
+}
+
+/// Asks a package about `object`.
+pub fn request(kind: Kind, object: &Object) -> Request {
+    Request {
+        object: object.clone(),
+        ..Request::new(kind.name(), Value::Null)
+    }
+}

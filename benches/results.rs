@@ -1,0 +1,58 @@
+//! Figures of one run, and the file that keeps them.
+
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::path::Path;
+
+/// Middle, lowest and highest.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let upper = values.get(middle).copied()?;
+        let odd = values.len() % 2 == 1;
+        let lower = if odd { upper } else { *values.get(middle - 1)? };
+        Some(Spread {
+            median: f64::midpoint(lower, upper),
+            min: *values.first()?,
+            max: *values.last()?,
+        })
+    }
+}
+
+pub fn machine() -> Value {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split(':').nth(1))
+        .map(str::trim);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    json!({
+        "cores": cores,
+        "cpu": model,
+        "load_before": load.split_whitespace().next(),
+    })
+}
+
+/// Writes one section of `results.json` in `folder` and leaves the others as they are.
+pub fn write(folder: &Path, machine: &Value, section: &str, results: &Value) -> Result<()> {
+    let file = folder.join("results.json");
+    let old = fs::read(&file).unwrap_or_default();
+    let mut sections: Map<String, Value> = serde_json::from_slice(&old).unwrap_or_default();
+    let all = json!({ "machine": machine, "results": results });
+    sections.insert(section.to_owned(), all);
+    fs::write(&file, serde_json::to_vec_pretty(&sections)?)?;
+    println!("\nwritten to {}", file.display());
+    Ok(())
+}
