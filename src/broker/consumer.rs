@@ -8,6 +8,7 @@ use crate::broker::receipt::{Ledger, Receipt};
 use crate::broker::screen::Blemish;
 use crate::broker::subscription::{Consuming, Over};
 use crate::broker::topology::Plan;
+use crate::broker::ward::Ward;
 use bytes::Bytes;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
@@ -272,6 +273,7 @@ pub(super) struct Task {
     pub(super) mode: TopologyMode,
     pub(super) options: ConsumeOptions,
     pub(super) handler: Handler,
+    pub(super) ward: Arc<Ward>,
     pub(super) stop: CancellationToken,
 }
 

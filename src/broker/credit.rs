@@ -8,16 +8,19 @@
 //!    itself, to no more than is wanted and fits into the budget of bytes, and only after `open` deliveries were
 //!    settled since it last changed and since the last [`Credit::period`], none of them a suspect. Where more bytes
 //!    are in hand than the budget has, it begins anew.
-//! 2. A suspect is handed out only while nothing else is in hand and `open` is at most 1, and nothing else
-//!    is handed out until it is settled.
+//! 2. A suspect is handed out only while nothing else is in hand, of this queue or of others, and `open` is at most 1,
+//!    and nothing else is handed out until it is settled. While others have suspects nothing is consumed.
 //! 3. Every delivery is handed out exactly once. What is held back is counted as well when a suspect takes
 //!    the worker with it, so whoever can least afford that comes first: the more suspected before the less,
 //!    and equals by a key that a message has on every worker, upwards at even counts and downwards at odd
 //!    ones. The first crash among equals leaves its culprit with the lowest key of those that come back; the
 //!    next worker has it last, alone. (The order of arrival will not do: it is another at each worker.)
 //! 4. After a quiesce nothing is consumed until all that was held back is settled.
+//! 5. Where twice as many are in hand as are wanted for [`SURPLUS`] periods, it shrinks to what is wanted: the rest of
+//!    the backlog is for other workers.
 
 use crate::broker::budget::{Budget, Settled};
+use crate::broker::ward::{Others, Stand, Turn};
 
 /// A delivery that was given back or lost so often is a suspect: it runs alone.
 const SUSPECT: u64 = 2;
@@ -25,6 +28,9 @@ const SUSPECT: u64 = 2;
 /// What a settled window multiplies the credit by. Each step adds a consumer, and a `multiple` acknowledgement is an
 /// entry in the queue's log for each consumer that it covers: by doubling it takes eleven to reach 1000, by this six.
 const GROWTH: u16 = 4;
+
+/// So many periods with too many deliveries in hand are no whim.
+const SURPLUS: u8 = 4;
 
 /// A delivery that is held back.
 #[derive(Debug)]
@@ -37,7 +43,7 @@ struct Held<T> {
 
 impl<T> Held<T> {
     /// Whoever has the least is next.
-    fn turn(&self) -> (u64, u64) {
+    fn turn(&self) -> Turn {
         let upwards = self.count.is_multiple_of(2);
         (!self.count, if upwards { self.key } else { !self.key })
     }
@@ -83,6 +89,11 @@ pub(super) struct Credit<T> {
     alone: bool,
     phase: Phase,
     draining: bool,
+    others: Others,
+    /// Periods in a row with far more in hand than is wanted.
+    surplus: u8,
+    /// What the credit begins with once all consumers are cancelled, whatever is in hand; 0: anew, when nothing is.
+    shrunk: u16,
 }
 
 impl<T> Credit<T> {
@@ -98,6 +109,9 @@ impl<T> Credit<T> {
             alone: false,
             phase: Phase::Open,
             draining: false,
+            others: Others::default(),
+            surplus: 0,
+            shrunk: 0,
         }
     }
 
@@ -112,6 +126,31 @@ impl<T> Credit<T> {
 
     pub(super) fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// How this queue stands, for the others.
+    pub(super) fn stand(&self) -> Stand {
+        let (closed, suspects) = (self.is_closed(), self.alone || !self.held.is_empty());
+        Stand {
+            closed,
+            suspects,
+            in_hand: if closed || suspects { self.in_hand } else { 0 },
+            turn: self.held.iter().map(Held::turn).min(),
+        }
+    }
+
+    /// The other queues stand like this.
+    pub(super) fn beside(&mut self, others: Others) {
+        self.others = others;
+        if others.suspects && self.phase == Phase::Open {
+            self.shrunk = 0;
+            self.close_down();
+        }
+    }
+
+    /// Nothing is consumed while suspects run, of this queue or of others.
+    pub(super) fn waits_for_suspects(&self) -> bool {
+        self.open == 0 && (self.others.suspects || self.alone || !self.held.is_empty())
     }
 
     /// Nothing is consumed, held back or in hand.
@@ -135,8 +174,11 @@ impl<T> Credit<T> {
     ) -> Option<T> {
         self.budget.came(bytes);
         let suspect = count >= SUSPECT;
-        if (suspect || self.budget.overdrawn()) && self.phase == Phase::Open && self.open > 1 {
-            self.phase = Phase::Quiescing;
+        if suspect || self.budget.overdrawn() {
+            self.shrunk = 0;
+            if self.phase == Phase::Open && self.open > 1 {
+                self.phase = Phase::Quiescing;
+            }
         }
         if suspect {
             self.settled = 0;
@@ -157,6 +199,16 @@ impl<T> Credit<T> {
     pub(super) fn period(&mut self, wanted: usize) {
         self.settled = 0;
         self.wanted = wanted;
+        let wanted = u16::try_from(wanted).unwrap_or(u16::MAX).max(1);
+        let too_many = self.phase == Phase::Open
+            && !self.alone
+            && self.open / 2 >= wanted
+            && self.in_hand / 2 >= wanted.into();
+        self.surplus = if too_many { self.surplus + 1 } else { 0 };
+        if self.surplus >= SURPLUS {
+            (self.surplus, self.shrunk) = (0, wanted);
+            self.phase = Phase::Quiescing;
+        }
     }
 
     /// These of those handed out were settled.
@@ -175,6 +227,7 @@ impl<T> Credit<T> {
     pub(super) fn subscribed(&mut self, prefetch: u16) {
         self.open += prefetch;
         self.settled = 0;
+        self.shrunk = 0;
     }
 
     /// The broker cancelled a consumer of this prefetch.
@@ -208,6 +261,10 @@ impl<T> Credit<T> {
     /// Take nothing more, ever.
     pub(super) fn drain(&mut self) {
         self.draining = true;
+        self.close_down();
+    }
+
+    fn close_down(&mut self) {
         if self.phase == Phase::Open {
             self.phase = if self.open == 0 {
                 Phase::Closed
@@ -235,17 +292,18 @@ impl<T> Credit<T> {
             Phase::Quiescing => return Step::Quiesce,
             Phase::Open | Phase::Closed => {}
         }
-        if self.in_hand > 0 {
-            return self.grow();
-        }
-        if self.open <= 1
+        if self.in_hand == 0
+            && self.open <= 1
+            && self.others.clear
             && let Some(delivery) = self.pick()
         {
             self.in_hand = 1;
             self.alone = true;
             return Step::Hand(delivery);
         }
-        if self.phase == Phase::Closed && !self.draining {
+        let anew = self.in_hand == 0 || self.shrunk > 0;
+        let may = self.held.is_empty() && !self.others.suspects && !self.draining;
+        if self.phase == Phase::Closed && anew && may {
             self.phase = Phase::Open;
         }
         self.grow()
@@ -256,7 +314,7 @@ impl<T> Credit<T> {
             return Step::Wait;
         }
         if self.open == 0 {
-            return Step::Subscribe(1);
+            return Step::Subscribe(self.shrunk.max(1));
         }
         let wanted = u16::try_from(self.wanted).unwrap_or(u16::MAX);
         let most = self.max.min(self.budget.messages()).min(wanted);

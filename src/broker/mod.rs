@@ -29,6 +29,7 @@ mod stream;
 mod subscription;
 mod tls;
 pub mod topology;
+mod ward;
 mod window;
 
 pub use config::{Config, ConfigFault, TopologyMode};
@@ -44,11 +45,12 @@ pub use requester::{Requester, RequesterFault, Response};
 pub use screen::{Blemish, MAX_DEPTH};
 pub use topology::{PackageQueues, Topology, TopologyFault};
 
-use crate::broker::connection::{Endpoint, Link, LinkState, connected, supervise};
+use crate::broker::connection::{Endpoint, LinkState, connected, supervise};
 use crate::broker::consumer::{Shared, Task, lock};
 use crate::broker::health::Counts;
 use crate::broker::presence::Presence;
 use crate::broker::topology::{DEAD, Plan};
+use crate::broker::ward::Ward;
 use crate::telemetry::metrics::BrokerMetrics;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex};
@@ -76,6 +78,7 @@ pub struct Broker {
     consumers: Mutex<Vec<Arc<Shared>>>,
     stop_consumers: CancellationToken,
     consumer_tasks: TaskTracker,
+    ward: Arc<Ward>,
     stop_publishers: CancellationToken,
     stop_links: CancellationToken,
     publishers: Mutex<Vec<JoinHandle<()>>>,
@@ -128,6 +131,7 @@ impl Broker {
             consumers: Mutex::default(),
             stop_consumers: CancellationToken::new(),
             consumer_tasks: TaskTracker::new(),
+            ward: Arc::default(),
             stop_publishers,
             stop_links,
             publishers: Mutex::new(publishers),
@@ -196,7 +200,7 @@ impl Broker {
             let Some(link) = connected(&mut self.publishing.clone()).await else {
                 return Err(TopologyFault::unreachable("the broker's side is closed"));
             };
-            match walk_on(&link, plan, mode).await {
+            match plan.walk_on(&link, mode).await {
                 // the connection failed, not the topology
                 Err(_) if !link.alive() => {}
                 end => return end,
@@ -224,6 +228,7 @@ impl Broker {
             mode: self.config.topology,
             options,
             handler,
+            ward: Arc::clone(&self.ward),
             stop: self.stop_consumers.child_token(),
         };
         let handle = task.start(queue, &self.consumer_tasks);
@@ -379,22 +384,4 @@ impl Drop for Broker {
             stop.cancel();
         }
     }
-}
-
-async fn walk_on(link: &Link, plan: &Plan, mode: TopologyMode) -> Result<(), TopologyFault> {
-    let channel = link.channel().await.map_err(TopologyFault::unreachable)?;
-    let walking = async {
-        match mode {
-            TopologyMode::Declare => plan.declare(&channel).await,
-            TopologyMode::Passive => plan.check(&channel).await,
-        }
-    };
-    let end = tokio::select! {
-        end = walking => end,
-        () = link.lost.cancelled() => Err(TopologyFault::unreachable("the connection is gone")),
-    };
-    if channel.status().connected() {
-        let _ = tokio::time::timeout(CLOSING, channel.close(200, "bye".into())).await;
-    }
-    end
 }

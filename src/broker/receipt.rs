@@ -98,7 +98,6 @@ enum Entry {
 struct Book {
     base: u64,
     entries: VecDeque<Entry>,
-    unseen: usize,
     in_hand: usize,
     unsent: usize,
     first_unsent: Option<Instant>,
@@ -208,10 +207,17 @@ impl Ledger {
         std::mem::take(&mut self.lock().settled)
     }
 
-    /// How many the broker waits for.
-    pub(super) fn unacked(&self) -> usize {
+    /// How many the broker waits for, of the tags from `first` on.
+    pub(super) fn unacked(&self, first: u64) -> usize {
         let book = self.lock();
-        book.unseen + book.in_hand + book.unsent
+        let waits = |(tag, entry): &(u64, &Entry)| *tag >= first && !matches!(entry, Entry::Gone);
+        (book.base..).zip(&book.entries).filter(waits).count()
+    }
+
+    /// The tag of the next delivery, if none is under way.
+    pub(super) fn next_tag(&self) -> u64 {
+        let book = self.lock();
+        book.base + book.entries.len() as u64
     }
 
     pub(super) fn in_hand(&self) -> usize {
@@ -232,7 +238,7 @@ impl Ledger {
         let mut book = self.lock();
         book.closed = true;
         book.entries.clear();
-        (book.unseen, book.in_hand, book.unsent) = (0, 0, 0);
+        (book.in_hand, book.unsent) = (0, 0);
         book.first_unsent = None;
     }
 
@@ -281,13 +287,10 @@ impl Book {
         let Some(Ok(place)) = tag.checked_sub(self.base).map(usize::try_from) else {
             return;
         };
-        while self.entries.len() <= place {
-            self.entries.push_back(Entry::Unseen);
-            self.unseen += 1;
-        }
+        let seen = self.entries.len().max(place + 1);
+        self.entries.resize(seen, Entry::Unseen);
         if let Some(entry @ Entry::Unseen) = self.entries.get_mut(place) {
             *entry = Entry::InHand(now, bytes);
-            self.unseen -= 1;
             self.in_hand += 1;
         }
     }

@@ -9,6 +9,7 @@ use crate::broker::credit::{Credit, Step};
 use crate::broker::gather::{CHUNK, End, Subscription, gather};
 use crate::broker::properties::short;
 use crate::broker::receipt::{COALESCE, Ledger};
+use crate::broker::ward::Place;
 use lapin::Channel;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 const SILENCE: Duration = Duration::from_millis(250);
 /// Credit grows only by what is settled within this: a quiesce waits until the broker has filled it.
 const PERIOD: Duration = Duration::from_millis(500);
+/// Why a queue is not consumed though nothing is amiss with it.
+const ALONE: &str = "requests that workers died with, of this queue or another, run one by one";
 /// A shorter chunk than this under a backlog means that the task wakes too often.
 const SHORT: usize = 64;
 
@@ -49,6 +52,7 @@ pub(super) struct Consuming<'a> {
     channel: Channel,
     ledger: Arc<Ledger>,
     credit: Credit<Box<Delivery>>,
+    place: Place,
     period_began: Instant,
     /// Idle for so long, the channel is exchanged for another.
     idle: Duration,
@@ -57,6 +61,8 @@ pub(super) struct Consuming<'a> {
     active: Option<Instant>,
     renewing: bool,
     subscriptions: Vec<Subscription>,
+    /// The first delivery's tag that may be of these.
+    first: u64,
     /// For consumer tags: one is never used again on a channel (RabbitMQ's channel would crash).
     tags: u32,
     quiesce: Quiesce,
@@ -82,12 +88,14 @@ impl<'a> Consuming<'a> {
             channel,
             ledger,
             credit: Credit::new(options.prefetch_max, options.wanted.count(0), budget),
+            place: session.task.ward.enter(Instant::now()),
             period_began: Instant::now(),
             idle,
             opened: Instant::now(),
             active: None,
             renewing: false,
             subscriptions: Vec::new(),
+            first: 1,
             tags: 0,
             quiesce: Quiesce::No,
             flush_at: None,
@@ -153,6 +161,7 @@ impl<'a> Consuming<'a> {
                     let soon = Instant::now() + COALESCE;
                     self.flush_at = Some(self.flush_at.map_or(soon, |at| at.min(soon)));
                 }
+                () = self.place.changed() => {}
                 () = sleep_until(wake) => {}
             }
         }
@@ -184,12 +193,15 @@ impl<'a> Consuming<'a> {
             if self.renewing && self.credit.is_spent() {
                 return Ok(true);
             }
+            self.look_around(now);
             match self.credit.next() {
                 Step::Wait => break,
                 Step::Hand(delivery) => {
                     self.show();
                     self.hand(delivery);
                 }
+                // That it opens is told first: nobody hands out a suspect as if it were closed.
+                Step::Subscribe(_) if self.look_around(now) => {}
                 Step::Subscribe(prefetch) => {
                     if !self.subscribe(prefetch).await? {
                         break;
@@ -203,7 +215,7 @@ impl<'a> Consuming<'a> {
             }
         }
         self.show();
-        if self.credit.is_closed() {
+        if self.credit.is_closed() && self.credit.held() == 0 {
             self.session.drained.send_if_modified(|drained| {
                 let changed = !*drained && self.session.drain.is_cancelled();
                 *drained |= changed;
@@ -211,6 +223,13 @@ impl<'a> Consuming<'a> {
             });
         }
         Ok(false)
+    }
+
+    /// Tells the other queues how this one stands; whether they have suspects.
+    fn look_around(&mut self, now: Instant) -> bool {
+        let others = self.place.tell(self.credit.stand(), now);
+        self.credit.beside(others);
+        others.suspects
     }
 
     /// When the channel is to be exchanged if nothing happens.
@@ -225,6 +244,9 @@ impl<'a> Consuming<'a> {
         shared.credit.store(open.into(), Ordering::Relaxed);
         shared.subscribed.store(open > 0, Ordering::Relaxed);
         shared.held.store(self.credit.held(), Ordering::Relaxed);
+        if self.credit.waits_for_suspects() {
+            *lock(&shared.reason) = Some(ALONE.to_owned());
+        }
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -240,6 +262,7 @@ impl<'a> Consuming<'a> {
             silence,
             retry,
             self.idle_at(),
+            self.place.again(),
         ]
         .into_iter()
         .flatten()

@@ -16,6 +16,8 @@ mod names;
 
 pub use names::*;
 
+use crate::broker::config::TopologyMode;
+use crate::broker::connection::{Link, PATIENCE};
 use crate::broker::properties::short;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -287,6 +289,29 @@ impl Plan {
     /// Checks that all exchanges and queues are there. Bindings and arguments cannot be asked for.
     pub(super) async fn check(&self, channel: &Channel) -> Result<(), TopologyFault> {
         self.walk(channel, true).await
+    }
+
+    /// Declares or checks it, on a channel of its own.
+    pub(super) async fn walk_on(
+        &self,
+        link: &Link,
+        mode: TopologyMode,
+    ) -> Result<(), TopologyFault> {
+        let channel = link.channel().await.map_err(TopologyFault::unreachable)?;
+        let walking = async {
+            match mode {
+                TopologyMode::Declare => self.declare(&channel).await,
+                TopologyMode::Passive => self.check(&channel).await,
+            }
+        };
+        let end = tokio::select! {
+            end = walking => end,
+            () = link.lost.cancelled() => Err(TopologyFault::unreachable("the connection is gone")),
+        };
+        if channel.status().connected() {
+            let _ = tokio::time::timeout(PATIENCE, channel.close(200, "bye".into())).await;
+        }
+        end
     }
 
     async fn walk(&self, channel: &Channel, passive: bool) -> Result<(), TopologyFault> {

@@ -92,7 +92,7 @@ pub(crate) fn header_text(properties: &BasicProperties, key: &str) -> Option<Str
     }
 }
 
-fn header_number(properties: &BasicProperties, key: &str) -> Option<i64> {
+pub(crate) fn header_number(properties: &BasicProperties, key: &str) -> Option<i64> {
     header(properties, key).map(|value| match value {
         AMQPValue::LongLongInt(number) => *number,
         AMQPValue::LongInt(number) => i64::from(*number),

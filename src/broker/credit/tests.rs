@@ -20,6 +20,7 @@ struct World {
     handed: Vec<usize>,
     opened: Vec<u16>,
     clean: usize,
+    wanted: u16,
 }
 
 impl World {
@@ -33,6 +34,7 @@ impl World {
             handed: Vec::new(),
             opened: Vec::new(),
             clean: 0,
+            wanted: u16::MAX,
         }
     }
 
@@ -48,6 +50,16 @@ impl World {
         }
         self.in_hand.push(delivery);
         self.handed.push(delivery.0);
+    }
+
+    fn has_suspect(&self) -> bool {
+        self.credit.held() > 0 || self.in_hand.iter().any(|(_, suspect)| *suspect)
+    }
+
+    fn period(&mut self, wanted: usize) {
+        self.wanted = u16::try_from(wanted).unwrap();
+        self.credit.period(wanted);
+        self.clean = 0;
     }
 
     fn deliver(&mut self) {
@@ -83,8 +95,10 @@ impl World {
         match self.credit.next() {
             Step::Wait => return false,
             Step::Subscribe(prefetch) => {
+                let step = before + prefetch <= (GROWTH * before).max(1);
+                let shrunk = before == 0 && prefetch <= self.wanted && !self.has_suspect();
                 assert!(
-                    before + prefetch <= (GROWTH * before).max(1) && self.clean >= before.into(),
+                    (step || shrunk) && self.clean >= before.into(),
                     "grows step by step, by clean windows only"
                 );
                 self.clean = 0;
@@ -115,16 +129,18 @@ proptest! {
     fn suspects_run_alone_and_every_delivery_is_handed_out_once(
         max in 1..40_u16,
         queue in vec(prop::bool::weighted(0.1), 0..200),
-        events in vec((0..3_u8, any::<usize>()), 0..600),
+        events in vec((0..8_u8, any::<usize>()), 0..600),
     ) {
         let mut world = World::new(max, &queue);
         for (event, which) in events {
             match event {
-                0 => { world.step(); }
-                1 => world.deliver(),
-                _ => world.settle(which),
+                0 | 1 => { world.step(); }
+                2..=4 => world.deliver(),
+                5 | 6 => world.settle(which),
+                _ => world.period(which % 50),
             }
         }
+        world.period(10_000);
         world.run_out();
         prop_assert_eq!(world.handed.len(), queue.len());
         let mut numbers = world.handed.clone();
@@ -303,4 +319,42 @@ fn the_credit_grows_no_further_than_is_wanted_and_further_once_more_is() {
     assert_eq!(saturate(&mut credit, 1), 150, "to shrink takes a quiesce");
     let mut credit = Credit::new(1_000, 0, boundless());
     assert_eq!(saturate(&mut credit, 1), 1, "somebody has to begin");
+}
+
+#[test]
+fn the_credit_shrinks_where_far_more_is_in_hand_than_is_wanted_for_long() {
+    let crowded = || {
+        let mut credit = Credit::new(1_000, 200, boundless());
+        assert_eq!(saturate(&mut credit, 1), 200);
+        for _ in 0..200 {
+            assert!(credit.delivered((), 1, 0, 0).is_some());
+        }
+        credit
+    };
+    let mut credit = crowded();
+    for wanted in [10, 10, 10, 101, 10, 10, 10] {
+        credit.period(wanted);
+        assert_eq!(credit.next(), Step::Wait, "a whim");
+    }
+    credit.period(10);
+    assert_eq!(credit.next(), Step::Quiesce);
+    credit.closed();
+    assert_eq!(credit.next(), Step::Subscribe(10), "though much is in hand");
+    credit.subscribed(10);
+    assert_eq!((credit.open(), credit.next()), (10, Step::Wait));
+
+    let mut credit = crowded();
+    (0..4).for_each(|_| credit.period(10));
+    assert!(credit.delivered((), 1, SUSPECT, 0).is_none());
+    assert_eq!(credit.next(), Step::Quiesce);
+    credit.closed();
+    assert_eq!(credit.next(), Step::Wait, "the suspect is to be alone");
+
+    let mut credit = crowded();
+    credit.settled(Settled {
+        count: 185,
+        bytes: 185,
+    });
+    (0..9).for_each(|_| credit.period(10));
+    assert_eq!(credit.next(), Step::Wait, "credit alone does no harm");
 }

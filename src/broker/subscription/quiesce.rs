@@ -51,7 +51,8 @@ impl Consuming<'_> {
                 return Ok(false);
             }
             Quiesce::Since(last) => {
-                let full = self.ledger.unacked() >= usize::from(self.credit.open());
+                let unacked = self.ledger.unacked(self.first);
+                let full = unacked >= usize::from(self.credit.open());
                 if !full && last + SILENCE > now {
                     return Ok(false);
                 }
@@ -63,6 +64,7 @@ impl Consuming<'_> {
             return Ok(false);
         }
         self.quiesce = Quiesce::No;
+        self.first = self.ledger.next_tag();
         self.ledger.hold(false);
         self.flush_at = Some(now + COALESCE);
         self.credit.closed();

@@ -1,5 +1,8 @@
 use super::*;
-use lapin::options::QueueDeleteOptions;
+use inferq::broker::Wanted;
+use lapin::options::{BasicGetOptions, BasicRejectOptions, QueueDeleteOptions};
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_confirmed_is_delivered_and_what_is_acknowledged_is_gone() {
@@ -203,6 +206,67 @@ async fn suspects_run_alone_and_their_neighbours_suffer_nothing() {
     broker.close().await;
 }
 
+/// Takes so many from the queue, unsettled.
+async fn get_all(channel: &lapin::Channel, queue: &str, count: usize) -> Vec<u64> {
+    let mut tags = Vec::new();
+    while tags.len() < count {
+        let got = channel.basic_get(queue.into(), BasicGetOptions::default());
+        if let Some(message) = got.await.unwrap() {
+            tags.push(message.delivery.delivery_tag);
+        }
+    }
+    tags
+}
+
+async fn give_back(channel: &lapin::Channel, tags: Vec<u64>) {
+    for tag in tags {
+        let options = BasicRejectOptions { requeue: true };
+        channel.basic_reject(tag, options).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_waits_for_the_suspects_that_are_held_back() {
+    const SUSPECTS: usize = 20;
+    let (broker, package) = broker("held").await;
+    let queue = names::queue_of(&package);
+    let (_connection, channel) = client(Node::shared()).await;
+    publish_all(&broker, &package, SUSPECTS).await;
+    let once = get_all(&channel, &queue, SUSPECTS).await;
+    give_back(&channel, once).await;
+    let twice = get_all(&channel, &queue, SUSPECTS).await;
+    let (handle, mut deliveries) = consume(&broker, &queue, 64);
+    publish_all(&broker, &package, 500).await;
+    for _ in 0..500 {
+        next(&mut deliveries).await.receipt.ack();
+    }
+    assert_eq!(handle.health().credit, 64);
+    give_back(&channel, twice).await;
+    until("held", || handle.health().held == SUSPECTS - 1).await;
+    let (mut alone, mut drained) = (0, false);
+    {
+        let draining = handle.drain();
+        tokio::pin!(draining);
+        while alone < SUSPECTS {
+            let suspect = tokio::select! {
+                () = &mut draining, if !drained => {
+                    drained = true;
+                    assert_eq!(handle.health().held, 0);
+                    continue;
+                }
+                suspect = next(&mut deliveries) => suspect,
+            };
+            assert_eq!((suspect.delivery_count, handle.health().in_hand), (2, 1));
+            suspect.receipt.ack();
+            alone += 1;
+        }
+    }
+    handle.drain().await;
+    handle.close().await;
+    assert_eq!(ready(&channel, &queue).await, 0);
+    broker.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_requeued_while_draining_comes_back_to_the_next_worker() {
     let (broker, package) = broker("requeue").await;
@@ -282,5 +346,47 @@ async fn an_idle_channel_is_exchanged_and_nothing_is_delivered_twice_for_it() {
     handle.close().await;
     let (_connection, channel) = client(Node::shared()).await;
     assert_eq!(ready(&channel, &queue).await, 0);
+    broker.close().await;
+}
+
+/// How often the credit shrinks and grows again: `CREDIT_CHANGES`, for a run by hand.
+fn changes() -> usize {
+    let changes = std::env::var("CREDIT_CHANGES").map(|text| text.parse().unwrap());
+    changes.unwrap_or(2)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credit_follows_what_is_wanted_under_load_and_nothing_is_delivered_twice_for_it() {
+    const FEW: usize = 20;
+    const MANY: usize = 200;
+    let (broker, package) = broker("shrink").await;
+    let queue = names::queue_of(&package);
+    publish_all(&broker, &package, 1_000).await;
+    let wanted = Arc::new(AtomicUsize::new(MANY));
+    let asked = Arc::clone(&wanted);
+    let options = ConsumeOptions {
+        wanted: Wanted::new(move |_| asked.load(Ordering::Relaxed)),
+        ..ConsumeOptions::default()
+    };
+    let (handle, mut deliveries) = consume_as(&broker, &queue, options);
+    let mut in_hand = VecDeque::new();
+    for change in 0..changes() {
+        let goal = if change % 2 == 0 { MANY } else { FEW };
+        wanted.store(goal, Ordering::Relaxed);
+        let start = Instant::now();
+        while usize::from(handle.health().credit) != goal {
+            assert!(start.elapsed() < BOUND, "{:?}", handle.health());
+            // As many are in hand as come; what is settled is replaced, so that the load goes on.
+            in_hand.push_back(next(&mut deliveries).await);
+            if in_hand.len() >= usize::from(handle.health().credit.max(1)) {
+                in_hand.pop_front().unwrap().receipt.ack();
+                let again = request(&package, "1");
+                broker.publisher().publish_then(again, |_| ());
+            }
+        }
+    }
+    let health = handle.health();
+    assert_eq!(health.redelivered, 0, "{health:?}");
+    handle.close().await;
     broker.close().await;
 }

@@ -64,6 +64,13 @@ impl Packages {
         self.with_work(version, 3)
     }
 
+    /// Adds the same under another name.
+    pub(super) fn with_other(self, name: &str) -> Packages {
+        let golden = (json!({"x": 7, "work": 3}), json!({"y": 7}));
+        let batch = "max_size = 32\nmax_delay_ms = 1.0";
+        self.with((name, "1.0.0"), batch, LABOUR, &onnx::labour(), golden)
+    }
+
     /// The same, whose golden example does so much work.
     fn with_work(self, version: &str, work: u64) -> Packages {
         let golden = (json!({"x": 7, "work": work}), json!({"y": 7}));

@@ -12,12 +12,13 @@ const FOREVER: u64 = 1 << 50;
 /// A watchdog kills a worker whose oldest delivery is older than this.
 const HUNG: f64 = 3.0;
 
-fn queue(status: &Value) -> &Value {
-    let queues = status["broker"]["queues"].as_array().unwrap();
-    queues
-        .iter()
-        .find(|queue| queue["queue"] == "inferq.labour")
-        .unwrap()
+/// How a worker that serves `labour` by now consumes it.
+fn queue(worker: &Worker) -> Option<Value> {
+    let (_, status) = worker.get("/status")?;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let queues = status["broker"]["queues"].as_array()?.iter();
+    let mut queues = queues.filter(|queue| queue["queue"] == "inferq.labour");
+    queues.next().cloned()
 }
 
 /// Kills workers with -9 that hang, as a process manager with a liveness probe does, and starts them again
@@ -27,13 +28,15 @@ struct Watchdog {
     packages: Packages,
     workers: Vec<Worker>,
     restarts: bool,
+    /// A worker is killed whose oldest delivery of `labour` is older, in seconds.
+    hung: f64,
     /// What was in hand at each kill.
     kills: Vec<u64>,
 }
 
 impl Watchdog {
-    fn start(workers: usize, restarts: bool) -> Watchdog {
-        let (url, packages) = (vhost(), labour());
+    fn start(packages: Packages, workers: usize, restarts: bool) -> Watchdog {
+        let url = vhost();
         let spawn = |_| Worker::spawn(&url, packages.path(), &[]);
         let workers: Vec<Worker> = (0..workers).map(spawn).collect();
         workers.iter().for_each(Worker::await_ready);
@@ -42,12 +45,13 @@ impl Watchdog {
             packages,
             workers,
             restarts,
+            hung: HUNG,
             kills: Vec::new(),
         }
     }
 
     fn credits(&self) -> Vec<u64> {
-        let credit = |worker: &Worker| queue(&worker.status())["credit"].as_u64().unwrap();
+        let credit = |worker: &Worker| queue(worker).unwrap()["credit"].as_u64().unwrap();
         self.workers.iter().map(credit).collect()
     }
 
@@ -62,19 +66,45 @@ impl Watchdog {
 
     fn look(&mut self) {
         let hung = self.workers.iter().position(|worker| {
-            let status = worker.status();
-            queue(&status)["oldest_unsettled_s"].as_f64() > Some(HUNG)
+            let queue = queue(worker).unwrap_or_default();
+            // What is held back kills nobody.
+            let runs = queue["in_hand"].as_u64() > Some(0);
+            runs && queue["oldest_unsettled_s"].as_f64() > Some(self.hung)
         });
         let Some(hung) = hung else { return };
         let mut worker = self.workers.remove(hung);
-        let status = worker.status();
-        self.kills.push(queue(&status)["in_hand"].as_u64().unwrap());
+        let in_hand = queue(&worker).unwrap()["in_hand"].as_u64();
+        self.kills.push(in_hand.unwrap());
         worker.signal("KILL");
         worker.wait();
         if self.restarts {
+            // It is not ready while what workers died with runs alone.
             self.workers
-                .push(Worker::start(&self.url, self.packages.path()));
+                .push(Worker::spawn(&self.url, self.packages.path(), &[]));
         }
+    }
+}
+
+impl Watchdog {
+    /// Watches until so many numbered requests and the poison are answered.
+    async fn until_answered(&mut self, client: &mut Client, numbered: usize) {
+        let start = Instant::now();
+        while client.answers.len() < numbered + 1 {
+            assert!(
+                start.elapsed() < BOUND,
+                "in hand at kills: {:?}; missing {:?}; of {}",
+                self.kills,
+                (0..numbered)
+                    .filter(|id| !client.answers.contains_key(&id.to_string()))
+                    .collect::<Vec<_>>(),
+                self.standing()
+            );
+            let next = tokio::time::timeout(Duration::from_millis(200), client.next());
+            if next.await.is_err() {
+                self.look();
+            }
+        }
+        client.take_rest().await;
     }
 }
 
@@ -94,22 +124,7 @@ async fn one_poison(mut watchdog: Watchdog, neighbours: usize) {
     requests.insert(neighbours / 3, (properties("poison"), poison.clone()));
     client.send_all("labour", requests).await;
     let start = Instant::now();
-    while client.answers.len() < all + 1 {
-        assert!(
-            start.elapsed() < BOUND,
-            "in hand at kills: {:?}; missing {:?}; of {}",
-            watchdog.kills,
-            (0..all)
-                .filter(|id| !client.answers.contains_key(&id.to_string()))
-                .collect::<Vec<_>>(),
-            watchdog.standing()
-        );
-        let next = tokio::time::timeout(Duration::from_millis(200), client.next());
-        if next.await.is_err() {
-            watchdog.look();
-        }
-    }
-    client.take_rest().await;
+    watchdog.until_answered(&mut client, all).await;
     eprintln!(
         "{workers} workers, credits {credits:?}; in hand at each kill -9: {:?}; duplicated {}; {:.1} s",
         watchdog.kills,
@@ -134,11 +149,30 @@ async fn one_poison(mut watchdog: Watchdog, neighbours: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_that_kills_its_worker_again_and_again_costs_no_neighbour_its_outcome() {
     let _cores = CORES.lock().await;
-    one_poison(Watchdog::start(1, true), 60).await;
+    one_poison(Watchdog::start(labour(), 1, true), 60).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_that_kills_one_trusted_worker_after_another_costs_no_neighbour_its_outcome() {
     let _cores = CORES.lock().await;
-    one_poison(Watchdog::start(5, false), 300).await;
+    one_poison(Watchdog::start(labour(), 5, false), 300).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_of_one_package_costs_no_request_of_another_its_outcome() {
+    /// Turns that take longer than the watchdog does.
+    const LONG: u64 = 1 << 21;
+    let _cores = CORES.lock().await;
+    let mut watchdog = Watchdog::start(labour().with_other("other"), 1, true);
+    // At once: whatever is in hand beside the poison is killed with it.
+    watchdog.hung = 0.0;
+    let mut client = Client::connect(&watchdog.url).await;
+    client.send_all("other", numbered(0..5, LONG)).await;
+    let poison = request(0, FOREVER).to_string();
+    let poison = vec![(properties("poison"), poison)];
+    client.send_all("labour", poison).await;
+    watchdog.until_answered(&mut client, 5).await;
+    client.assert_outcomes(0..5);
+    assert_eq!(client.answer("poison").code(), "model_fault");
+    assert_eq!(watchdog.kills.len(), 4, "{:?}", watchdog.kills);
 }
