@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 /// How long a publication that the broker does not take is tried again.
 const BUDGET: Duration = Duration::from_secs(10);
-/// So many destinations are remembered as sick; more go through the main lane at first.
+/// So many destinations are remembered as sick; of more, whichever has been so for longest is forgotten.
 const MOST_SICK: usize = 1_024;
 /// Channels or connections that a publication may break, alone, before it is refused.
 const BREAKS: u8 = 2;
@@ -79,6 +79,10 @@ struct Lanes {
     side: VecDeque<Job>,
     /// Since when each takes nothing.
     sick: HashMap<Destination, Instant>,
+    /// Somebody has fallen sick for whom something may wait in the main lane.
+    mixed: bool,
+    /// When a connection was lost last.
+    forgot: Option<Instant>,
     closed: bool,
 }
 
@@ -151,6 +155,9 @@ impl Outbox {
     /// The next window: up to `most`; of the side lane, one that must go alone or those for one destination.
     pub(super) fn take(&self, lane: Lane, most: usize) -> Vec<Job> {
         let mut lanes = self.lanes();
+        if lane == Lane::Main {
+            self.part_sick(&mut lanes);
+        }
         let jobs = lanes.of(lane);
         let window: Vec<Job> = match (lane, jobs.front()) {
             (Lane::Main, _) => jobs.drain(..most.min(jobs.len())).collect(),
@@ -179,6 +186,24 @@ impl Outbox {
         window.into_iter().filter(Job::is_wanted).collect()
     }
 
+    /// What waits in the main lane for a destination that has turned out to be sick goes to the side lane.
+    fn part_sick(&self, lanes: &mut Lanes) {
+        if !std::mem::take(&mut lanes.mixed) {
+            return;
+        }
+        let waiting = std::mem::take(&mut lanes.main);
+        for mut job in waiting {
+            job.troubled = lanes.sick.get(&job.destination()).copied();
+            let lane = if job.troubled.is_some() {
+                self.side.notify_one();
+                Lane::Side
+            } else {
+                Lane::Main
+            };
+            lanes.of(lane).push_back(job);
+        }
+    }
+
     /// When something may be there to take.
     pub(super) async fn arrival(&self, lane: Lane) {
         self.arrived(lane).notified().await;
@@ -193,18 +218,40 @@ impl Outbox {
         job.settle(Ok(()));
     }
 
+    /// Its destination is no more.
+    pub(super) fn unroutable(&self, job: Job) {
+        let destination = job.destination();
+        if job.troubled.is_some() {
+            self.lanes().sick.remove(&destination);
+        }
+        let (exchange, routing_key) = destination;
+        job.settle(Err(PublishFault::Unroutable {
+            exchange,
+            routing_key,
+        }));
+    }
+
     /// Its destination did not take it: given back for a later try after the pause, or refused when that
     /// was long enough.
     pub(super) fn not_taken(&self, mut job: Job, reason: &str) -> Option<(Job, Duration)> {
         let now = Instant::now();
-        let since = *job.troubled.get_or_insert(now);
         let mut lanes = self.lanes();
-        if lanes.sick.len() < MOST_SICK {
-            lanes.sick.entry(job.destination()).or_insert_with(|| {
-                let (queue, exchange) = (&job.publication.routing_key, &job.publication.exchange);
-                tracing::warn!(queue, exchange, reason, "takes no messages");
-                since
-            });
+        // What it was in before the connection went is forgotten, wherever it was then.
+        job.troubled = job
+            .troubled
+            .filter(|since| lanes.forgot.is_none_or(|at| at < *since));
+        let since = *job.troubled.get_or_insert(now);
+        let destination = job.destination();
+        if !lanes.sick.contains_key(&destination) {
+            let (exchange, queue) = &destination;
+            tracing::warn!(queue, exchange, reason, "takes no messages");
+            let longest = lanes.sick.iter().min_by_key(|(_, since)| **since);
+            if let Some((longest, _)) = longest.filter(|_| lanes.sick.len() >= MOST_SICK) {
+                let longest = longest.clone();
+                lanes.sick.remove(&longest);
+            }
+            lanes.sick.insert(destination, since);
+            lanes.mixed = true;
         }
         drop(lanes);
         let spent = now - since;
@@ -222,7 +269,7 @@ impl Outbox {
     pub(super) fn forget_trouble(&self) {
         let mut lanes = self.lanes();
         lanes.sick.clear();
-        lanes.side.iter_mut().for_each(|job| job.troubled = None);
+        lanes.forgot = Some(Instant::now());
     }
 
     /// A channel or connection broke over a message, perhaps over this one: from now on it goes alone.
@@ -299,76 +346,4 @@ impl Lanes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker::properties::Properties;
-    use std::sync::Arc;
-
-    fn publication() -> Publication {
-        Publication {
-            exchange: String::new(),
-            routing_key: "replies".into(),
-            body: "1".into(),
-            properties: Properties::default().into(),
-            mandatory: true,
-        }
-    }
-
-    #[derive(Default)]
-    struct Heard(Arc<Mutex<Vec<Outcome>>>);
-
-    impl Heard {
-        fn push(&self, outbox: &Outbox) {
-            let heard = Arc::clone(&self.0);
-            let then = Then::new(move |outcome| heard.lock().unwrap().push(outcome));
-            outbox.push(publication(), Waiter::Then(then));
-        }
-
-        fn all(&self) -> Vec<Outcome> {
-            std::mem::take(&mut *self.0.lock().unwrap())
-        }
-    }
-
-    #[test]
-    fn what_follows_a_publication_is_called_once_whatever_becomes_of_it() {
-        let (outbox, heard) = (Outbox::default(), Heard::default());
-        let closed = [Err(PublishFault::Closed)];
-        for _ in 0..4 {
-            heard.push(&outbox);
-        }
-        let mut jobs = outbox.take(Lane::Main, 3).into_iter();
-        assert_eq!(heard.all(), []);
-        outbox.taken(jobs.next().unwrap());
-        assert_eq!(heard.all(), [Ok(())]);
-        drop(jobs.next());
-        assert_eq!(heard.all(), closed, "a publisher that died with it");
-        outbox.close();
-        assert_eq!(heard.all(), closed, "what waited");
-        outbox.put_back(Lane::Main, jobs.collect());
-        assert_eq!(heard.all(), closed, "what was not taken");
-        heard.push(&outbox);
-        assert_eq!(heard.all(), closed, "what came too late");
-    }
-
-    #[test]
-    fn what_breaks_channels_alone_is_refused_and_what_follows_hears_it() {
-        let (outbox, heard) = (Outbox::default(), Heard::default());
-        heard.push(&outbox);
-        for lane in [Lane::Main, Lane::Side, Lane::Side] {
-            assert_eq!(heard.all(), []);
-            let job = outbox.take(lane, 1).pop().unwrap();
-            outbox.broke(job, "a frame too large");
-        }
-        let reason = "a frame too large".to_owned();
-        assert_eq!(heard.all(), [Err(PublishFault::Refused { reason })]);
-    }
-
-    #[test]
-    fn a_panic_in_what_follows_stays_there() {
-        let outbox = Outbox::default();
-        let then = Then::new(|_| panic!("as a test would have it"));
-        outbox.push(publication(), Waiter::Then(then));
-        let job = outbox.take(Lane::Main, 1).pop().unwrap();
-        outbox.taken(job);
-    }
-}
+mod tests;

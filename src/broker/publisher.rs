@@ -255,11 +255,7 @@ impl Task {
                     settled = true;
                 }
                 Fate::Unroutable => {
-                    let (exchange, routing_key) = job.destination();
-                    job.settle(Err(PublishFault::Unroutable {
-                        exchange,
-                        routing_key,
-                    }));
+                    outbox.unroutable(job);
                     settled = true;
                 }
                 Fate::Nack => {

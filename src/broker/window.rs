@@ -5,8 +5,8 @@
 //! nothing. Nothing else is published on the channel meanwhile.
 //!
 //! A message that the broker returned is handed out by lapin on *some* confirm of the window, at the latest on
-//! the one that follows it, so that all are known once each confirm has resolved or was given up (what is
-//! returned is confirmed at once, and never given up). Whose it is, is told by what it is (exchange, key,
+//! the one that follows it, so that all are known once each confirm has resolved. Once one was given up, what might
+//! have been returned on it counts as given up as well, whatever is confirmed afterwards. Whose it is, is told by what it is (exchange, key,
 //! properties, body): nothing is added to the message, and of two equal ones it does not matter which.
 
 use crate::broker::properties::short;
@@ -41,7 +41,7 @@ pub(super) async fn fates(
     let published = publish_all(channel, &window, patience.as_mut()).await;
     failpoint::hit("published");
     // Last to first: when the last has resolved most others have, and wake nobody.
-    for published in published.into_iter().rev() {
+    for (ours, published) in window.iter().zip(published).rev() {
         fates.push(match published {
             None => Fate::Silent,
             Some(Err(error)) => Fate::Failed(error),
@@ -51,7 +51,12 @@ pub(super) async fn fates(
                 Some(Ok(confirmation)) => {
                     let nack = confirmation.is_nack();
                     returned.extend(confirmation.take_message());
-                    if nack { Fate::Nack } else { Fate::Ack }
+                    match (nack, ours.mandatory && patience.is_terminated()) {
+                        (true, _) => Fate::Nack,
+                        (false, false) => Fate::Ack,
+                        // It may have come back on a confirm that nobody waited for any more.
+                        (false, true) => Fate::Silent,
+                    }
                 }
             },
         });

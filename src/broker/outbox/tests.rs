@@ -1,0 +1,125 @@
+use super::*;
+use crate::broker::properties::Properties;
+use std::sync::Arc;
+
+fn publication() -> Publication {
+    Publication {
+        exchange: String::new(),
+        routing_key: "replies".into(),
+        body: "1".into(),
+        properties: Properties::default().into(),
+        mandatory: true,
+    }
+}
+
+#[derive(Default)]
+struct Heard(Arc<Mutex<Vec<Outcome>>>);
+
+impl Heard {
+    fn push(&self, outbox: &Outbox) {
+        let heard = Arc::clone(&self.0);
+        let then = Then::new(move |outcome| heard.lock().unwrap().push(outcome));
+        outbox.push(publication(), Waiter::Then(then));
+    }
+
+    fn all(&self) -> Vec<Outcome> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+#[test]
+fn what_follows_a_publication_is_called_once_whatever_becomes_of_it() {
+    let (outbox, heard) = (Outbox::default(), Heard::default());
+    let closed = [Err(PublishFault::Closed)];
+    for _ in 0..4 {
+        heard.push(&outbox);
+    }
+    let mut jobs = outbox.take(Lane::Main, 3).into_iter();
+    assert_eq!(heard.all(), []);
+    outbox.taken(jobs.next().unwrap());
+    assert_eq!(heard.all(), [Ok(())]);
+    drop(jobs.next());
+    assert_eq!(heard.all(), closed, "a publisher that died with it");
+    outbox.close();
+    assert_eq!(heard.all(), closed, "what waited");
+    outbox.put_back(Lane::Main, jobs.collect());
+    assert_eq!(heard.all(), closed, "what was not taken");
+    heard.push(&outbox);
+    assert_eq!(heard.all(), closed, "what came too late");
+}
+
+#[test]
+fn what_waits_for_a_queue_that_has_fallen_sick_leaves_the_main_lane() {
+    let (outbox, heard) = (Outbox::default(), Heard::default());
+    (0..3).for_each(|_| heard.push(&outbox));
+    let other = Publication {
+        routing_key: "healthy".into(),
+        ..publication()
+    };
+    outbox.push(other, Waiter::Then(Then::new(|_| ())));
+    let first = outbox.take(Lane::Main, 1).pop().unwrap();
+    let (first, _) = outbox.not_taken(first, "full").unwrap();
+    let main = outbox.take(Lane::Main, 9);
+    let keys = main.iter().map(|job| job.publication.routing_key.as_str());
+    assert_eq!(keys.collect::<Vec<_>>(), ["healthy"]);
+    outbox.put_back(Lane::Side, vec![first]);
+    let mut side = outbox.take(Lane::Side, 9);
+    assert_eq!((side.len(), outbox.sick()), (3, 1));
+    // A queue that is no more is not sick.
+    outbox.unroutable(side.remove(0));
+    assert_eq!(outbox.sick(), 0);
+}
+
+#[test]
+fn what_waited_when_the_connection_went_has_its_whole_budget_again() {
+    let (outbox, heard) = (Outbox::default(), Heard::default());
+    heard.push(&outbox);
+    let job = outbox.take(Lane::Main, 1).pop().unwrap();
+    let (job, _) = outbox.not_taken(job, "nacked").unwrap();
+    let before = job.troubled.unwrap();
+    // It is in its pause, and in no lane.
+    outbox.forget_trouble();
+    let (job, _) = outbox.not_taken(job, "nacked").unwrap();
+    assert!(job.troubled.unwrap() > before);
+}
+
+#[test]
+fn of_too_many_sick_queues_the_one_that_has_been_so_for_longest_is_forgotten() {
+    let outbox = Outbox::default();
+    let mut jobs = Vec::new();
+    for number in 0..=MOST_SICK {
+        let publication = Publication {
+            routing_key: number.to_string(),
+            ..publication()
+        };
+        outbox.push(publication, Waiter::Then(Then::new(|_| ())));
+        let job = outbox.take(Lane::Main, 1).pop().unwrap();
+        jobs.extend(outbox.not_taken(job, "full"));
+    }
+    assert_eq!(outbox.sick(), MOST_SICK);
+    let lanes = outbox.lanes();
+    let sick = |key: &str| lanes.sick.contains_key(&(String::new(), key.to_owned()));
+    assert!(!sick("0") && sick("1") && sick(&MOST_SICK.to_string()));
+}
+
+#[test]
+fn what_breaks_channels_alone_is_refused_and_what_follows_hears_it() {
+    let (outbox, heard) = (Outbox::default(), Heard::default());
+    heard.push(&outbox);
+    for lane in [Lane::Main, Lane::Side, Lane::Side] {
+        assert_eq!(heard.all(), []);
+        let job = outbox.take(lane, 1).pop().unwrap();
+        outbox.broke(job, "a frame too large");
+    }
+    let reason = "a frame too large".to_owned();
+    assert_eq!(heard.all(), [Err(PublishFault::Refused { reason })]);
+}
+
+#[test]
+fn a_panic_in_what_follows_stays_there() {
+    let outbox = Outbox::default();
+    let then = Then::new(|_| panic!("as a test would have it"));
+    outbox.push(publication(), Waiter::Then(then));
+    let job = outbox.take(Lane::Main, 1).pop().unwrap();
+    outbox.taken(job);
+}
