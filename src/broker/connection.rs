@@ -235,6 +235,8 @@ pub(super) struct LinkState {
     pub(super) link: Option<Arc<Link>>,
     /// The broker's reason while it takes no publications.
     pub(super) blocked: Option<String>,
+    /// When it began to take them last.
+    pub(super) flows_since: Option<Instant>,
     /// Why there is no connection.
     pub(super) reason: Option<String>,
     /// Connections made so far.
@@ -303,6 +305,7 @@ async fn watch_over(
     state.send_modify(|state| {
         state.link = Some(Arc::clone(link));
         state.blocked = None;
+        state.flows_since = Some(Instant::now());
         state.reason = None;
         state.connects += 1;
     });
@@ -322,7 +325,10 @@ async fn watch_over(
                 tracing::warn!(reason, "the broker takes no publications for now");
                 state.send_modify(|state| state.blocked = Some(reason));
             }
-            Some(Event::ConnectionUnblocked) => state.send_modify(|state| state.blocked = None),
+            Some(Event::ConnectionUnblocked) => state.send_modify(|state| {
+                state.blocked = None;
+                state.flows_since = Some(Instant::now());
+            }),
             // lapin tells of channels here as well
             Some(Event::Error(error)) if !link.connection.status().connected() => {
                 return error.to_string();

@@ -32,6 +32,8 @@ pub struct LinkHealth {
     pub connected: bool,
     /// Why the broker takes no publications: it is short of memory or disk.
     pub blocked: Option<String>,
+    /// Seconds since the broker takes publications; null while it does not.
+    pub flowing_s: Option<f64>,
     /// Why there is none.
     pub reason: Option<String>,
     /// How often it had to be made again.
@@ -43,6 +45,10 @@ impl From<&LinkState> for LinkHealth {
         LinkHealth {
             connected: state.link.as_ref().is_some_and(|link| link.alive()),
             blocked: state.blocked.clone(),
+            flowing_s: state
+                .flows_since
+                .filter(|_| state.flows())
+                .map(|since| since.elapsed().as_secs_f64()),
             reason: state.reason.clone(),
             reconnects: state.connects.saturating_sub(1),
         }

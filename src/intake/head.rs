@@ -17,7 +17,7 @@ pub(super) const ATTEMPTS: &str = "inferq-attempts";
 pub(super) const FIRST_AT: &str = "inferq-first-at";
 
 /// What the contract reads of a message.
-pub(super) fn head(properties: &Properties) -> Head<'_> {
+pub(crate) fn head(properties: &Properties) -> Head<'_> {
     let text = |key| match properties.header(key) {
         Some(Header::Text(text)) => Some(text),
         _ => None,

@@ -12,7 +12,14 @@ mod judge;
 mod strays;
 mod verdict;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::FutureExt;
 use tokio_util::{
@@ -31,7 +38,7 @@ use crate::{
     telemetry::metrics::{InFlight, PackageMetrics},
 };
 
-use head::head;
+pub(crate) use head::head;
 use verdict::{Burial, Verdict, package_of};
 
 pub use config::{Config, ConfigFault};
@@ -81,6 +88,8 @@ pub struct Intake {
     cases: TaskTracker,
     /// What has no verdict yet goes back.
     given_up: CancellationToken,
+    /// And counts as having failed.
+    blame: AtomicBool,
 }
 
 impl Case {
@@ -111,7 +120,11 @@ impl Case {
         if let Some(entry) = entry {
             entry.release().await;
         }
-        self.delivery.receipt.requeue();
+        if self.intake.blame.load(Ordering::Relaxed) {
+            self.delivery.receipt.reject();
+        } else {
+            self.delivery.receipt.requeue();
+        }
     }
 
     fn count(&self) {
@@ -166,6 +179,7 @@ impl Intake {
             duplicates,
             cases: TaskTracker::new(),
             given_up: CancellationToken::new(),
+            blame: AtomicBool::new(false),
         })
     }
 
@@ -195,6 +209,12 @@ impl Intake {
             // Boxed: a task is moved three times until it runs, and this one is more than 1 KiB.
             tokio::spawn(Box::pin(case.settle()));
         })
+    }
+
+    /// What is given back from now on counts as having failed: one of it hangs, and is to run alone next time. (RabbitMQ
+    /// 4.3 counts what is rejected, and nothing else.)
+    pub fn blame(&self) {
+        self.blame.store(true, Ordering::Relaxed);
     }
 
     /// Waits until every delivery in hand is settled, or for so long, and then gives back those that have no verdict:

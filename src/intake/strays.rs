@@ -25,7 +25,15 @@ impl Intake {
         }
         let package = &delivery.routing_key;
         let rejection = self.engine.repository().unknown_package(package);
-        Verdict::Reply(self.rejection(delivery, &head, package, &rejection))
+        let reply = self.rejection(delivery, &head, package, &rejection);
+        match head.replayed {
+            None => Verdict::Reply(reply),
+            // It was a dead letter of a package whose queue is there and is bound no more.
+            Some(_) => Verdict::Bury(
+                Burial::new(rejection.code.as_str(), Stage::Resolve),
+                Some(reply),
+            ),
+        }
     }
 
     /// What the broker gave up on: answered without a look at its body.

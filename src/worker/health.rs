@@ -254,10 +254,9 @@ fn not_live(
         ));
     }
     let health = health?;
-    if !health.publishing.connected || health.publishing.blocked.is_some() {
-        return None;
-    }
-    let oldest = |queue: &QueueHealth| queue.oldest_unsettled_s.unwrap_or_default();
+    // What waited for the broker has its time from when that was over.
+    let flowing = health.publishing.flowing_s?;
+    let oldest = |queue: &QueueHealth| queue.oldest_unsettled_s.unwrap_or_default().min(flowing);
     let stuck = health
         .queues
         .iter()
@@ -281,6 +280,7 @@ mod tests {
         let link = LinkHealth {
             connected: true,
             blocked: None,
+            flowing_s: Some(1e6),
             reason: None,
             reconnects: 0,
         };
@@ -368,8 +368,10 @@ mod tests {
         // The broker's doing, and another worker would fare no better.
         let mut lost = with(91.0);
         lost.publishing.connected = false;
+        lost.publishing.flowing_s = None;
         let mut blocked = with(91.0);
         blocked.publishing.blocked = Some("low on memory".to_owned());
+        blocked.publishing.flowing_s = None;
         let mut ill = with(91.0);
         ill.refused_letters = BTreeMap::from([("inferq.digits".to_owned(), 1)]);
         for health in [lost, blocked, ill] {
@@ -377,6 +379,9 @@ mod tests {
             assert!(not_ready(&Phase::Serving, Some(&health)).is_some());
             told(&health, package(0, None), "no session");
         }
+        let mut resumed = with(91.0);
+        resumed.publishing.flowing_s = Some(89.0);
+        assert_eq!(said(&resumed, sound()), None, "it waited for the broker");
         // That of one queue is no excuse for another.
         let mut other = with(91.0);
         other.refused_letters = BTreeMap::from([("inferq.fraud".to_owned(), 1)]);

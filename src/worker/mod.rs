@@ -140,6 +140,7 @@ pub async fn run(config: Config) -> Result<(), WorkerFault> {
 /// a higher count, and so alone. So many signals end it at once.
 async fn leave(worker: &Worker, fault: WorkerFault, stop: &mut Stop, signals: u8) -> WorkerFault {
     tracing::error!(%fault, "leaving");
+    worker.intake.blame();
     let leaving = async {
         drain(&worker.consumers, &worker.intake, LEAVING).await;
         worker.broker.close().await;

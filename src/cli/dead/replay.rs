@@ -11,16 +11,17 @@ use super::{
     Failed, age,
     filter::Filter,
     letters,
-    notes::{MARKS, Notes, number},
+    notes::{MARKS, Notes},
     open, output, owner, package,
     scan::Scan,
     unavailable,
 };
 use crate::{
-    broker::{Broker, Letter, Publication, PublishFault, Publisher, topology},
+    broker::{Broker, Letter, Properties, Publication, PublishFault, Publisher, topology},
     config::Config,
+    intake::head,
     message::{
-        deadline::{Deadline, unix_ms},
+        deadline::{resolve_deadline, unix_ms},
         reply_to::{NoReply, ReplyTo, reply_to},
         request::{DEADLINE, REPLAYED},
     },
@@ -84,7 +85,10 @@ impl std::fmt::Display for Left {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Left::NoReply(why) => write!(f, "{why}; give --reply-to QUEUE"),
-            Left::Late => write!(f, "the deadline has passed; give --deadline TIME"),
+            Left::Late => write!(
+                f,
+                "the deadline has passed, or is no time; give --deadline TIME"
+            ),
             Left::Unroutable(why) => write!(f, "{why}"),
         }
     }
@@ -283,7 +287,7 @@ impl Replay<'_> {
         if let Some(deadline) = self.deadline {
             let deadline = i64::try_from(deadline).unwrap_or(i64::MAX);
             properties = properties.with_header(DEADLINE, deadline);
-        } else if late(letter) {
+        } else if late(&properties) {
             return Err(Left::Late);
         }
         Ok(Publication {
@@ -296,8 +300,9 @@ impl Replay<'_> {
     }
 }
 
-/// Its own deadline would have it rejected at once.
-fn late(letter: &Letter) -> bool {
-    let deadline = number(&letter.properties, DEADLINE).and_then(|at| u64::try_from(at).ok());
-    deadline.is_some_and(|at| Deadline::at(at).passed(unix_ms()))
+/// A worker would reject the request at once for the deadline that it says.
+fn late(properties: &Properties) -> bool {
+    let now = unix_ms();
+    let deadline = resolve_deadline(&head(properties), now, u64::MAX);
+    deadline.map_or(true, |deadline| deadline.passed(now))
 }

@@ -4,7 +4,7 @@ use futures::StreamExt;
 use lapin::{
     BasicProperties,
     options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions},
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 use serde_json::{Value, json};
 
@@ -120,6 +120,33 @@ async fn requesters_of_direct_reply_to_who_are_gone_cost_no_run_and_hold_nobody_
         &[Case::object("neighbour", "fraud", payment()).direct(true)],
     );
     assert_eq!(runs(&worker), 1);
+    assert_at_rest(&worker, &url);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_request_that_finds_no_package_becomes_a_dead_letter_again() {
+    let url = vhost();
+    let worker = Worker::start(&url, &samples());
+    let channel = client(&url).await;
+    reply_queue(&channel, "replies").await;
+    let mut headers = FieldTable::default();
+    headers.insert("inferq-replayed".into(), AMQPValue::LongLongInt(1));
+    let properties = BasicProperties::default()
+        .with_reply_to("replies".into())
+        .with_headers(headers);
+    let options = BasicPublishOptions::default();
+    let sent = channel.basic_publish("inferq".into(), "gone".into(), options, b"1", properties);
+    sent.await.unwrap().await.unwrap();
+    assert_eq!(
+        dead_letters(&url, "unknown", 1).await,
+        ["unknown_package"],
+        "its body is nowhere else"
+    );
+    assert_eq!(
+        take(&channel, "replies", 1).await.len(),
+        1,
+        "and it is answered"
+    );
     assert_at_rest(&worker, &url);
 }
 

@@ -104,17 +104,18 @@ fn five_letters() -> Vec<(lapin::BasicProperties, Vec<u8>)> {
         .with_reply_to("first".into())
         .with_priority(3)
         .with_type("payment".into());
-    let late = |id: &str, ms: i64| {
+    let until = |id: &str, deadline| {
         let mut headers = FieldTable::default();
-        headers.insert(
-            "inferq-deadline".into(),
-            AMQPValue::LongLongInt(unix_ms() + ms),
-        );
+        headers.insert("inferq-deadline".into(), deadline);
         properties(id)
             .with_reply_to("first".into())
             .with_headers(headers)
     };
-    let mut letters: Vec<_> = [kept, late("late", -5), late("early", 600_000)]
+    // As pika sends a `datetime`, and as a number of ms.
+    let ago = u64::try_from(unix_ms() / 1_000 - 5).unwrap();
+    let late = until("late", AMQPValue::Timestamp(ago));
+    let early = until("early", AMQPValue::LongLongInt(unix_ms() + 600_000));
+    let mut letters: Vec<_> = [kept, late, early]
         .map(|properties| {
             (
                 marked(properties, "internal_fault", None),
