@@ -62,6 +62,14 @@ struct Entry {
     scored: u32,
 }
 
+/// A copy of a request among the dead letters.
+pub(super) struct DeadLetter {
+    pub(super) id: Id,
+    pub(super) reason: String,
+    /// Unix ms.
+    pub(super) died_at: u64,
+}
+
 /// What the run has come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(super) struct Counts {
@@ -85,7 +93,7 @@ pub(super) struct Counts {
     pub(super) duplicated: u64,
     /// Requests with two answers that differ.
     pub(super) conflicting: u64,
-    /// Requests with more outcomes that differ in a byte, or in their timings, than they were scored.
+    /// Requests with outcomes that differ in a byte, or in their timings, though the store was there to remember.
     pub(super) differing: u64,
     /// Requests that were scored more than once.
     pub(super) scored_twice: u64,
@@ -99,8 +107,12 @@ pub(super) struct Checker {
     entries: Vec<Entry>,
     /// Acknowledged and not accounted for yet.
     open: BTreeSet<Id>,
+    /// Nobody remembered their first answer when they were scored again.
+    forgotten: BTreeSet<Id>,
     /// Every unexpected reply, in words.
     pub(super) unexpected: Vec<String>,
+    /// Dead letters of requests that could be answered.
+    pub(super) letters: Vec<DeadLetter>,
     /// Rejections by code.
     pub(super) rejections: BTreeMap<String, u64>,
 }
@@ -158,14 +170,22 @@ impl Checker {
     }
 
     /// A copy of it lies among the dead letters.
-    pub(super) fn buried(&mut self, id: &str, reason: &str) {
+    pub(super) fn buried(&mut self, id: &str, reason: &str, died_at: u64) {
         let Some((id, entry)) = find(&mut self.entries, id) else {
             self.unexpected
                 .push(format!("a dead letter of nobody: {id:?}: {reason}"));
             return;
         };
         entry.buried = true;
+        let asked_for = entry.request.expected == Expected::Undeliverable;
         self.open.remove(&id);
+        if !asked_for {
+            self.letters.push(DeadLetter {
+                id,
+                reason: reason.to_owned(),
+                died_at,
+            });
+        }
     }
 
     /// It, or a reply to it, was in a queue that was deleted.
@@ -180,6 +200,13 @@ impl Checker {
     pub(super) fn scored(&mut self, id: &str) {
         if let Some((_, entry)) = find(&mut self.entries, id) {
             entry.scored += 1;
+        }
+    }
+
+    /// The store was gone between two scorings of it.
+    pub(super) fn forgotten(&mut self, id: &str) {
+        if let Some((id, _)) = find(&mut self.entries, id) {
+            self.forgotten.insert(id);
         }
     }
 
@@ -212,11 +239,12 @@ impl Checker {
             unexpected: self.unexpected.len() as u64,
             ..Counts::default()
         };
-        for entry in &self.entries {
+        for (id, entry) in (0..).zip(&self.entries) {
             let replies = &entry.replies;
             counts.duplicated += replies.len().saturating_sub(1) as u64;
             counts.conflicting += u64::from(replies.iter().any(|said| *said != replies[0]));
-            counts.differing += u64::from(entry.outcomes.len() as u64 > entry.scored.into());
+            counts.differing +=
+                u64::from(entry.outcomes.len() > 1 && !self.forgotten.contains(&id));
             counts.scored_twice += u64::from(entry.scored > 1);
             counts.acknowledged += u64::from(entry.acknowledged);
             let answered = !replies.is_empty() || entry.buried;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::{node::Node, redis::Redis, worker::Worker};
 
-use super::{crew::SPARED, dice::Dice, proxy::Weather, queues, schedule, site::Site};
+use super::{
+    crew::SPARED, dice::Dice, proxy::Weather, queues, report::Effects, schedule, site::Site,
+};
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,15 +143,18 @@ impl Fault {
         }
     }
 
-    /// Whether a request may be scored again for it: its worker died or stood still over it, or the store was gone.
-    pub(super) fn repeats(self) -> bool {
-        matches!(
-            self,
-            Fault::WorkerKilledAt(_)
-                | Fault::WorkerKilled
-                | Fault::ConsumerTimeout
-                | Fault::StoreKilled
-        )
+    pub(super) fn effects(self) -> Effects {
+        Effects {
+            repeats: matches!(
+                self,
+                Fault::WorkerKilledAt(_)
+                    | Fault::WorkerKilled
+                    | Fault::ConsumerTimeout
+                    | Fault::StoreKilled
+            ),
+            forgets: self == Fault::StoreKilled,
+            refuses: matches!(self, Fault::RepliesNacked | Fault::ReplyQueueDeleted),
+        }
     }
 
     /// Breaks something and, but for a node of a cluster, mends it.

@@ -10,7 +10,7 @@ use std::{
 use lapin::message::Delivery;
 
 use super::checker::{Checker, Id, Said};
-use crate::faults::header_text;
+use crate::faults::{header_number, header_text};
 
 /// How far back answers are remembered by their moment.
 const MEMORY: Duration = Duration::from_secs(600);
@@ -61,7 +61,9 @@ impl Ledger {
     /// Enters a dead letter.
     pub(super) fn dead_letter(&self, letter: &Delivery) {
         let reason = header_text(&letter.properties, "inferq-reason").unwrap_or_default();
-        self.checker(|checker| checker.buried(&id_of(letter), &reason));
+        let died_at = header_number(&letter.properties, "inferq-died-at").unwrap_or_default();
+        let died_at = u64::try_from(died_at).unwrap_or_default();
+        self.checker(|checker| checker.buried(&id_of(letter), &reason, died_at));
     }
 
     /// Enters a request, or a reply, that goes with its queue.

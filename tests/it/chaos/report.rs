@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde::Serialize;
 
-use super::checker::{Checker, Counts};
+use super::checker::{Checker, Counts, DeadLetter};
 
 /// Everything that is reported.
 #[derive(Debug, Serialize)]
@@ -59,6 +59,17 @@ impl Spread {
     }
 }
 
+/// What a fault may lead to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Effects {
+    /// A request is scored again: its worker died or stood still over it, or the store was gone.
+    pub(super) repeats: bool,
+    /// The store was gone.
+    pub(super) forgets: bool,
+    /// A reply finds no queue that takes it.
+    pub(super) refuses: bool,
+}
+
 /// One fault, when it was (Unix ms) and how long recovery took.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
@@ -66,8 +77,7 @@ pub(super) struct Event {
     pub(super) from_ms: u64,
     pub(super) to_ms: u64,
     pub(super) hit: bool,
-    /// Whether a request may be scored again for it.
-    pub(super) repeats: bool,
+    pub(super) effects: Effects,
     pub(super) recovery: Duration,
 }
 
@@ -110,8 +120,13 @@ pub(super) fn attribute(
         let Some(before) = first.insert(request, *at) else {
             continue;
         };
+        let gone =
+            |event: &Event| event.effects.forgets && event.from_ms <= *at && event.to_ms >= before;
+        if events.iter().any(gone) {
+            checker.forgotten(request);
+        }
         let between =
-            |event: &&Event| event.repeats && event.from_ms <= *at && event.to_ms >= before;
+            |event: &&Event| event.effects.repeats && event.from_ms <= *at && event.to_ms >= before;
         let why = events
             .iter()
             .rfind(between)
@@ -119,6 +134,23 @@ pub(super) fn attribute(
         *during.entry(why.to_owned()).or_default() += 1;
     }
     during
+}
+
+/// Dead letters that nothing was the reason of: a reply is undeliverable only while its queue is gone or refuses.
+pub(super) fn unexplained(checker: &Checker, events: &[Event]) -> Vec<String> {
+    let explained = |letter: &&DeadLetter| {
+        let during = |event: &Event| {
+            event.effects.refuses
+                && event.from_ms <= letter.died_at
+                && letter.died_at <= event.to_ms
+        };
+        letter.reason == "reply_undeliverable" && events.iter().any(during)
+    };
+    let letters = checker.letters.iter();
+    let unexplained = letters.filter(|letter| !explained(letter));
+    let told =
+        |letter: &DeadLetter| format!("{}: {} at {}", letter.id, letter.reason, letter.died_at);
+    unexplained.map(told).collect()
 }
 
 impl Report {
@@ -207,7 +239,10 @@ mod tests {
             from_ms,
             to_ms,
             hit: true,
-            repeats: true,
+            effects: Effects {
+                repeats: true,
+                ..Effects::default()
+            },
             recovery: Duration::from_secs(recovery_s),
         }
     }
@@ -233,7 +268,7 @@ mod tests {
     #[test]
     fn a_second_scoring_is_laid_to_the_fault_between_the_two() {
         let harmless = Event {
-            repeats: false,
+            effects: Effects::default(),
             ..event("harmless", 610, 620, 0)
         };
         let events = [

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{clients::unix_ms, dice::Dice, fault::Fault, lasting, report::Event, site::Site};
+use super::{clients::unix_ms, dice::Dice, fault::Fault, report::Event, site::Site};
 use crate::faults::tick;
 
 /// Recovery that takes longer is none.
@@ -16,8 +16,8 @@ fn before(now: Instant) -> Instant {
     now.checked_sub(WINDOW).unwrap()
 }
 
-/// Waits until requests are answered as fast as they are made.
-pub(super) async fn warm_up(site: &Site, lasts: Duration) {
+/// Waits for so long, and until requests are answered as fast as they are made.
+pub(super) async fn steady(site: &Site, lasts: Duration) {
     let rate = site.rate;
     let start = Instant::now();
     let mut steady = 0.0;
@@ -58,8 +58,7 @@ pub(super) async fn strike_all(
 
 /// Time without a fault, over which the rate can be told.
 async fn calm(site: &Site) {
-    let lasts = if site.brief { WINDOW } else { 2 * WINDOW };
-    lasting(lasts).await;
+    steady(site, if site.brief { WINDOW } else { 2 * WINDOW }).await;
 }
 
 async fn strike(site: &Site, fault: Fault, dice: &mut Dice) -> Event {
@@ -80,7 +79,7 @@ async fn strike(site: &Site, fault: Fault, dice: &mut Dice) -> Event {
         from_ms,
         to_ms: unix_ms(),
         hit,
-        repeats: fault.repeats(),
+        effects: fault.effects(),
         recovery,
     }
 }

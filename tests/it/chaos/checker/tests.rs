@@ -62,14 +62,14 @@ fn a_planted_duplicate_is_reported_and_two_different_answers_apart_from_it() {
 }
 
 #[test]
-fn outcomes_that_differ_in_their_bytes_are_reported_where_they_are_more_than_the_scorings() {
+fn outcomes_that_differ_in_their_bytes_are_reported_unless_nobody_was_there_to_remember() {
     let mut checker = ten(&[]);
     for (id, fingerprint) in [("3", 1), ("3", 2), ("4", 3), ("4", 4), ("5", 5), ("5", 5)] {
         checker.scored(id);
         checker.quoted(id, fingerprint);
     }
-    assert_eq!(checker.counts().differing, 0);
-    checker.quoted("4", 6);
+    assert_eq!(checker.counts().differing, 2);
+    checker.forgotten("3");
     assert_eq!(checker.counts().differing, 1);
 }
 
@@ -91,7 +91,7 @@ fn replies_to_nobody_or_that_say_what_they_must_not_are_unexpected() {
     let mut checker = ten(&[0, 1, 2, 3]);
     checker.replied("10", Said::Outcome(Some(10)));
     checker.replied("x", Said::Outcome(Some(1)));
-    checker.buried("99", "poison");
+    checker.buried("99", "poison", 0);
     checker.replied("0", rejection("unrepresentable"));
     checker.replied("1", rejection("deadline_exceeded"));
     checker.replied("2", rejection("unknown_package"));
@@ -103,10 +103,10 @@ fn replies_to_nobody_or_that_say_what_they_must_not_are_unexpected() {
 #[test]
 fn a_request_ends_in_the_first_of_its_fates_and_in_one_alone() {
     let mut checker = ten(&[0, 1, 2, 3, 4]);
-    checker.buried("0", "reply_undeliverable");
+    checker.buried("0", "reply_undeliverable", 0);
     checker.destroyed("1");
     checker.replied("2", rejection("model_fault"));
-    checker.buried("2", "poison");
+    checker.buried("2", "poison", 0);
     checker.destroyed("3");
     checker.replied("3", Said::Outcome(Some(3)));
     let counts = checker.counts();
