@@ -378,7 +378,7 @@ async fn credit_follows_what_is_wanted_under_load_and_nothing_is_delivered_twice
             assert!(start.elapsed() < BOUND, "{:?}", handle.health());
             // As many are in hand as come; what is settled is replaced, so that the load goes on.
             in_hand.push_back(next(&mut deliveries).await);
-            if in_hand.len() >= usize::from(handle.health().credit.max(1)) {
+            while in_hand.len() >= usize::from(handle.health().credit.max(1)) {
                 in_hand.pop_front().unwrap().receipt.ack();
                 let again = request(&package, "1");
                 broker.publisher().publish_then(again, |_| ());
