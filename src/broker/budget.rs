@@ -20,6 +20,8 @@ pub(super) struct Budget {
 pub(super) struct Settled {
     pub(super) count: usize,
     pub(super) bytes: usize,
+    /// Those of which the verdict became known meanwhile, settled or not: they run no more.
+    pub(super) decided: usize,
 }
 
 impl Budget {

@@ -3,8 +3,9 @@
 
 use crate::broker::config::{Config, TopologyMode};
 use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
+use crate::broker::ledger::Ledger;
 use crate::broker::properties::{Properties, short};
-use crate::broker::receipt::{Ledger, Receipt};
+use crate::broker::receipt::Receipt;
 use crate::broker::screen::Blemish;
 use crate::broker::subscription::{Consuming, Over};
 use crate::broker::topology::Plan;

@@ -8,8 +8,8 @@
 //!    itself, to no more than is wanted and fits into the budget of bytes, and only after `open` deliveries were
 //!    settled since it last changed and since the last [`Credit::period`], none of them a suspect. Where more bytes
 //!    are in hand than the budget has, it begins anew.
-//! 2. A suspect is handed out only while nothing else is in hand, of this queue or of others, and `open` is at most 1,
-//!    and nothing else is handed out until it is settled. While others have suspects nothing is consumed.
+//! 2. A suspect is handed out only while nothing without a verdict is in hand, of this queue or of others, and `open` is
+//!    at most 1, and nothing else is handed out until its own is known. While others have suspects nothing is consumed.
 //! 3. Every delivery is handed out exactly once. What is held back is counted as well when a suspect takes
 //!    the worker with it, so whoever can least afford that comes first: the more suspected before the less,
 //!    and equals by a key that a message has on every worker, upwards at even counts and downwards at odd
@@ -82,6 +82,8 @@ pub(super) struct Credit<T> {
     budget: Budget,
     open: u16,
     in_hand: usize,
+    /// Of those, the ones without a verdict: they may take the worker with them.
+    undecided: usize,
     /// Settled since `open` last changed, a suspect was last seen or a period began.
     settled: usize,
     held: Vec<Held<T>>,
@@ -104,6 +106,7 @@ impl<T> Credit<T> {
             budget,
             open: 0,
             in_hand: 0,
+            undecided: 0,
             settled: 0,
             held: Vec::new(),
             alone: false,
@@ -134,7 +137,11 @@ impl<T> Credit<T> {
         Stand {
             closed,
             suspects,
-            in_hand: if closed || suspects { self.in_hand } else { 0 },
+            in_hand: if closed || suspects {
+                self.undecided
+            } else {
+                0
+            },
             turn: self.held.iter().map(Held::turn).min(),
         }
     }
@@ -146,6 +153,11 @@ impl<T> Credit<T> {
             self.shrunk = 0;
             self.close_down();
         }
+    }
+
+    /// Whether something waits for verdicts.
+    pub(super) fn is_careful(&self) -> bool {
+        self.phase != Phase::Open || self.alone || !self.held.is_empty()
     }
 
     /// Nothing is consumed while suspects run, of this queue or of others.
@@ -184,6 +196,7 @@ impl<T> Credit<T> {
             self.settled = 0;
         } else if !self.alone {
             self.in_hand += 1;
+            self.undecided += 1;
             return Some(delivery);
         }
         self.held.push(Held {
@@ -212,13 +225,19 @@ impl<T> Credit<T> {
     }
 
     /// These of those handed out were settled.
-    pub(super) fn settled(&mut self, Settled { count, bytes }: Settled) {
+    pub(super) fn settled(&mut self, settled: Settled) {
+        let Settled {
+            count,
+            bytes,
+            decided,
+        } = settled;
         self.budget.settled(bytes);
         self.in_hand = self.in_hand.saturating_sub(count);
+        self.undecided = self.undecided.saturating_sub(decided);
         if self.phase == Phase::Open && !self.alone {
             self.settled += count;
         }
-        if self.in_hand == 0 {
+        if self.undecided == 0 {
             self.alone = false;
         }
     }
@@ -292,17 +311,19 @@ impl<T> Credit<T> {
             Phase::Quiescing => return Step::Quiesce,
             Phase::Open | Phase::Closed => {}
         }
-        if self.in_hand == 0
+        if self.undecided == 0
             && self.open <= 1
             && self.others.clear
             && let Some(delivery) = self.pick()
         {
-            self.in_hand = 1;
+            self.in_hand += 1;
+            self.undecided = 1;
             self.alone = true;
             return Step::Hand(delivery);
         }
-        let anew = self.in_hand == 0 || self.shrunk > 0;
-        let may = self.held.is_empty() && !self.others.suspects && !self.draining;
+        let anew = self.undecided == 0 || self.shrunk > 0;
+        let room = !self.budget.overdrawn();
+        let may = room && self.held.is_empty() && !self.others.suspects && !self.draining;
         if self.phase == Phase::Closed && anew && may {
             self.phase = Phase::Open;
         }

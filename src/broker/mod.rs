@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod gather;
 mod health;
 mod kept;
+mod ledger;
 mod letters;
 mod outbox;
 mod outgoing;

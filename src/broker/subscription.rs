@@ -7,8 +7,8 @@ use crate::broker::connection::{Backoff, Link, PATIENCE};
 use crate::broker::consumer::{Delivery, Session, bounded, lock};
 use crate::broker::credit::{Credit, Step};
 use crate::broker::gather::{CHUNK, End, Subscription, gather};
+use crate::broker::ledger::{COALESCE, Ledger};
 use crate::broker::properties::short;
-use crate::broker::receipt::{COALESCE, Ledger};
 use crate::broker::ward::Place;
 use lapin::Channel;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
@@ -193,6 +193,9 @@ impl<'a> Consuming<'a> {
             if self.renewing && self.credit.is_spent() {
                 return Ok(true);
             }
+            // In this order: a verdict that comes meanwhile is either counted here or told of.
+            self.ledger.watch(self.credit.is_careful());
+            self.credit.settled(self.ledger.take_settled());
             self.look_around(now);
             match self.credit.next() {
                 Step::Wait => break,

@@ -112,6 +112,7 @@ impl Case {
             () = intake.given_up.cancelled() => return Box::pin(self.give_back(entry)).await,
         };
         let verdict = verdict.unwrap_or_else(|_| intake.panicked(desk, delivery));
+        self.delivery.receipt.decided();
         self.carry_out(entry, verdict).await;
     }
 

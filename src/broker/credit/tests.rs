@@ -3,7 +3,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
-const ONE: Settled = Settled { count: 1, bytes: 1 };
+const ONE: Settled = Settled {
+    count: 1,
+    bytes: 1,
+    decided: 1,
+};
 
 fn boundless() -> Budget {
     Budget::new(usize::MAX, 1)
@@ -271,6 +275,7 @@ fn saturate(credit: &mut Credit<()>, size: usize) -> u16 {
     let settled = Settled {
         count: 1,
         bytes: size,
+        decided: 1,
     };
     for _ in 0..10_000 {
         match credit.next() {
@@ -302,6 +307,7 @@ fn the_credit_is_what_fits_into_the_budget_and_shrinks_at_once() {
     credit.settled(Settled {
         count: 6,
         bytes: 1_200_000,
+        decided: 6,
     });
     assert_eq!(credit.next(), Step::Subscribe(1));
     credit.subscribed(1);
@@ -354,7 +360,30 @@ fn the_credit_shrinks_where_far_more_is_in_hand_than_is_wanted_for_long() {
     credit.settled(Settled {
         count: 185,
         bytes: 185,
+        decided: 185,
     });
     (0..9).for_each(|_| credit.period(10));
     assert_eq!(credit.next(), Step::Wait, "credit alone does no harm");
+}
+
+#[test]
+fn a_suspect_with_a_verdict_keeps_nobody_whatever_its_reply_waits_for() {
+    let mut credit = Credit::new(8, usize::MAX, boundless());
+    credit.subscribed(8);
+    for suspect in ["first", "second"] {
+        assert_eq!(credit.delivered(suspect, 1, SUSPECT, 7), None);
+    }
+    assert_eq!(credit.next(), Step::Quiesce);
+    credit.closed();
+    assert_eq!(credit.next(), Step::Hand("first"));
+    assert_eq!(credit.next(), Step::Wait);
+    let decided = Settled {
+        decided: 1,
+        ..Settled::default()
+    };
+    credit.settled(decided);
+    assert_eq!(credit.next(), Step::Hand("second"));
+    credit.settled(decided);
+    assert_eq!(credit.in_hand(), 2, "their replies wait");
+    assert_eq!(credit.next(), Step::Subscribe(1));
 }

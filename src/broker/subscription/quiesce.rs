@@ -2,8 +2,8 @@
 
 use super::{Consuming, Quiesce, SILENCE};
 use crate::broker::consumer::bounded;
+use crate::broker::ledger::{COALESCE, GAP};
 use crate::broker::properties::short;
-use crate::broker::receipt::{COALESCE, GAP};
 use futures::future::join_all;
 use lapin::options::{BasicCancelOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;

@@ -5,7 +5,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
-const ONE: Settled = Settled { count: 1, bytes: 1 };
+const ONE: Settled = Settled {
+    count: 1,
+    bytes: 1,
+    decided: 1,
+};
 
 /// A queue of messages (true: a suspect), its channel, and what it has in hand.
 struct Queue {

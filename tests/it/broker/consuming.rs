@@ -357,8 +357,8 @@ fn changes() -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credit_follows_what_is_wanted_under_load_and_nothing_is_delivered_twice_for_it() {
-    const FEW: usize = 20;
-    const MANY: usize = 200;
+    const FEW: usize = 5;
+    const MANY: usize = 40;
     let (broker, package) = broker("shrink").await;
     let queue = names::queue_of(&package);
     publish_all(&broker, &package, 1_000).await;
