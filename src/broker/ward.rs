@@ -2,9 +2,9 @@
 //!
 //! A crash counts a delivery of everything that is in hand, whatever its queue: what runs beside a suspect shares its
 //! fate. So while any queue has suspects no queue consumes, and a suspect is handed out only while nothing of any
-//! queue is in hand; whoever can least afford a crash comes first, whatever its queue. A queue of which nothing is
-//! settled for [`PATIENCE`] meanwhile waits for something else (a dead letter that is not taken, say): the others go on
-//! as if it were not there.
+//! queue is in hand without a verdict; whoever can least afford a crash comes first, whatever its queue. A queue in
+//! which nothing changes for [`PATIENCE`] meanwhile waits for something else (a run that takes long, a store): the
+//! others go on as if it were not there.
 
 use crate::broker::consumer::lock;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub(super) struct Stand {
     pub(super) closed: bool,
     /// Whether a suspect is held back or in hand.
     pub(super) suspects: bool,
-    /// How many are in hand, where one of the above is so.
+    /// How many are in hand without a verdict, where one of the above is so.
     pub(super) in_hand: usize,
     /// Whose turn it is of the suspects that are held back.
     pub(super) turn: Option<Turn>,
