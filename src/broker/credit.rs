@@ -1,15 +1,17 @@
 //! How many deliveries a queue may have in hand, and when a suspect runs. Pure: no clock, no channel.
 //!
 //! A crash makes the broker count a delivery of every message in hand, innocents too. So credit starts at
-//! 1 and grows with each settled window, and a delivery that was seen before (a *suspect*) runs alone.
+//! 1 and grows with each window that has its verdicts, and a delivery that was seen before (a *suspect*) runs alone.
 //!
 //! What always holds:
-//! 1. `open`, the sum of the consumers' prefetches, is at most `max`; from 1 it grows to at most [`GROWTH`] times
-//!    itself, to no more than is wanted and fits into the budget of bytes, and only after `open` deliveries were
-//!    settled since it last changed and since the last [`Credit::period`], none of them a suspect. Where more bytes
-//!    are in hand than the budget has, it begins anew.
-//! 2. A suspect is handed out only while nothing without a verdict is in hand, of this queue or of others, and `open` is
-//!    at most 1, and nothing else is handed out until its own is known. While others have suspects nothing is consumed.
+//! 1. `open`, the sum of the consumers' prefetches, and what others have left in hand that are no more, are at most
+//!    `max` together (but for one, where nothing is open); from 1 it grows to at most [`GROWTH`] times
+//!    itself, to no more than is wanted and fits into the budget of bytes, and only after verdicts on `open` deliveries
+//!    since it last changed and since the last [`Credit::period`], none of them a suspect. Where more bytes are in hand
+//!    than the budget has, it begins anew.
+//! 2. A suspect is handed out only while nothing without a verdict is in hand, of this queue or of others, and `open`
+//!    is at most 1, and nothing else is handed out until its own is known. While others have suspects nothing is
+//!    consumed.
 //! 3. Every delivery is handed out exactly once. What is held back is counted as well when a suspect takes
 //!    the worker with it, so whoever can least afford that comes first: the more suspected before the less,
 //!    and equals by a key that a message has on every worker, upwards at even counts and downwards at odd
@@ -18,6 +20,8 @@
 //! 4. After a quiesce nothing is consumed until all that was held back is settled.
 //! 5. Where twice as many are in hand as are wanted for [`SURPLUS`] periods, it shrinks to what is wanted: the rest of
 //!    the backlog is for other workers.
+//! 6. Deliveries whose verdicts are known keep no others for long, whatever their replies wait for: where they are all
+//!    that the broker sends, as many are asked for anew, until as many are in hand as `max` and the budget allow.
 
 use crate::broker::budget::{Budget, Settled};
 use crate::broker::ward::{Others, Stand, Turn};
@@ -25,7 +29,7 @@ use crate::broker::ward::{Others, Stand, Turn};
 /// A delivery that was given back or lost so often is a suspect: it runs alone.
 const SUSPECT: u64 = 2;
 
-/// What a settled window multiplies the credit by. Each step adds a consumer, and a `multiple` acknowledgement is an
+/// What a window with its verdicts multiplies the credit by. Each step adds a consumer, and a `multiple` acknowledgement is an
 /// entry in the queue's log for each consumer that it covers: by doubling it takes eleven to reach 1000, by this six.
 const GROWTH: u16 = 4;
 
@@ -82,10 +86,12 @@ pub(super) struct Credit<T> {
     budget: Budget,
     open: u16,
     in_hand: usize,
-    /// Of those, the ones without a verdict: they may take the worker with them.
+    /// Of those, the ones that consumers have left behind which are no more; by the end of a period it is exact.
+    former: usize,
+    /// Of those in hand, the ones without a verdict: they may take the worker with them.
     undecided: usize,
-    /// Settled since `open` last changed, a suspect was last seen or a period began.
-    settled: usize,
+    /// Verdicts since `open` last changed, a suspect was last seen or a period began.
+    verdicts: usize,
     held: Vec<Held<T>>,
     /// The one in hand is a suspect.
     alone: bool,
@@ -95,7 +101,7 @@ pub(super) struct Credit<T> {
     /// Periods in a row with far more in hand than is wanted.
     surplus: u8,
     /// What the credit begins with once all consumers are cancelled, whatever is in hand; 0: anew, when nothing is.
-    shrunk: u16,
+    begin_with: u16,
 }
 
 impl<T> Credit<T> {
@@ -106,15 +112,16 @@ impl<T> Credit<T> {
             budget,
             open: 0,
             in_hand: 0,
+            former: 0,
             undecided: 0,
-            settled: 0,
+            verdicts: 0,
             held: Vec::new(),
             alone: false,
             phase: Phase::Open,
             draining: false,
             others: Others::default(),
             surplus: 0,
-            shrunk: 0,
+            begin_with: 0,
         }
     }
 
@@ -149,8 +156,8 @@ impl<T> Credit<T> {
     /// The other queues stand like this.
     pub(super) fn beside(&mut self, others: Others) {
         self.others = others;
-        if others.suspects && self.phase == Phase::Open {
-            self.shrunk = 0;
+        if others.suspects {
+            self.begin_with = 0;
             self.close_down();
         }
     }
@@ -187,13 +194,13 @@ impl<T> Credit<T> {
         self.budget.came(bytes);
         let suspect = count >= SUSPECT;
         if suspect || self.budget.overdrawn() {
-            self.shrunk = 0;
+            self.begin_with = 0;
             if self.phase == Phase::Open && self.open > 1 {
                 self.phase = Phase::Quiescing;
             }
         }
         if suspect {
-            self.settled = 0;
+            self.verdicts = 0;
         } else if !self.alone {
             self.in_hand += 1;
             self.undecided += 1;
@@ -207,10 +214,12 @@ impl<T> Credit<T> {
         None
     }
 
-    /// A period begins: credit is worth what is settled within one. More would be of no use, and to quiesce is to
-    /// wait until all of it is filled. From now on so many deliveries are wanted.
-    pub(super) fn period(&mut self, wanted: usize) {
-        self.settled = 0;
+    /// A period begins: credit is worth what is decided within one. More would be of no use, and to quiesce is to
+    /// wait until all of it is filled. From now on so many deliveries are wanted; `former` of those in hand are of
+    /// consumers that are no more.
+    pub(super) fn period(&mut self, wanted: usize, former: usize) {
+        self.verdicts = 0;
+        self.former = former;
         self.wanted = wanted;
         let wanted = u16::try_from(wanted).unwrap_or(u16::MAX).max(1);
         let too_many = self.phase == Phase::Open
@@ -219,7 +228,7 @@ impl<T> Credit<T> {
             && self.in_hand / 2 >= wanted.into();
         self.surplus = if too_many { self.surplus + 1 } else { 0 };
         if self.surplus >= SURPLUS {
-            (self.surplus, self.shrunk) = (0, wanted);
+            (self.surplus, self.begin_with) = (0, wanted);
             self.phase = Phase::Quiescing;
         }
     }
@@ -233,9 +242,10 @@ impl<T> Credit<T> {
         } = settled;
         self.budget.settled(bytes);
         self.in_hand = self.in_hand.saturating_sub(count);
+        self.former = self.former.min(self.in_hand);
         self.undecided = self.undecided.saturating_sub(decided);
         if self.phase == Phase::Open && !self.alone {
-            self.settled += count;
+            self.verdicts += decided;
         }
         if self.undecided == 0 {
             self.alone = false;
@@ -245,19 +255,22 @@ impl<T> Credit<T> {
     /// A consumer of this prefetch was added.
     pub(super) fn subscribed(&mut self, prefetch: u16) {
         self.open += prefetch;
-        self.settled = 0;
-        self.shrunk = 0;
+        self.verdicts = 0;
+        if self.open >= self.begin_with {
+            self.begin_with = 0;
+        }
     }
 
     /// The broker cancelled a consumer of this prefetch.
     pub(super) fn lost(&mut self, prefetch: u16) {
         self.open = self.open.saturating_sub(prefetch);
-        self.settled = 0;
+        self.verdicts = 0;
     }
 
     /// All consumers are cancelled and what they held was delivered.
     pub(super) fn closed(&mut self) {
         self.open = 0;
+        self.former = self.in_hand;
         self.phase = Phase::Closed;
     }
 
@@ -266,6 +279,31 @@ impl<T> Credit<T> {
         if self.phase == Phase::Open && self.open > 0 {
             self.phase = Phase::Quiescing;
         }
+    }
+
+    /// Whether as many are in hand as the broker sends, and more may be asked for should they wait for replies only.
+    pub(super) fn is_full(&self) -> bool {
+        let open = usize::from(self.open);
+        let may = self.phase == Phase::Open && self.open > 0 && self.held.is_empty();
+        may && (open..self.most()).contains(&self.in_hand)
+    }
+
+    /// How many may be in hand.
+    fn most(&self) -> usize {
+        self.max.min(self.budget.messages()).into()
+    }
+
+    /// Whether all that the broker sends is in hand with its verdict known; `unacked`: how many it waits for of its
+    /// present consumers.
+    pub(super) fn awaits_replies(&self, unacked: impl FnOnce() -> usize) -> bool {
+        self.is_full() && self.undecided == 0 && unacked() >= usize::from(self.open)
+    }
+
+    /// Ask for as many anew, as far as they may be in hand.
+    pub(super) fn replace(&mut self) {
+        let room = self.most().saturating_sub(self.in_hand);
+        self.begin_with = u16::try_from(room).map_or(self.open, |room| room.min(self.open));
+        self.renew();
     }
 
     /// Do not, after all; false where something else wants it.
@@ -321,7 +359,7 @@ impl<T> Credit<T> {
             self.alone = true;
             return Step::Hand(delivery);
         }
-        let anew = self.undecided == 0 || self.shrunk > 0;
+        let anew = self.undecided == 0 || self.begin_with > 0;
         let room = !self.budget.overdrawn();
         let may = room && self.held.is_empty() && !self.others.suspects && !self.draining;
         if self.phase == Phase::Closed && anew && may {
@@ -334,12 +372,17 @@ impl<T> Credit<T> {
         if self.phase != Phase::Open || self.alone || !self.held.is_empty() {
             return Step::Wait;
         }
+        // One of 1 first: it is the one that may stay to the end of a drain.
         if self.open == 0 {
-            return Step::Subscribe(self.shrunk.max(1));
+            return Step::Subscribe(1);
+        }
+        if self.open < self.begin_with {
+            return Step::Subscribe(self.begin_with - self.open);
         }
         let wanted = u16::try_from(self.wanted).unwrap_or(u16::MAX);
-        let most = self.max.min(self.budget.messages()).min(wanted);
-        if self.open < most && self.settled >= usize::from(self.open) {
+        let most = self.most().saturating_sub(self.former);
+        let most = u16::try_from(most).map_or(wanted, |most| most.min(wanted));
+        if self.open < most && self.verdicts >= usize::from(self.open) {
             let more = self.open.saturating_mul(GROWTH - 1);
             return Step::Subscribe(more.min(most - self.open));
         }

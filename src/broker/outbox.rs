@@ -255,14 +255,15 @@ impl Outbox {
         }
         drop(lanes);
         let spent = now - since;
-        if spent >= BUDGET {
+        let left = BUDGET.saturating_sub(spent);
+        if left.is_zero() {
             job.settle(Err(PublishFault::Refused {
                 reason: reason.to_owned(),
             }));
             return None;
         }
         let pause = (spent / 2).clamp(Duration::from_millis(100), Duration::from_secs(2));
-        Some((job, pause))
+        Some((job, pause.min(left)))
     }
 
     /// The connection is another: what was not taken before it went has its whole budget again.

@@ -185,6 +185,7 @@ impl Task {
             };
             let Some(link) = link else { return };
             let Some(channel) = open(&link).await else {
+                self.look_back(&link);
                 tokio::time::sleep(backoff.next()).await;
                 continue;
             };
@@ -196,14 +197,19 @@ impl Task {
                     () = tokio::time::sleep(backoff.next()) => {}
                 }
             }
-            if self.lane == Lane::Side && !link.alive() {
-                self.shared.outbox.forget_trouble();
-            }
+            self.look_back(&link);
             if channel.status().connected() {
                 // What it never confirmed is forgotten with it.
                 let closing = async move { channel.close(200, "bye".into()).await };
                 tokio::spawn(tokio::time::timeout(PATIENCE, closing));
             }
+        }
+    }
+
+    /// With a connection goes what is known of destinations.
+    fn look_back(&self, link: &Link) {
+        if self.lane == Lane::Side && !link.alive() {
+            self.shared.outbox.forget_trouble();
         }
     }
 

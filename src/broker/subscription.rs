@@ -17,23 +17,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// While quiescing: after so long without a delivery none is under way. 25 ms is known to be too short.
-const SILENCE: Duration = Duration::from_millis(250);
+use quiesce::Quiesce;
+
 /// Credit grows only by what is settled within this: a quiesce waits until the broker has filled it.
 const PERIOD: Duration = Duration::from_millis(500);
+/// So long may replies take before more is asked for in place of the deliveries that wait for them.
+const REPLIED: Duration = Duration::from_millis(100);
 /// Why a queue is not consumed though nothing is amiss with it.
 const ALONE: &str = "requests that workers died with, of this queue or another, run one by one";
 /// A shorter chunk than this under a backlog means that the task wakes too often.
 const SHORT: usize = 64;
-
-#[derive(Clone, Copy)]
-enum Quiesce {
-    No,
-    /// Acknowledgements are held; the last delivery came then.
-    Since(Instant),
-    /// Cancelled but for so many: the rest is on its way.
-    Cancelled(usize),
-}
 
 /// Why a channel is done with, though it could be used.
 #[derive(Clone, Copy)]
@@ -60,6 +53,8 @@ pub(super) struct Consuming<'a> {
     /// When something came or was settled last.
     active: Option<Instant>,
     renewing: bool,
+    /// Since when all that the broker sends waits for its replies.
+    unreplied: Option<Instant>,
     subscriptions: Vec<Subscription>,
     /// The first delivery's tag that may be of these.
     first: u64,
@@ -94,6 +89,7 @@ impl<'a> Consuming<'a> {
             opened: Instant::now(),
             active: None,
             renewing: false,
+            unreplied: None,
             subscriptions: Vec::new(),
             first: 1,
             tags: 0,
@@ -178,7 +174,9 @@ impl<'a> Consuming<'a> {
         if self.period_began + PERIOD <= now {
             self.period_began = now;
             let wanted = &self.session.task.options.wanted;
-            self.credit.period(wanted.count(self.credit.in_hand()));
+            let former = self.ledger.in_hand_before(self.first);
+            self.credit
+                .period(wanted.count(self.credit.in_hand()), former);
         }
         let settled = self.ledger.take_settled();
         if settled.count > 0 || self.credit.in_hand() > 0 {
@@ -189,6 +187,7 @@ impl<'a> Consuming<'a> {
             self.renewing = true;
             self.credit.renew();
         }
+        self.wait_for_replies(now);
         loop {
             if self.renewing && self.credit.is_spent() {
                 return Ok(true);
@@ -235,6 +234,15 @@ impl<'a> Consuming<'a> {
         others.suspects
     }
 
+    fn wait_for_replies(&mut self, now: Instant) {
+        let unacked = || self.ledger.unacked(self.first);
+        let waits = self.credit.awaits_replies(unacked);
+        self.unreplied = waits.then(|| self.unreplied.unwrap_or(now));
+        if self.unreplied.is_some_and(|since| since + REPLIED <= now) {
+            self.credit.replace();
+        }
+    }
+
     /// When the channel is to be exchanged if nothing happens.
     fn idle_at(&self) -> Option<Instant> {
         let stays = self.renewing || self.session.drain.is_cancelled() || self.credit.open() == 0;
@@ -253,16 +261,14 @@ impl<'a> Consuming<'a> {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let silence = match self.quiesce {
-            Quiesce::Since(last) => Some(last + SILENCE),
-            Quiesce::No | Quiesce::Cancelled(_) => None,
-        };
         let retry = (self.credit.open() == 0).then_some(self.retry.0);
         let retry = retry.filter(|at| *at > Instant::now());
         [
             self.flush_at,
             self.nap_until,
-            silence,
+            self.quiesce.until(&self.session.drain),
+            // Nobody is told of verdicts while there is no suspect.
+            (self.credit.is_full()).then(|| Instant::now() + REPLIED),
             retry,
             self.idle_at(),
             self.place.again(),
@@ -318,6 +324,9 @@ impl<'a> Consuming<'a> {
             End::At(place) => place,
         };
         let ended = self.subscriptions.remove(place);
+        if self.subscriptions.is_empty() {
+            self.first = self.ledger.next_tag();
+        }
         if !matches!(self.quiesce, Quiesce::Cancelled(_)) {
             // the queue was deleted, or has lost its leader
             self.credit.lost(ended.prefetch);
@@ -330,7 +339,7 @@ impl<'a> Consuming<'a> {
         if let Some(subscription) = self.subscriptions.get_mut(place) {
             subscription.last = message.delivery_tag;
         }
-        if let Quiesce::Since(last) = &mut self.quiesce {
+        if let Quiesce::Since { last, .. } = &mut self.quiesce {
             *last = now;
         }
         let shared = &self.session.shared;
@@ -349,7 +358,7 @@ impl<'a> Consuming<'a> {
             self.hand(delivery);
         }
         // The channel works, and to quiesce while more comes would be to hold acknowledgements back.
-        if self.renewing && matches!(self.quiesce, Quiesce::Since(_)) && self.credit.stay() {
+        if self.renewing && matches!(self.quiesce, Quiesce::Since { .. }) && self.credit.stay() {
             self.renewing = false;
             self.quiesce = Quiesce::No;
             self.ledger.hold(false);

@@ -4,7 +4,8 @@
 //! fate. So while any queue has suspects no queue consumes, and a suspect is handed out only while nothing of any
 //! queue is in hand without a verdict; whoever can least afford a crash comes first, whatever its queue. A queue in
 //! which nothing changes for [`PATIENCE`] meanwhile waits for something else (a run that takes long, a store): the
-//! others go on as if it were not there.
+//! others go on as if it were not there. What is still being run of a connection that was lost is in nobody's hand any
+//! more, and may run beside a suspect.
 
 use crate::broker::consumer::lock;
 use std::collections::BTreeMap;

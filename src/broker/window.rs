@@ -4,10 +4,10 @@
 //! leave together; then every confirm is awaited, but not for ever: a queue that has lost its quorum confirms
 //! nothing. Nothing else is published on the channel meanwhile.
 //!
-//! A message that the broker returned is handed out by lapin on *some* confirm of the window, at the latest on
-//! the one that follows it, so that all are known once each confirm has resolved. Once one was given up, what might
-//! have been returned on it counts as given up as well, whatever is confirmed afterwards. Whose it is, is told by what it is (exchange, key,
-//! properties, body): nothing is added to the message, and of two equal ones it does not matter which.
+//! A message that the broker returned is handed out by lapin on *some* confirm of the window, one that has resolved
+//! by the time its own has. So all are known once every confirm has been looked at, those that were given up last.
+//! Whose it is, is told by what it is (exchange, key, properties, body): nothing is added to the message, and of two
+//! equal ones it does not matter which.
 
 use crate::broker::properties::short;
 use crate::broker::publisher::Publication;
@@ -16,7 +16,7 @@ use futures::FutureExt;
 use futures::future::FusedFuture;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
-use lapin::{BasicProperties, Channel, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use std::pin::Pin;
 
 /// What became of one publication of a window.
@@ -36,32 +36,31 @@ pub(super) async fn fates(
     patience: impl Future<Output = ()>,
 ) -> Vec<Fate> {
     let mut patience = std::pin::pin!(patience.fuse());
-    let mut returned = Vec::new();
+    let (mut returned, mut late) = (Vec::new(), Vec::new());
     let mut fates = Vec::with_capacity(window.len());
     let published = publish_all(channel, &window, patience.as_mut()).await;
     failpoint::hit("published");
     // Last to first: when the last has resolved most others have, and wake nobody.
-    for (ours, published) in window.iter().zip(published).rev() {
-        fates.push(match published {
-            None => Fate::Silent,
-            Some(Err(error)) => Fate::Failed(error),
-            Some(Ok(confirm)) => match within(confirm, patience.as_mut()).await {
-                None => Fate::Silent,
-                Some(Err(error)) => Fate::Failed(error),
-                Some(Ok(confirmation)) => {
-                    let nack = confirmation.is_nack();
-                    returned.extend(confirmation.take_message());
-                    match (nack, ours.mandatory && patience.is_terminated()) {
-                        (true, _) => Fate::Nack,
-                        (false, false) => Fate::Ack,
-                        // It may have come back on a confirm that nobody waited for any more.
-                        (false, true) => Fate::Silent,
-                    }
+    for (place, published) in published.into_iter().enumerate().rev() {
+        let confirmed = match published {
+            None => None,
+            Some(Err(error)) => Some(Err(error)),
+            Some(Ok(mut confirm)) => {
+                let confirmed = within(&mut confirm, patience.as_mut()).await;
+                if confirmed.is_none() {
+                    late.push((place, confirm));
                 }
-            },
-        });
+                confirmed
+            }
+        };
+        fates.push(fate(confirmed, &mut returned));
     }
     fates.reverse();
+    for (place, confirm) in late {
+        if let Some(fate_of_late) = fates.get_mut(place) {
+            *fate_of_late = fate(confirm.now_or_never(), &mut returned);
+        }
+    }
     if !returned.is_empty() {
         let sent: Vec<_> = window
             .into_iter()
@@ -75,6 +74,22 @@ pub(super) async fn fates(
         }
     }
     fates
+}
+
+/// What a confirm says, if it does; a message that it hands out goes to those returned.
+fn fate(
+    confirmed: Option<lapin::Result<Confirmation>>,
+    returned: &mut Vec<BasicReturnMessage>,
+) -> Fate {
+    match confirmed {
+        None => Fate::Silent,
+        Some(Err(error)) => Fate::Failed(error),
+        Some(Ok(confirmation)) => {
+            let nack = confirmation.is_nack();
+            returned.extend(confirmation.take_message());
+            if nack { Fate::Nack } else { Fate::Ack }
+        }
+    }
 }
 
 /// What `future` gives, unless `patience` has ended before.

@@ -95,6 +95,10 @@ pub struct Intake {
 impl Case {
     /// Comes to a verdict and has it carried out.
     async fn settle(mut self) {
+        // Held back until now, to run alone, it has no part in why the others are given up.
+        if self.intake.given_up.is_cancelled() {
+            return self.delivery.receipt.requeue();
+        }
         failpoint::hit("received");
         let coming = self.coming.take();
         self.count();

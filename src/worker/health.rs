@@ -261,7 +261,11 @@ fn not_live(
         .queues
         .iter()
         .filter(|queue| !health.refused_letters.contains_key(&queue.queue))
-        .find(|queue| oldest(queue) > stuck_after.as_secs_f64())?;
+        .find(|queue| {
+            // Those that wait to run alone do so one after another.
+            let most = if queue.held > 0 { TOO_OLD } else { stuck_after };
+            oldest(queue) > most.as_secs_f64()
+        })?;
     Some(format!(
         "a delivery of queue {} has been in hand for {:.0} s",
         stuck.queue,
@@ -365,6 +369,14 @@ mod tests {
         };
         assert_eq!(said(&with(89.0), sound()), None);
         told(&with(91.0), sound(), "inferq.digits has been in hand");
+        // Suspects take their turns.
+        let held = |oldest: f64| {
+            let mut health = with(oldest);
+            health.queues[0].held = 3;
+            health
+        };
+        assert_eq!(said(&held(899.0), sound()), None);
+        told(&held(901.0), sound(), "inferq.digits has been in hand");
         // The broker's doing, and another worker would fare no better.
         let mut lost = with(91.0);
         lost.publishing.connected = false;

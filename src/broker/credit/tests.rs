@@ -1,7 +1,9 @@
+mod world;
+
 use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::collections::VecDeque;
+use world::World;
 
 const ONE: Settled = Settled {
     count: 1,
@@ -11,169 +13,6 @@ const ONE: Settled = Settled {
 
 fn boundless() -> Budget {
     Budget::new(usize::MAX, 1)
-}
-
-/// A queue of messages (true: a suspect), a channel, and handlers that settle in any order.
-struct World {
-    credit: Credit<(usize, bool)>,
-    queue: VecDeque<bool>,
-    number: usize,
-    /// Delivered by the broker and not settled.
-    unsettled: usize,
-    in_hand: Vec<(usize, bool)>,
-    handed: Vec<usize>,
-    opened: Vec<u16>,
-    clean: usize,
-    wanted: u16,
-}
-
-impl World {
-    fn new(max: u16, queue: &[bool]) -> Self {
-        World {
-            credit: Credit::new(max, usize::MAX, boundless()),
-            queue: queue.iter().copied().collect(),
-            number: 0,
-            unsettled: 0,
-            in_hand: Vec::new(),
-            handed: Vec::new(),
-            opened: Vec::new(),
-            clean: 0,
-            wanted: u16::MAX,
-        }
-    }
-
-    fn hand(&mut self, delivery: (usize, bool)) {
-        if delivery.1 {
-            assert!(self.in_hand.is_empty(), "a suspect is alone");
-            assert!(self.credit.open() <= 1);
-        } else {
-            assert!(
-                !self.in_hand.iter().any(|(_, suspect)| *suspect),
-                "nothing joins a suspect"
-            );
-        }
-        self.in_hand.push(delivery);
-        self.handed.push(delivery.0);
-    }
-
-    fn has_suspect(&self) -> bool {
-        self.credit.held() > 0 || self.in_hand.iter().any(|(_, suspect)| *suspect)
-    }
-
-    fn period(&mut self, wanted: usize) {
-        self.wanted = u16::try_from(wanted).unwrap();
-        self.credit.period(wanted);
-        self.clean = 0;
-    }
-
-    fn deliver(&mut self) {
-        let room = usize::from(self.credit.open()) > self.unsettled;
-        if let Some(suspect) = room.then(|| self.queue.pop_front()).flatten() {
-            self.unsettled += 1;
-            let delivery = (self.number, suspect);
-            self.number += 1;
-            if suspect {
-                self.clean = 0;
-            }
-            if let Some(delivery) =
-                self.credit
-                    .delivered(delivery, 1, if suspect { SUSPECT } else { 0 }, 0)
-            {
-                self.hand(delivery);
-            }
-        }
-    }
-
-    fn settle(&mut self, which: usize) {
-        if self.in_hand.is_empty() {
-            return;
-        }
-        let (_, suspect) = self.in_hand.remove(which % self.in_hand.len());
-        self.unsettled -= 1;
-        self.clean += usize::from(!suspect);
-        self.credit.settled(ONE);
-    }
-
-    fn step(&mut self) -> bool {
-        let before = self.credit.open();
-        match self.credit.next() {
-            Step::Wait => return false,
-            Step::Subscribe(prefetch) => {
-                let step = before + prefetch <= (GROWTH * before).max(1);
-                let shrunk = before == 0 && prefetch <= self.wanted && !self.has_suspect();
-                assert!(
-                    (step || shrunk) && self.clean >= before.into(),
-                    "grows step by step, by clean windows only"
-                );
-                self.clean = 0;
-                self.credit.subscribed(prefetch);
-                assert!(self.credit.open() <= self.credit.max);
-                self.opened.push(self.credit.open());
-            }
-            Step::Quiesce => {
-                self.clean = 0;
-                self.credit.closed();
-            }
-            Step::Hand(delivery) => self.hand(delivery),
-        }
-        true
-    }
-
-    fn run_out(&mut self) {
-        for _ in 0..20_000 {
-            while self.step() {}
-            self.deliver();
-            self.settle(0);
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn suspects_run_alone_and_every_delivery_is_handed_out_once(
-        max in 1..40_u16,
-        queue in vec(prop::bool::weighted(0.1), 0..200),
-        events in vec((0..8_u8, any::<usize>()), 0..600),
-    ) {
-        let mut world = World::new(max, &queue);
-        for (event, which) in events {
-            match event {
-                0 | 1 => { world.step(); }
-                2..=4 => world.deliver(),
-                5 | 6 => world.settle(which),
-                _ => world.period(which % 50),
-            }
-        }
-        world.period(10_000);
-        world.run_out();
-        prop_assert_eq!(world.handed.len(), queue.len());
-        let mut numbers = world.handed.clone();
-        numbers.sort_unstable();
-        numbers.dedup();
-        prop_assert_eq!(numbers.len(), queue.len());
-        prop_assert!(world.credit.held() == 0 && world.unsettled == 0);
-    }
-
-    #[test]
-    fn a_drained_credit_subscribes_to_nothing(
-        queue in vec(prop::bool::weighted(0.2), 0..60),
-        events in vec((0..3_u8, any::<usize>()), 0..200),
-    ) {
-        let mut world = World::new(16, &queue);
-        for (event, which) in events {
-            match event {
-                0 => { world.step(); }
-                1 => world.deliver(),
-                _ => world.settle(which),
-            }
-        }
-        world.credit.drain();
-        let opened = world.opened.len();
-        world.run_out();
-        prop_assert!(world.credit.is_closed());
-        prop_assert_eq!(world.opened.len(), opened);
-        prop_assert_eq!(world.handed.len(), world.number);
-    }
 }
 
 #[test]
@@ -187,7 +26,7 @@ fn credit_grows_to_its_most_and_no_further() {
 fn credit_grows_to_what_is_settled_within_a_period_and_no_further() {
     let mut world = World::new(1_000, &[false; 4_000]);
     for _ in 0..100 {
-        world.credit.period(usize::MAX);
+        world.credit.period(usize::MAX, 0);
         for _ in 0..20 {
             while world.step() {}
             world.deliver();
@@ -319,9 +158,9 @@ fn the_credit_is_what_fits_into_the_budget_and_shrinks_at_once() {
 fn the_credit_grows_no_further_than_is_wanted_and_further_once_more_is() {
     let mut credit = Credit::new(1_000, 7, boundless());
     assert_eq!(saturate(&mut credit, 1), 7);
-    credit.period(150);
+    credit.period(150, 0);
     assert_eq!(saturate(&mut credit, 1), 150);
-    credit.period(3);
+    credit.period(3, 0);
     assert_eq!(saturate(&mut credit, 1), 150, "to shrink takes a quiesce");
     let mut credit = Credit::new(1_000, 0, boundless());
     assert_eq!(saturate(&mut credit, 1), 1, "somebody has to begin");
@@ -339,18 +178,24 @@ fn the_credit_shrinks_where_far_more_is_in_hand_than_is_wanted_for_long() {
     };
     let mut credit = crowded();
     for wanted in [10, 10, 10, 101, 10, 10, 10] {
-        credit.period(wanted);
+        credit.period(wanted, 0);
         assert_eq!(credit.next(), Step::Wait, "a whim");
     }
-    credit.period(10);
+    credit.period(10, 0);
     assert_eq!(credit.next(), Step::Quiesce);
     credit.closed();
-    assert_eq!(credit.next(), Step::Subscribe(10), "though much is in hand");
-    credit.subscribed(10);
+    for more in [1, 9] {
+        assert_eq!(
+            credit.next(),
+            Step::Subscribe(more),
+            "though much is in hand"
+        );
+        credit.subscribed(more);
+    }
     assert_eq!((credit.open(), credit.next()), (10, Step::Wait));
 
     let mut credit = crowded();
-    (0..4).for_each(|_| credit.period(10));
+    (0..4).for_each(|_| credit.period(10, 0));
     assert!(credit.delivered((), 1, SUSPECT, 0).is_none());
     assert_eq!(credit.next(), Step::Quiesce);
     credit.closed();
@@ -362,7 +207,7 @@ fn the_credit_shrinks_where_far_more_is_in_hand_than_is_wanted_for_long() {
         bytes: 185,
         decided: 185,
     });
-    (0..9).for_each(|_| credit.period(10));
+    (0..9).for_each(|_| credit.period(10, 0));
     assert_eq!(credit.next(), Step::Wait, "credit alone does no harm");
 }
 
@@ -386,4 +231,109 @@ fn a_suspect_with_a_verdict_keeps_nobody_whatever_its_reply_waits_for() {
     credit.settled(decided);
     assert_eq!(credit.in_hand(), 2, "their replies wait");
     assert_eq!(credit.next(), Step::Subscribe(1));
+}
+
+/// So many were delivered, and their verdicts are known.
+fn deliver_and_decide(credit: &mut Credit<()>, count: usize) {
+    for _ in 0..count {
+        assert!(credit.delivered((), 1, 0, 0).is_some());
+    }
+    credit.settled(Settled {
+        decided: count,
+        ..Settled::default()
+    });
+}
+
+/// The consumers are exchanged; what those have that take their place.
+fn exchanged(credit: &mut Credit<()>) -> u16 {
+    credit.replace();
+    assert_eq!(credit.next(), Step::Quiesce);
+    credit.closed();
+    while let Step::Subscribe(more) = credit.next() {
+        assert!(
+            credit.open() > 0 || more == 1,
+            "one of 1 may stay to the end of a drain"
+        );
+        credit.subscribed(more);
+    }
+    credit.open()
+}
+
+#[test]
+fn deliveries_that_wait_for_their_replies_keep_no_others_until_as_many_as_may_are_in_hand() {
+    for (max, bytes, most) in [(42, usize::MAX, 42), (1_000, 30, 30)] {
+        let mut credit = Credit::new(max, usize::MAX, Budget::new(bytes, 1));
+        credit.subscribed(4);
+        assert!(!credit.awaits_replies(|| 0), "nothing is in hand");
+        deliver_and_decide(&mut credit, 3);
+        assert!(!credit.awaits_replies(|| 3), "another may come");
+        deliver_and_decide(&mut credit, 1);
+        while credit.awaits_replies(|| credit.open().into()) {
+            let open = exchanged(&mut credit);
+            assert!(!credit.awaits_replies(|| 0), "as many may come");
+            deliver_and_decide(&mut credit, open.into());
+        }
+        assert_eq!(credit.in_hand(), most);
+    }
+}
+
+#[test]
+fn what_consumers_have_left_in_hand_is_a_part_of_what_may_be() {
+    let mut credit = Credit::new(40, usize::MAX, boundless());
+    credit.subscribed(4);
+    for _ in 0..8 {
+        deliver_and_decide(&mut credit, 4);
+        assert_eq!(exchanged(&mut credit), 4);
+    }
+    for _ in 0..100 {
+        let open = usize::from(credit.open());
+        deliver_and_decide(&mut credit, open);
+        credit.settled(Settled {
+            count: open,
+            bytes: open,
+            decided: 0,
+        });
+        if let Step::Subscribe(more) = credit.next() {
+            credit.subscribed(more);
+        }
+    }
+    assert_eq!((credit.in_hand(), credit.open()), (32, 8));
+}
+
+#[test]
+fn a_delivery_without_a_verdict_and_a_suspect_are_not_joined_by_what_is_asked_for_anew() {
+    let mut credit = Credit::new(40, usize::MAX, boundless());
+    credit.subscribed(1);
+    assert!(credit.delivered((), 1, 0, 0).is_some());
+    assert!(!credit.awaits_replies(|| 1));
+    let mut credit = Credit::new(40, usize::MAX, boundless());
+    credit.subscribed(1);
+    assert!(credit.delivered((), 1, SUSPECT, 0).is_none());
+    assert!(!credit.awaits_replies(|| 1), "it is held back");
+    assert_eq!(credit.next(), Step::Hand(()));
+    assert!(!credit.awaits_replies(|| 1), "it runs");
+    credit.settled(Settled {
+        decided: 1,
+        ..Settled::default()
+    });
+    assert!(credit.awaits_replies(|| 1));
+}
+
+#[test]
+fn credit_grows_by_verdicts_however_long_the_replies_take() {
+    let mut credit = Credit::new(100, usize::MAX, boundless());
+    credit.subscribed(1);
+    for open in [1, 4, 16] {
+        assert_eq!(
+            (usize::from(credit.open()), credit.next()),
+            (open, Step::Wait)
+        );
+        deliver_and_decide(&mut credit, open);
+        let Step::Subscribe(more) = credit.next() else {
+            panic!("no growth from {open}");
+        };
+        credit.subscribed(more);
+    }
+    assert_eq!(credit.open(), 64);
+    assert_eq!(credit.in_hand(), 1 + 4 + 16);
 }

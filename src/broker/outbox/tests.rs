@@ -84,6 +84,20 @@ fn what_waited_when_the_connection_went_has_its_whole_budget_again() {
 }
 
 #[test]
+fn the_last_try_is_at_the_end_of_the_budget_and_not_after_it() {
+    let (outbox, heard) = (Outbox::default(), Heard::default());
+    heard.push(&outbox);
+    let mut job = outbox.take(Lane::Main, 1).pop().unwrap();
+    let left = Duration::from_millis(300);
+    job.troubled = Instant::now().checked_sub(BUDGET.saturating_sub(left));
+    let (mut job, pause) = outbox.not_taken(job, "full").unwrap();
+    assert!(pause <= left, "{pause:?}");
+    job.troubled = Instant::now().checked_sub(BUDGET);
+    assert!(outbox.not_taken(job, "full").is_none());
+    assert_eq!(heard.all().len(), 1);
+}
+
+#[test]
 fn of_too_many_sick_queues_the_one_that_has_been_so_for_longest_is_forgotten() {
     let outbox = Outbox::default();
     let mut jobs = Vec::new();

@@ -1,13 +1,47 @@
 //! Giving consumers up so that the broker counts no delivery that nobody saw, and loses no acknowledgement.
 
-use super::{Consuming, Quiesce, SILENCE};
+use super::Consuming;
 use crate::broker::consumer::bounded;
 use crate::broker::ledger::{COALESCE, GAP};
 use crate::broker::properties::short;
 use futures::future::join_all;
 use lapin::options::{BasicCancelOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// After so long without a delivery none is under way. 25 ms is known to be too short.
+const SILENCE: Duration = Duration::from_millis(250);
+/// A credit that is not filled within this is far larger than what comes: next to nothing is under way at any time,
+/// and whoever waits to run alone, and all acknowledgements with it, waits no longer.
+const LONGEST: Duration = Duration::from_secs(2);
+/// The same where it is to drain: nobody waits, and what the broker counts was to be none of the drain's.
+const LONGEST_DRAINING: Duration = Duration::from_secs(10);
+
+/// How far a quiesce is.
+#[derive(Clone, Copy)]
+pub(super) enum Quiesce {
+    No,
+    /// Acknowledgements are held since `began`; the last delivery came then.
+    Since {
+        began: Instant,
+        last: Instant,
+    },
+    /// Cancelled but for so many: the rest is on its way.
+    Cancelled(usize),
+}
+
+impl Quiesce {
+    /// When to cancel though the credit is not full.
+    pub(super) fn until(self, drain: &CancellationToken) -> Option<Instant> {
+        let draining = drain.is_cancelled();
+        let longest = if draining { LONGEST_DRAINING } else { LONGEST };
+        match self {
+            Quiesce::Since { began, last } => Some((last + SILENCE).min(began + longest)),
+            Quiesce::No | Quiesce::Cancelled(_) => None,
+        }
+    }
+}
 
 impl Consuming<'_> {
     /// Waits until the queue has what is acknowledged. RabbitMQ (3.10, by its source) keeps acknowledgements of a
@@ -38,22 +72,23 @@ impl Consuming<'_> {
         settled?.map_err(|error: lapin::Error| error.to_string())
     }
 
-    /// Cancels all consumers so that no message is under way meanwhile: the broker would count it as
-    /// delivered. False until that is done. To drain, one that may have a single delivery stays: see
-    /// [`settle`](Self::settle).
+    /// Cancels all consumers so that no message is under way meanwhile, but for the little that may be after
+    /// [`LONGEST`]: the broker would count it as delivered. False until that is done. To drain, one that may have a
+    /// single delivery stays: see [`settle`](Self::settle).
     pub(super) async fn quiesce(&mut self) -> Result<bool, String> {
         let now = Instant::now();
+        if matches!(self.quiesce, Quiesce::No) && !self.subscriptions.is_empty() {
+            self.ledger.hold(true);
+            let (began, last) = (now, now);
+            self.quiesce = Quiesce::Since { began, last };
+        }
         let staying = match self.quiesce {
-            Quiesce::No if self.subscriptions.is_empty() => 0,
-            Quiesce::No => {
-                self.ledger.hold(true);
-                self.quiesce = Quiesce::Since(now);
-                return Ok(false);
-            }
-            Quiesce::Since(last) => {
+            Quiesce::No => 0,
+            Quiesce::Since { .. } => {
                 let unacked = self.ledger.unacked(self.first);
                 let full = unacked >= usize::from(self.credit.open());
-                if !full && last + SILENCE > now {
+                let until = self.quiesce.until(&self.session.drain);
+                if !full && until.is_some_and(|until| now < until) {
                     return Ok(false);
                 }
                 self.cancel().await?

@@ -198,6 +198,8 @@ async fn a_queue_that_confirms_nothing_stalls_nobody_else_and_what_was_for_it_is
         start.elapsed()
     );
     assert!(start.elapsed() < Duration::from_secs(30));
+    let others = ready(&channel, &names::queue_of(&package)).await;
+    assert_eq!(others, 200, "each went once, whatever its window met");
     node.ctl(&["eval", &format!("sys:resume('%2F_{queue}').")]);
     publisher.publish(to("", &queue, "again")).await.unwrap();
     assert_eq!(publisher.sick(), 0);

@@ -11,6 +11,8 @@ pub(super) const BOUND: Duration = Duration::from_secs(120);
 const WINDOW: Duration = Duration::from_secs(1);
 /// So much of the rate before is as good as all of it.
 const ENOUGH: f64 = 0.8;
+/// Whoever reads the log wants to know why recovery takes longer.
+const LONG: Duration = Duration::from_secs(6);
 
 fn before(now: Instant) -> Instant {
     now.checked_sub(WINDOW).unwrap()
@@ -88,7 +90,7 @@ async fn strike(site: &Site, fault: Fault, dice: &mut Dice) -> Event {
 async fn recovered(site: &Site, end: Instant, usual: f64, name: &str) -> Duration {
     let ledger = &site.desk.ledger;
     let open = ledger.open();
-    let (mut answered, mut steady) = (None, None);
+    let (mut answered, mut steady, mut told) = (None, None, false);
     loop {
         let now = Instant::now();
         if answered.is_none() && !ledger.checker(|checker| checker.waits_for(&open)) {
@@ -100,6 +102,16 @@ async fn recovered(site: &Site, end: Instant, usual: f64, name: &str) -> Duratio
         }
         if let (Some(answered), Some(steady)) = (answered, steady) {
             return answered.max(steady) - end;
+        }
+        if now - end > LONG && !told {
+            told = true;
+            let still = ledger.open().intersection(&open).count();
+            let (queues, state) = (site.queues().await, site.crew.state());
+            eprintln!(
+                "{name} takes long: answered {}, steady {}, open {still}\n{queues}\n{state}",
+                answered.is_some(),
+                steady.is_some()
+            );
         }
         if now - end > BOUND {
             let rate = ledger.rate(from, now);

@@ -1,9 +1,9 @@
 //! A worker goes on consuming, whatever operators do to its queues, connections and broker.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lapin::{
-    options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    options::{BasicRejectOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
 
@@ -32,7 +32,7 @@ async fn a_queue_deleted_under_a_worker_is_declared_and_consumed_again() {
         assert!(start.elapsed() < BOUND, "{}", worker.log());
         client.send_all("labour", numbered(id..id + 1, 1)).await;
         id += 1;
-        let next = tokio::time::timeout(std::time::Duration::from_millis(300), client.next());
+        let next = tokio::time::timeout(Duration::from_millis(300), client.next());
         if next
             .await
             .is_ok_and(|(_, answer)| answer.code() == "outcome")
@@ -151,4 +151,60 @@ async fn park(client: &Client, name: &str) {
     let (exchange, options) = ("inferq".into(), QueueBindOptions::default());
     let binding = channel.queue_bind(name.into(), exchange, name.into(), options, <_>::default());
     binding.await.unwrap();
+}
+
+/// Acknowledgements are held while a quiesce waits for the credit to be filled, and whoever is to run alone waits too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspect_does_not_wait_until_a_trickle_has_filled_a_large_credit() {
+    let (url, packages) = (vhost(), labour());
+    let worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    let queue = |of: &str| {
+        let status = worker.status();
+        let mut queues = status["broker"]["queues"].as_array().unwrap().iter();
+        let queue = queues.find(|queue| queue["queue"] == "inferq.labour");
+        usize::try_from(queue.unwrap()[of].as_u64().unwrap()).unwrap()
+    };
+    let mut sent = 0;
+    while queue("credit") < 500 {
+        assert!(sent < 50_000, "{}", worker.status());
+        client
+            .send_all("labour", numbered(sent..sent + 5_000, 1))
+            .await;
+        sent += 5_000;
+        client.until_answered(sent).await;
+    }
+    worker.await_that("done with that", |_| queue("in_hand") == 0);
+
+    let credit = queue("credit");
+    worker.signal("STOP");
+    let next = sent + credit;
+    client.send_all("labour", numbered(sent..next, 1)).await;
+    client.until_ready("inferq.labour", 0).await;
+    client.send_all("labour", numbered(next..next + 1, 1)).await;
+    client.until_ready("inferq.labour", 1).await;
+    for _ in 0..2 {
+        let options = BasicRejectOptions { requeue: true };
+        let suspect = client.get("inferq.labour").await.unwrap();
+        suspect.reject(options).await.unwrap();
+        client.until_ready("inferq.labour", 1).await;
+    }
+    let (connection, _) = super::connect(&url).await.unwrap();
+    let trickle = tokio::spawn(async move {
+        let channel = super::confirming(&connection).await;
+        let mut beat = tokio::time::interval(Duration::from_millis(150));
+        for id in next + 1.. {
+            beat.tick().await;
+            super::publish(&channel, "labour", numbered(id..id + 1, 1)).await;
+        }
+    });
+    worker.signal("CONT");
+    let (start, suspect) = (Instant::now(), next.to_string());
+    while !client.answers.contains_key(&suspect) {
+        client.next().await;
+    }
+    let took = start.elapsed();
+    trickle.abort();
+    eprintln!("answered after {took:?} at a credit of {credit}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }

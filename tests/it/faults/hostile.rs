@@ -45,9 +45,10 @@ async fn what_would_break_the_publishing_connection_is_a_dead_letter_and_breaks_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replies_to_a_full_queue_become_dead_letters_and_the_next_requester_is_answered() {
+async fn replies_to_a_full_queue_become_dead_letters_and_keep_no_other_requester() {
+    const FULL: usize = 6;
     let (url, packages) = (vhost(), labour());
-    let _worker = Worker::start(&url, packages.path());
+    let worker = Worker::start(&url, packages.path());
     let mut client = Client::connect(&url).await;
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(0));
@@ -58,15 +59,22 @@ async fn replies_to_a_full_queue_become_dead_letters_and_the_next_requester_is_a
         .channel
         .queue_declare("full".into(), options, arguments);
     declaring.await.unwrap();
-    for id in 0..8 {
+    // A worker that has just started has a single delivery in hand, which waits for its reply.
+    for id in 0..FULL {
         let to_full = properties(&id.to_string()).with_reply_to("full".into());
         client.send("labour", to_full, &request(id, 1)).await;
     }
-    client.send("labour", properties("9"), &request(9, 1)).await;
-    let answered = tokio::time::timeout(Duration::from_secs(20), client.until_answered(1));
-    answered.await.expect("one budget of 10 s, not one a reply");
-    client.assert_outcomes([9]);
-    client.until_ready("inferq.dead.labour", 8).await;
+    client
+        .send("labour", properties("99"), &request(99, 1))
+        .await;
+    let answered = tokio::time::timeout(Duration::from_secs(8), client.until_answered(1));
+    answered.await.expect("sooner than any reply is given up");
+    client.assert_outcomes([99]);
+    assert_eq!(client.ready("inferq.dead.labour").await, 0, "none was");
+    assert!(worker.status()["broker"]["sick_destinations"] == 1);
+    client
+        .until_ready("inferq.dead.labour", u32::try_from(FULL).unwrap())
+        .await;
     for letter in client.drain("inferq.dead.labour").await {
         let reason = header_text(&letter.properties, "inferq-reason");
         assert_eq!(reason.as_deref(), Some("reply_undeliverable"));
