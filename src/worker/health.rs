@@ -370,13 +370,11 @@ mod tests {
         assert_eq!(said(&with(89.0), sound()), None);
         told(&with(91.0), sound(), "inferq.digits has been in hand");
         // Suspects take their turns.
-        let held = |oldest: f64| {
-            let mut health = with(oldest);
-            health.queues[0].held = 3;
-            health
-        };
-        assert_eq!(said(&held(899.0), sound()), None);
-        told(&held(901.0), sound(), "inferq.digits has been in hand");
+        let mut held = with(899.0);
+        held.queues[0].held = 3;
+        assert_eq!(said(&held, sound()), None);
+        held.queues[0].oldest_unsettled_s = Some(901.0);
+        told(&held, sound(), "inferq.digits has been in hand");
         // The broker's doing, and another worker would fare no better.
         let mut lost = with(91.0);
         lost.publishing.connected = false;
