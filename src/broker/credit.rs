@@ -17,7 +17,7 @@
 //!    and equals by a key that a message has on every worker, upwards at even counts and downwards at odd
 //!    ones. The first crash among equals leaves its culprit with the lowest key of those that come back; the
 //!    next worker has it last, alone. (The order of arrival will not do: it is another at each worker.)
-//! 4. After a quiesce nothing is consumed until all that was held back is settled.
+//! 4. After a quiesce nothing is consumed until all that was held back has its verdicts.
 //! 5. Where twice as many are in hand as are wanted for [`SURPLUS`] periods, it shrinks to what is wanted: the rest of
 //!    the backlog is for other workers.
 //! 6. Deliveries whose verdicts are known keep no others for long, whatever their replies wait for: where they are all
@@ -29,8 +29,9 @@ use crate::broker::ward::{Others, Stand, Turn};
 /// A delivery that was given back or lost so often is a suspect: it runs alone.
 const SUSPECT: u64 = 2;
 
-/// What a window with its verdicts multiplies the credit by. Each step adds a consumer, and a `multiple` acknowledgement is an
-/// entry in the queue's log for each consumer that it covers: by doubling it takes eleven to reach 1000, by this six.
+/// What a window with its verdicts multiplies the credit by. Each step adds a consumer, and a `multiple`
+/// acknowledgement is an entry in the queue's log for each consumer that it covers: by doubling it takes eleven to
+/// reach 1000, by this six.
 const GROWTH: u16 = 4;
 
 /// So many periods with too many deliveries in hand are no whim.
@@ -100,7 +101,8 @@ pub(super) struct Credit<T> {
     others: Others,
     /// Periods in a row with far more in hand than is wanted.
     surplus: u8,
-    /// What the credit begins with once all consumers are cancelled, whatever is in hand; 0: anew, when nothing is.
+    /// What the credit begins with once all consumers are cancelled, whatever is in hand; 0: anew, when nothing in hand
+    /// is without a verdict.
     begin_with: u16,
 }
 
