@@ -53,7 +53,11 @@ async fn broker(name: &str) -> (Broker, String) {
 }
 
 async fn broker_on(node: &Node, name: &str) -> (Broker, String) {
-    let broker = Broker::start(config(&node.url()));
+    established(config(&node.url()), name).await
+}
+
+async fn established(config: Config, name: &str) -> (Broker, String) {
+    let broker = Broker::start(config);
     let package = fresh(name);
     broker.establish(&packages(&[&package])).await.unwrap();
     (broker, package)
