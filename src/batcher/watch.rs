@@ -1,8 +1,8 @@
 //! Runs that take too long: stopped, and where that does not help, told of.
 //!
 //! One thread looks over all sessions of a batcher. A run is stopped at its limit, which ends it at its next
-//! node; it then counts as failed, and is bisected like any other. A run that goes on for [`GRACE`] times its
-//! limit does not listen: only the end of the process ends it, and [`Runs::hung`] says so.
+//! node; it then counts as failed, and is bisected like any other. A run that goes on for as long again, and for
+//! [`LISTENING`], does not listen: only the end of the process ends it, and [`Runs::hung`] says so.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -12,9 +12,7 @@ use std::{
 
 use crate::predict::Stopper;
 
-/// A run that has taken so many times its limit does not end by itself.
-const GRACE: u32 = 2;
-/// Nor does one that goes on for so long after it was stopped because nobody wants it.
+/// A run that goes on for so long after it was stopped does not end by itself.
 const LISTENING: Duration = Duration::from_secs(2);
 /// How often the runs are looked at, as a part of the limit.
 const LOOKS: u32 = 8;
@@ -106,7 +104,8 @@ impl Runs {
         let since = state.sessions.iter().filter_map(|running| running.since);
         let longest = since.min()?.elapsed();
         let deaf = |at: Instant| at.elapsed() > LISTENING;
-        let hung = longest > self.limit * GRACE || state.abandoned.is_some_and(deaf);
+        let hung =
+            longest > self.limit + self.limit.max(LISTENING) || state.abandoned.is_some_and(deaf);
         hung.then_some(longest)
     }
 

@@ -179,7 +179,8 @@ pub struct QueueHealth {
     pub in_hand: usize,
     /// Held back, to run alone.
     pub held: usize,
-    /// Seconds since the oldest unsettled delivery arrived.
+    /// Seconds since the oldest unsettled delivery arrived; since it was handed out, where it was held back to run
+    /// alone.
     pub oldest_unsettled_s: Option<f64>,
     /// Deliveries so far.
     pub delivered: u64,

@@ -274,6 +274,11 @@ impl<T> Credit<T> {
         self.open = 0;
         self.former = self.in_hand;
         self.phase = Phase::Closed;
+        if self.begin_with > 0 {
+            let room = self.most().saturating_sub(self.in_hand).max(1);
+            self.begin_with =
+                u16::try_from(room).map_or(self.begin_with, |room| room.min(self.begin_with));
+        }
     }
 
     /// Cancel all consumers, though nothing is amiss.
@@ -303,8 +308,7 @@ impl<T> Credit<T> {
 
     /// Ask for as many anew, as far as they may be in hand.
     pub(super) fn replace(&mut self) {
-        let room = self.most().saturating_sub(self.in_hand);
-        self.begin_with = u16::try_from(room).map_or(self.open, |room| room.min(self.open));
+        self.begin_with = self.open;
         self.renew();
     }
 

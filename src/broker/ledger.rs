@@ -78,6 +78,11 @@ impl Ledger {
             .hold(hold, Instant::now(), |frame| self.send(frame));
     }
 
+    /// One that was held back is handed out.
+    pub(super) fn handed(&self, receipt: &Receipt, now: Instant) {
+        self.lock().handed(receipt.tag(), now);
+    }
+
     /// From now on this tag is not settled at the broker until [`release`](Self::release): a consumer that may have
     /// one delivery gets no other.
     pub(super) fn keep(&self, tag: u64) {
@@ -138,7 +143,7 @@ impl Ledger {
         self.lock().in_hand()
     }
 
-    /// When the oldest unsettled delivery arrived.
+    /// Since when the oldest unsettled delivery is in hand.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.lock().oldest()
     }

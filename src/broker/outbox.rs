@@ -1,10 +1,10 @@
-//! What waits to be published, in two lanes.
+//! What waits to be published, in three lanes.
 //!
-//! The main lane is for everything. What was in trouble goes through the other one, so that it stalls nobody:
+//! The main lane is for everything. What was in trouble goes through the others, so that it stalls nobody:
 //! - a destination that refuses or does not confirm is *sick* until it takes something again; all that is
 //!   bound for it goes through the side lane, together. Each publication has [`BUDGET`] from its own first
 //!   trouble; one that comes for a destination that is sick for longer already gets a single try;
-//! - a publication that may have broken its channel or connection goes alone, so that it breaks no other.
+//! - publications that may have broken their channel or connection go one by one, so that none is blamed for another.
 
 use crate::broker::publisher::{Outcome, Publication, PublishFault};
 use std::collections::{HashMap, VecDeque};
@@ -17,14 +17,17 @@ use tokio::sync::{Notify, oneshot};
 const BUDGET: Duration = Duration::from_secs(10);
 /// So many destinations are remembered as sick; of more, whichever has been so for longest is forgotten.
 const MOST_SICK: usize = 1_024;
-/// Channels or connections that a publication may break, alone, before it is refused.
-const BREAKS: u8 = 2;
+/// Channels or connections that a publication may break, the first perhaps not by itself, before it is refused.
+const BREAKS: u8 = 3;
 
 /// Which publisher takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
     Main,
+    /// For destinations that are sick.
     Side,
+    /// One by one.
+    Alone,
 }
 
 /// A publication on its way.
@@ -34,7 +37,7 @@ pub(super) struct Job {
     waiter: Waiter,
     /// Since when its destination does not take it.
     troubled: Option<Instant>,
-    alone: bool,
+    /// Channels or connections that broke while it was under way.
     broke: u8,
 }
 
@@ -77,6 +80,7 @@ type Destination = (String, String);
 struct Lanes {
     main: VecDeque<Job>,
     side: VecDeque<Job>,
+    alone: VecDeque<Job>,
     /// Since when each takes nothing.
     sick: HashMap<Destination, Instant>,
     /// Somebody has fallen sick for whom something may wait in the main lane.
@@ -92,9 +96,20 @@ pub(super) struct Outbox {
     lanes: Mutex<Lanes>,
     main: Notify,
     side: Notify,
+    alone: Notify,
 }
 
 impl Job {
+    fn lane(&self) -> Lane {
+        if self.broke > 0 {
+            Lane::Alone
+        } else if self.troubled.is_some() {
+            Lane::Side
+        } else {
+            Lane::Main
+        }
+    }
+
     pub(super) fn destination(&self) -> Destination {
         let Publication {
             exchange,
@@ -131,7 +146,6 @@ impl Outbox {
             publication: Box::new(publication),
             waiter,
             troubled: None,
-            alone: false,
             broke: 0,
         };
         let mut lanes = self.lanes();
@@ -142,17 +156,13 @@ impl Outbox {
         if !lanes.sick.is_empty() {
             job.troubled = lanes.sick.get(&job.destination()).copied();
         }
-        let lane = if job.troubled.is_some() {
-            Lane::Side
-        } else {
-            Lane::Main
-        };
+        let lane = job.lane();
         lanes.of(lane).push_back(job);
         drop(lanes);
         self.arrived(lane).notify_one();
     }
 
-    /// The next window: up to `most`; of the side lane, one that must go alone or those for one destination.
+    /// The next window: up to `most`; of the side lane, those for one destination.
     pub(super) fn take(&self, lane: Lane, most: usize) -> Vec<Job> {
         let mut lanes = self.lanes();
         if lane == Lane::Main {
@@ -161,13 +171,13 @@ impl Outbox {
         let jobs = lanes.of(lane);
         let window: Vec<Job> = match (lane, jobs.front()) {
             (Lane::Main, _) => jobs.drain(..most.min(jobs.len())).collect(),
+            (Lane::Alone, _) => jobs.pop_front().into_iter().collect(),
             (Lane::Side, None) => Vec::new(),
-            (Lane::Side, Some(first)) if first.alone => jobs.pop_front().into_iter().collect(),
             (Lane::Side, Some(first)) => {
                 let destination = first.destination();
                 let (mut window, mut rest) = (Vec::new(), VecDeque::new());
                 for job in jobs.drain(..) {
-                    if window.len() < most && !job.alone && job.is_bound_for(&destination) {
+                    if window.len() < most && job.is_bound_for(&destination) {
                         window.push(job);
                     } else {
                         rest.push_back(job);
@@ -194,13 +204,9 @@ impl Outbox {
         let waiting = std::mem::take(&mut lanes.main);
         for mut job in waiting {
             job.troubled = lanes.sick.get(&job.destination()).copied();
-            let lane = if job.troubled.is_some() {
-                self.side.notify_one();
-                Lane::Side
-            } else {
-                Lane::Main
-            };
+            let lane = job.lane();
             lanes.of(lane).push_back(job);
+            self.arrived(lane).notify_one();
         }
     }
 
@@ -274,38 +280,38 @@ impl Outbox {
     }
 
     /// A channel or connection broke over a message, perhaps over this one: from now on it goes alone.
-    /// Refused when it did so before.
-    pub(super) fn broke(&self, mut job: Job, reason: &str) {
-        if job.alone {
-            job.broke += 1;
-            if job.broke >= BREAKS {
-                return job.settle(Err(PublishFault::Refused {
-                    reason: reason.to_owned(),
-                }));
-            }
+    /// Refused, and true, when too many did.
+    pub(super) fn broke(&self, mut job: Job, reason: &str) -> bool {
+        job.broke += 1;
+        if job.broke >= BREAKS {
+            job.settle(Err(PublishFault::Refused {
+                reason: reason.to_owned(),
+            }));
+            return true;
         }
-        job.alone = true;
-        self.put_back(Lane::Side, vec![job]);
+        self.put_back(vec![job]);
+        false
     }
 
-    /// Back to the front, in order.
-    pub(super) fn put_back(&self, lane: Lane, jobs: Vec<Job>) {
-        if jobs.is_empty() {
+    /// Back to the front of their lanes, in order.
+    pub(super) fn put_back(&self, jobs: Vec<Job>) {
+        let mut lanes = self.lanes();
+        if lanes.closed {
+            // First: what follows them is called with the jobs dropped.
+            drop(lanes);
             return;
         }
-        let mut lanes = self.lanes();
-        if !lanes.closed {
-            let lane = lanes.of(lane);
-            jobs.into_iter().rev().for_each(|job| lane.push_front(job));
+        for job in jobs.into_iter().rev() {
+            let lane = job.lane();
+            lanes.of(lane).push_front(job);
+            self.arrived(lane).notify_one();
         }
-        drop(lanes);
-        self.arrived(lane).notify_one();
     }
 
     /// Jobs that wait to be taken.
     pub(super) fn waiting(&self) -> usize {
         let lanes = self.lanes();
-        lanes.main.len() + lanes.side.len()
+        lanes.main.len() + lanes.side.len() + lanes.alone.len()
     }
 
     /// Destinations that take nothing.
@@ -320,6 +326,7 @@ impl Outbox {
         let dropped = (
             std::mem::take(&mut lanes.main),
             std::mem::take(&mut lanes.side),
+            std::mem::take(&mut lanes.alone),
         );
         drop(lanes);
         drop(dropped);
@@ -329,6 +336,7 @@ impl Outbox {
         match lane {
             Lane::Main => &self.main,
             Lane::Side => &self.side,
+            Lane::Alone => &self.alone,
         }
     }
 
@@ -342,6 +350,7 @@ impl Lanes {
         match lane {
             Lane::Main => &mut self.main,
             Lane::Side => &mut self.side,
+            Lane::Alone => &mut self.alone,
         }
     }
 }

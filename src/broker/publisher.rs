@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a confirm may take while the broker takes publications at all.
 const CONFIRM: Duration = Duration::from_secs(5);
+/// So many destinations in trouble are served at a time: one that confirms nothing takes 5 s.
+const SIDE: usize = 4;
 /// How long lapin may take to fail what is in flight once its connection is known to be lost.
 const WAKE: Duration = Duration::from_secs(1);
 
@@ -75,7 +77,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Spawns `channels` tasks that publish windows of at most `window`, and one for what is in trouble.
+    /// Spawns `channels` tasks that publish windows of at most `window`, and some for what is in trouble.
     pub(super) fn start(
         channels: usize,
         window: usize,
@@ -86,10 +88,11 @@ impl Publisher {
         let shared = Arc::new(Shared {
             outbox: Outbox::default(),
             in_flight: AtomicUsize::new(0),
-            tasks: AtomicUsize::new(channels.max(1) + 1),
+            tasks: AtomicUsize::new(channels.max(1) + SIDE + 1),
             published,
         });
-        let lanes = std::iter::repeat_n(Lane::Main, channels.max(1)).chain([Lane::Side]);
+        let lanes = std::iter::repeat_n(Lane::Main, channels.max(1));
+        let lanes = lanes.chain([Lane::Side; SIDE]).chain([Lane::Alone]);
         let tasks = lanes.map(|lane| {
             let task = Task {
                 shared: Arc::clone(&shared),
@@ -206,9 +209,9 @@ impl Task {
         }
     }
 
-    /// With a connection goes what is known of destinations.
+    /// With a connection goes what is known of destinations; one task sees to that.
     fn look_back(&self, link: &Link) {
-        if self.lane == Lane::Side && !link.alive() {
+        if self.lane == Lane::Alone && !link.alive() {
             self.shared.outbox.forget_trouble();
         }
     }
@@ -243,14 +246,14 @@ impl Task {
     async fn publish(&self, link: &Link, channel: &Channel, window: Vec<Job>) -> End {
         let outbox = &self.shared.outbox;
         let publications = window.iter().map(|job| &*job.publication).collect();
-        let fates = tokio::select! {
-            fates = fates(channel, publications, self.patience()) => fates,
-            // A lost connection fails its promises; should one be forgotten, this does not wait for it.
-            () = async { link.lost.cancelled().await; tokio::time::sleep(WAKE).await } => {
-                outbox.put_back(self.lane, window);
-                return End { whole: false, settled: false };
+        let patience = async {
+            tokio::select! {
+                () = self.patience() => {}
+                // A lost connection fails its promises; should one be forgotten, this does not wait for it.
+                () = async { link.lost.cancelled().await; tokio::time::sleep(WAKE).await } => {}
             }
         };
+        let fates = fates(channel, publications, patience).await;
         let mut again = Vec::new();
         let (mut whole, mut settled) = (true, false);
         for (job, fate) in window.into_iter().zip(fates) {
@@ -267,54 +270,58 @@ impl Task {
                 Fate::Nack => {
                     // A channel that published to a quorum queue amid an election is nacked by it for ever.
                     whole = false;
-                    self.later(
-                        outbox.not_taken(job, "nacked; is a queue full, or its quorum lost?"),
-                    );
+                    self.later_or_never(job, "nacked; is a queue full, or its quorum lost?");
                     settled = true;
                 }
                 Fate::Silent => {
                     whole = false;
-                    self.later(
-                        outbox
-                            .not_taken(job, "not confirmed in time; has a queue lost its quorum?"),
-                    );
+                    if link.alive() {
+                        let reason = "not confirmed in time; has a queue lost its quorum?";
+                        settled |= self.later_or_never(job, reason);
+                    } else {
+                        again.push(job);
+                    }
                 }
                 Fate::Failed(error) => {
                     whole = false;
                     if is_about_a_message(&error) {
-                        outbox.broke(job, &error.to_string());
+                        settled |= outbox.broke(job, &error.to_string());
                     } else {
                         again.push(job);
                     }
                 }
             }
         }
-        outbox.put_back(self.lane, again);
+        outbox.put_back(again);
         End { whole, settled }
     }
 
     /// Ends when a confirm is overdue. A broker that takes no publications confirms none either.
     async fn patience(&self) {
         let mut state = self.state.clone();
-        while state
-            .wait_for(|state| state.blocked.is_none())
-            .await
-            .is_ok()
-        {
-            let blocked = state.wait_for(|state| state.blocked.is_some());
-            if tokio::time::timeout(CONFIRM, blocked).await.is_err() {
+        loop {
+            let flowing = state.wait_for(|state| state.blocked.is_none());
+            if flowing.await.is_err() {
                 return;
             }
+            let blocked = state.wait_for(|state| state.blocked.is_some());
+            let Ok(Ok(_)) = tokio::time::timeout(CONFIRM, blocked).await else {
+                return;
+            };
         }
     }
 
-    fn later(&self, job: Option<(Job, Duration)>) {
-        let Some((job, pause)) = job else { return };
+    /// It was not taken for this reason: true where it is given up.
+    fn later_or_never(&self, job: Job, reason: &str) -> bool {
+        let Some((job, pause)) = self.shared.outbox.not_taken(job, reason) else {
+            return true;
+        };
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            shared.outbox.put_back(Lane::Side, vec![job]);
+            shared.outbox.put_back(vec![job]);
         });
+        false
     }
 }
 
@@ -332,7 +339,7 @@ async fn open(link: &Link) -> Option<Channel> {
     let channel = link.channel().await.ok()?;
     let selecting = channel.confirm_select(ConfirmSelectOptions::default());
     tokio::select! {
-        selected = selecting => selected.ok()?,
+        selected = tokio::time::timeout(PATIENCE, selecting) => selected.ok()?.ok()?,
         () = link.lost.cancelled() => return None,
     }
     Some(channel)

@@ -25,6 +25,10 @@ impl Receipt {
         }
     }
 
+    pub(super) fn tag(&self) -> u64 {
+        self.tag
+    }
+
     /// The verdict is known: whatever its reply waits for, this delivery takes no worker with it any more.
     pub fn decided(&mut self) {
         if !std::mem::replace(&mut self.decided, true) {

@@ -200,6 +200,7 @@ impl<'a> Consuming<'a> {
                 Step::Wait => break,
                 Step::Hand(delivery) => {
                     self.show();
+                    self.ledger.handed(&delivery.receipt, now);
                     self.hand(delivery);
                 }
                 // That it opens is told first: nobody hands out a suspect as if it were closed.
@@ -312,6 +313,8 @@ impl<'a> Consuming<'a> {
             last: 0,
         });
         self.credit.subscribed(prefetch);
+        // Where something came amid an exchange, the channel stays.
+        self.renewing = false;
         self.ledger.credit(self.credit.open());
         self.retry = (Instant::now(), Backoff::default());
         *lock(&self.session.shared.reason) = None;

@@ -304,8 +304,11 @@ impl Plan {
                 TopologyMode::Passive => self.check(&channel).await,
             }
         };
+        let steps = self.exchanges.len() + self.queues.len();
+        let patience = PATIENCE.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
+        let late = |_| Err(TopologyFault::unreachable("no answer in time"));
         let end = tokio::select! {
-            end = walking => end,
+            end = tokio::time::timeout(patience, walking) => end.unwrap_or_else(late),
             () = link.lost.cancelled() => Err(TopologyFault::unreachable("the connection is gone")),
         };
         if channel.status().connected() {

@@ -56,9 +56,15 @@ pub(super) async fn fates(
         fates.push(fate(confirmed, &mut returned));
     }
     fates.reverse();
-    for (place, confirm) in late {
-        if let Some(fate_of_late) = fates.get_mut(place) {
+    for (place, confirm) in &mut late {
+        if let Some(fate_of_late) = fates.get_mut(*place) {
             *fate_of_late = fate(confirm.now_or_never(), &mut returned);
+        }
+    }
+    // One that resolved only now may have the message of one that had before.
+    for (place, confirm) in late {
+        if let Some(Fate::Silent) = fates.get(place) {
+            let _ = fate(confirm.now_or_never(), &mut returned);
         }
     }
     if !returned.is_empty() {

@@ -144,7 +144,7 @@ pub const OLDEST_UNSETTLED_SECONDS: Metric = gauge(
     "inferq_oldest_unsettled_seconds",
     Unit::Seconds,
     &["package"],
-    "seconds since the oldest delivery that is not yet settled was received; 0 without one",
+    "seconds since the oldest delivery that is not yet settled was received, or had its turn to run alone; 0 without one",
 );
 /// A package version that is live.
 pub const MODEL_LOADED: Metric = gauge(

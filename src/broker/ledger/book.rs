@@ -92,6 +92,13 @@ impl Book {
         }
     }
 
+    /// One that was held back is in hand only from now on.
+    pub(super) fn handed(&mut self, tag: u64, now: Instant) {
+        if let Some(Entry::InHand(since, _)) = self.entry(tag) {
+            *since = now;
+        }
+    }
+
     /// Whether the owner of the channel should look.
     pub(super) fn settle(
         &mut self,
@@ -259,10 +266,11 @@ impl Book {
     }
 
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.entries.iter().find_map(|entry| match entry {
-            Entry::InHand(at, _) => Some(*at),
+        let in_hand = self.entries.iter().filter_map(|entry| match entry {
+            Entry::InHand(since, _) => Some(*since),
             Entry::Unseen | Entry::Acked | Entry::Gone => None,
-        })
+        });
+        in_hand.min()
     }
 
     pub(super) fn close(&mut self) {

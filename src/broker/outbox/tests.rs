@@ -42,7 +42,7 @@ fn what_follows_a_publication_is_called_once_whatever_becomes_of_it() {
     assert_eq!(heard.all(), closed, "a publisher that died with it");
     outbox.close();
     assert_eq!(heard.all(), closed, "what waited");
-    outbox.put_back(Lane::Main, jobs.collect());
+    outbox.put_back(jobs.collect());
     assert_eq!(heard.all(), closed, "what was not taken");
     heard.push(&outbox);
     assert_eq!(heard.all(), closed, "what came too late");
@@ -62,12 +62,43 @@ fn what_waits_for_a_queue_that_has_fallen_sick_leaves_the_main_lane() {
     let main = outbox.take(Lane::Main, 9);
     let keys = main.iter().map(|job| job.publication.routing_key.as_str());
     assert_eq!(keys.collect::<Vec<_>>(), ["healthy"]);
-    outbox.put_back(Lane::Side, vec![first]);
+    outbox.put_back(vec![first]);
     let mut side = outbox.take(Lane::Side, 9);
     assert_eq!((side.len(), outbox.sick()), (3, 1));
     // A queue that is no more is not sick.
     outbox.unroutable(side.remove(0));
     assert_eq!(outbox.sick(), 0);
+}
+
+#[test]
+fn each_destination_in_trouble_has_a_window_of_its_own_and_what_may_break_channels_another() {
+    let outbox = Outbox::default();
+    let to = |routing_key: &str| {
+        let publication = Publication {
+            routing_key: routing_key.into(),
+            ..publication()
+        };
+        outbox.push(publication, Waiter::Then(Then::new(|_| ())));
+        outbox.take(Lane::Main, 1).pop().unwrap()
+    };
+    let full = ["a", "b", "a"].map(to);
+    let breaks = ["a", "b"].map(to);
+    for job in full {
+        let (job, _) = outbox.not_taken(job, "full").unwrap();
+        outbox.put_back(vec![job]);
+    }
+    for job in breaks {
+        assert!(!outbox.broke(job, "a frame too large"));
+    }
+    let take = |lane| {
+        let window = outbox.take(lane, 9).into_iter();
+        window
+            .map(|job| job.publication.routing_key)
+            .collect::<String>()
+    };
+    let windows = [Lane::Side, Lane::Side, Lane::Alone, Lane::Alone].map(take);
+    assert_eq!(windows, ["aa", "b", "b", "a"]);
+    assert_eq!(outbox.waiting(), 0);
 }
 
 #[test]
@@ -120,7 +151,7 @@ fn of_too_many_sick_queues_the_one_that_has_been_so_for_longest_is_forgotten() {
 fn what_breaks_channels_alone_is_refused_and_what_follows_hears_it() {
     let (outbox, heard) = (Outbox::default(), Heard::default());
     heard.push(&outbox);
-    for lane in [Lane::Main, Lane::Side, Lane::Side] {
+    for lane in [Lane::Main, Lane::Alone, Lane::Alone] {
         assert_eq!(heard.all(), []);
         let job = outbox.take(lane, 1).pop().unwrap();
         outbox.broke(job, "a frame too large");

@@ -25,7 +25,6 @@ pub(super) struct World {
     pub(super) handed: Vec<usize>,
     pub(super) opened: Vec<u16>,
     clean: usize,
-    wanted: u16,
 }
 
 impl World {
@@ -40,7 +39,6 @@ impl World {
             handed: Vec::new(),
             opened: Vec::new(),
             clean: 0,
-            wanted: u16::MAX,
         }
     }
 
@@ -70,7 +68,6 @@ impl World {
     }
 
     pub(super) fn period(&mut self, wanted: usize) {
-        self.wanted = u16::try_from(wanted).unwrap();
         self.credit.period(wanted, self.former());
         self.clean = 0;
     }
@@ -141,8 +138,7 @@ impl World {
                 self.clean = 0;
                 self.credit.subscribed(prefetch);
                 let (max, former) = (self.credit.max, self.former());
-                let shrunk = after <= self.wanted;
-                assert!(after == 1 || shrunk || former + usize::from(after) <= max.into());
+                assert!(after == 1 || former + usize::from(after) <= max.into());
                 assert!(after <= max);
                 self.opened.push(after);
             }

@@ -29,6 +29,23 @@ impl Peer {
     }
 }
 
+#[test]
+fn what_was_held_back_is_in_hand_from_when_it_is_handed_out() {
+    let (mut book, start) = (book(), Instant::now());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    for tag in 1..=3 {
+        book.enter(tag, 1, at(tag));
+    }
+    book.handed(1, at(9));
+    assert_eq!(book.oldest(), Some(at(2)));
+    book.handed(2, at(8));
+    book.handed(3, at(7));
+    assert_eq!(book.oldest(), Some(at(7)));
+    book.settle(3, Verdict::Ack, at(9), |_| ());
+    book.handed(3, at(6));
+    assert_eq!(book.oldest(), Some(at(8)), "not what is settled");
+}
+
 fn book() -> Book {
     Book {
         base: 1,
