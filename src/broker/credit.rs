@@ -83,11 +83,11 @@ enum Phase {
 pub(super) struct Credit<T> {
     max: u16,
     /// More are of no use.
-    wanted: usize,
+    wanted: u16,
     budget: Budget,
     open: u16,
     in_hand: usize,
-    /// Of those, the ones that consumers have left behind which are no more; by the end of a period it is exact.
+    /// So many of those at most are of consumers that are no more; exact when a period begins.
     former: usize,
     /// Of those in hand, the ones without a verdict: they may take the worker with them.
     undecided: usize,
@@ -110,7 +110,7 @@ impl<T> Credit<T> {
     pub(super) fn new(max: u16, wanted: usize, budget: Budget) -> Self {
         Credit {
             max: max.max(1),
-            wanted,
+            wanted: capped(wanted),
             budget,
             open: 0,
             in_hand: 0,
@@ -222,8 +222,8 @@ impl<T> Credit<T> {
     pub(super) fn period(&mut self, wanted: usize, former: usize) {
         self.verdicts = 0;
         self.former = former;
-        self.wanted = wanted;
-        let wanted = u16::try_from(wanted).unwrap_or(u16::MAX).max(1);
+        self.wanted = capped(wanted);
+        let wanted = self.wanted.max(1);
         let too_many = self.phase == Phase::Open
             && !self.alone
             && self.open / 2 >= wanted
@@ -237,17 +237,12 @@ impl<T> Credit<T> {
 
     /// These of those handed out were settled.
     pub(super) fn settled(&mut self, settled: Settled) {
-        let Settled {
-            count,
-            bytes,
-            decided,
-        } = settled;
-        self.budget.settled(bytes);
-        self.in_hand = self.in_hand.saturating_sub(count);
+        self.budget.settled(settled.bytes);
+        self.in_hand = self.in_hand.saturating_sub(settled.count);
         self.former = self.former.min(self.in_hand);
-        self.undecided = self.undecided.saturating_sub(decided);
+        self.undecided = self.undecided.saturating_sub(settled.decided);
         if self.phase == Phase::Open && !self.alone {
-            self.verdicts += decided;
+            self.verdicts += settled.decided;
         }
         if self.undecided == 0 {
             self.alone = false;
@@ -267,6 +262,9 @@ impl<T> Credit<T> {
     pub(super) fn lost(&mut self, prefetch: u16) {
         self.open = self.open.saturating_sub(prefetch);
         self.verdicts = 0;
+        if self.open == 0 {
+            self.former = self.in_hand;
+        }
     }
 
     /// All consumers are cancelled and what they held was delivered.
@@ -274,11 +272,8 @@ impl<T> Credit<T> {
         self.open = 0;
         self.former = self.in_hand;
         self.phase = Phase::Closed;
-        if self.begin_with > 0 {
-            let room = self.most().saturating_sub(self.in_hand).max(1);
-            self.begin_with =
-                u16::try_from(room).map_or(self.begin_with, |room| room.min(self.begin_with));
-        }
+        let room = self.most().saturating_sub(capped(self.in_hand));
+        self.begin_with = self.begin_with.min(room.max(1));
     }
 
     /// Cancel all consumers, though nothing is amiss.
@@ -292,12 +287,12 @@ impl<T> Credit<T> {
     pub(super) fn is_full(&self) -> bool {
         let open = usize::from(self.open);
         let may = self.phase == Phase::Open && self.open > 0 && self.held.is_empty();
-        may && (open..self.most()).contains(&self.in_hand)
+        may && (open..self.most().into()).contains(&self.in_hand)
     }
 
     /// How many may be in hand.
-    fn most(&self) -> usize {
-        self.max.min(self.budget.messages()).into()
+    fn most(&self) -> u16 {
+        self.max.min(self.budget.messages())
     }
 
     /// Whether all that the broker sends is in hand with its verdict known; `unacked`: how many it waits for of its
@@ -361,6 +356,7 @@ impl<T> Credit<T> {
             && let Some(delivery) = self.pick()
         {
             self.in_hand += 1;
+            self.former += usize::from(self.open == 0);
             self.undecided = 1;
             self.alone = true;
             return Step::Hand(delivery);
@@ -385,15 +381,19 @@ impl<T> Credit<T> {
         if self.open < self.begin_with {
             return Step::Subscribe(self.begin_with - self.open);
         }
-        let wanted = u16::try_from(self.wanted).unwrap_or(u16::MAX);
-        let most = self.most().saturating_sub(self.former);
-        let most = u16::try_from(most).map_or(wanted, |most| most.min(wanted));
+        let most = self.most().saturating_sub(capped(self.former));
+        let most = most.min(self.wanted);
         if self.open < most && self.verdicts >= usize::from(self.open) {
             let more = self.open.saturating_mul(GROWTH - 1);
             return Step::Subscribe(more.min(most - self.open));
         }
         Step::Wait
     }
+}
+
+/// More than any prefetch is as good as the most.
+fn capped(deliveries: usize) -> u16 {
+    u16::try_from(deliveries).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
