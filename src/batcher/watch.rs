@@ -2,7 +2,7 @@
 //!
 //! One thread looks over all sessions of a batcher. A run is stopped at its limit, which ends it at its next
 //! node; it then counts as failed, and is bisected like any other. A run that goes on for as long again, and for
-//! [`LISTENING`], does not listen: only the end of the process ends it, and [`Runs::hung`] says so.
+//! [`LISTENING`] at least, does not listen: only the end of the process ends it, and [`Runs::hung`] says so.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -26,15 +26,16 @@ pub(super) struct Runs {
 
 struct State {
     sessions: Vec<Running>,
-    /// Since when nobody wants what runs.
-    abandoned: Option<Instant>,
+    /// Nobody wants what runs.
+    abandoned: bool,
     closed: bool,
 }
 
 struct Running {
     stopper: Option<Stopper>,
     since: Option<Instant>,
-    stopped: bool,
+    /// When what runs was stopped.
+    stopped: Option<Instant>,
 }
 
 impl Runs {
@@ -46,13 +47,13 @@ impl Runs {
         let idle = |stopper| Running {
             stopper,
             since: None,
-            stopped: false,
+            stopped: None,
         };
         Runs {
             limit,
             state: Mutex::new(State {
                 sessions: stoppers.into_iter().map(idle).collect(),
-                abandoned: None,
+                abandoned: false,
                 closed: false,
             }),
             closing: Condvar::new(),
@@ -80,11 +81,10 @@ impl Runs {
 
     pub(super) fn began(&self, session: usize) {
         if let Some(running) = self.state().sessions.get_mut(session) {
-            if let (true, Some(stopper)) = (running.stopped, &running.stopper) {
+            if let (Some(_), Some(stopper)) = (running.stopped.take(), &running.stopper) {
                 stopper.reset();
             }
             running.since = Some(Instant::now());
-            running.stopped = false;
         }
     }
 
@@ -95,18 +95,22 @@ impl Runs {
             return false;
         };
         running.since = None;
-        running.stopped
+        running.stopped.is_some()
     }
 
     /// How long the longest run that does not end has been going on.
     pub(super) fn hung(&self) -> Option<Duration> {
         let state = self.state();
-        let since = state.sessions.iter().filter_map(|running| running.since);
-        let longest = since.min()?.elapsed();
-        let deaf = |at: Instant| at.elapsed() > LISTENING;
-        let hung =
-            longest > self.limit + self.limit.max(LISTENING) || state.abandoned.is_some_and(deaf);
-        hung.then_some(longest)
+        let listening = if state.abandoned {
+            LISTENING
+        } else {
+            self.limit.max(LISTENING)
+        };
+        let deaf = |at: Instant| at.elapsed() > listening;
+        let deaf = |running: &&Running| running.stopped.is_some_and(deaf);
+        let since = state.sessions.iter().filter(deaf);
+        let longest = since.filter_map(|running| running.since).min()?;
+        Some(longest.elapsed())
     }
 
     pub(super) fn limit(&self) -> Duration {
@@ -116,7 +120,7 @@ impl Runs {
     /// Stops every run, and those that begin by chance at its next look.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
-        state.abandoned = Some(Instant::now());
+        state.abandoned = true;
         state.stop_overdue(self.limit);
     }
 
@@ -133,12 +137,10 @@ impl Runs {
 impl State {
     fn stop_overdue(&mut self, limit: Duration) {
         for running in &mut self.sessions {
-            let abandoned = self.abandoned.is_some();
-            let over = |since: Instant| abandoned || since.elapsed() >= limit;
-            let overdue = running.since.is_some_and(over);
-            if let (true, false, Some(stopper)) = (overdue, running.stopped, &running.stopper) {
-                stopper.stop();
-                running.stopped = true;
+            let over = |since: Instant| self.abandoned || since.elapsed() >= limit;
+            if running.stopped.is_none() && running.since.is_some_and(over) {
+                running.stopper.iter().for_each(Stopper::stop);
+                running.stopped = Some(Instant::now());
             }
         }
     }

@@ -207,8 +207,9 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn health(&self) -> QueueHealth {
         let ledger = lock(&self.ledger).clone();
+        // First: none is as old any more as the last of them was.
+        let held = self.held.load(Ordering::Acquire);
         let oldest = ledger.as_ref().and_then(|ledger| ledger.oldest());
-        let held = self.held.load(Ordering::Relaxed);
         QueueHealth {
             queue: self.queue.clone(),
             subscribed: self.subscribed.load(Ordering::Relaxed),

@@ -18,8 +18,8 @@
 //!    ones. The first crash among equals leaves its culprit with the lowest key of those that come back; the
 //!    next worker has it last, alone. (The order of arrival will not do: it is another at each worker.)
 //! 4. After a quiesce nothing is consumed until all that was held back has its verdicts.
-//! 5. Where twice as many are in hand as are wanted for [`SURPLUS`] periods, it shrinks to what is wanted: the rest of
-//!    the backlog is for other workers.
+//! 5. Where twice as many are in hand as are wanted for [`SURPLUS`] periods, it shrinks to what is wanted, as far as
+//!    there is room: the rest of the backlog is for other workers.
 //! 6. Deliveries whose verdicts are known keep no others for long, whatever their replies wait for: where they are all
 //!    that the broker sends, as many are asked for anew, until as many are in hand as `max` and the budget allow.
 
@@ -87,7 +87,7 @@ pub(super) struct Credit<T> {
     budget: Budget,
     open: u16,
     in_hand: usize,
-    /// So many of those at most are of consumers that are no more; exact when a period begins.
+    /// So many of those at most are of consumers that have all been given up; exact when a period begins.
     former: usize,
     /// Of those in hand, the ones without a verdict: they may take the worker with them.
     undecided: usize,

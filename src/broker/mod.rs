@@ -358,9 +358,10 @@ impl Broker {
         let _ = tokio::time::timeout(3 * CLOSING, self.consumer_tasks.wait()).await;
         self.stop_publishers.cancel();
         let publishers = std::mem::take(&mut *lock(&self.publishers));
+        let closed = tokio::time::Instant::now() + CLOSING;
         for mut task in publishers {
             // A broker that takes nothing confirms nothing either.
-            if tokio::time::timeout(CLOSING, &mut task).await.is_err() {
+            if tokio::time::timeout_at(closed, &mut task).await.is_err() {
                 task.abort();
             }
         }

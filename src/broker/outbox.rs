@@ -2,12 +2,13 @@
 //!
 //! The main lane is for everything. What was in trouble goes through the others, so that it stalls nobody:
 //! - a destination that refuses or does not confirm is *sick* until it takes something again; all that is
-//!   bound for it goes through the side lane, together. Each publication has [`BUDGET`] from its own first
+//!   bound for it goes through the side lane, a window at a time. Each publication has [`BUDGET`] from its own first
 //!   trouble; one that comes for a destination that is sick for longer already gets a single try;
-//! - publications that may have broken their channel or connection go one by one, so that none is blamed for another.
+//! - publications that may have broken their channel or connection go one by one, each on a channel of its own; a
+//!   connection that breaks meanwhile over something else counts against them all the same.
 
 use crate::broker::publisher::{Outcome, Publication, PublishFault};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use tokio::sync::{Notify, oneshot};
 const BUDGET: Duration = Duration::from_secs(10);
 /// So many destinations are remembered as sick; of more, whichever has been so for longest is forgotten.
 const MOST_SICK: usize = 1_024;
-/// Channels or connections that a publication may break, the first perhaps not by itself, before it is refused.
+/// Channels or connections that may break while a publication is under way, before it is refused.
 const BREAKS: u8 = 3;
 
 /// Which publisher takes it.
@@ -81,6 +82,8 @@ struct Lanes {
     main: VecDeque<Job>,
     side: VecDeque<Job>,
     alone: VecDeque<Job>,
+    /// Destinations in trouble whose window is under way.
+    served: HashSet<Destination>,
     /// Since when each takes nothing.
     sick: HashMap<Destination, Instant>,
     /// Somebody has fallen sick for whom something may wait in the main lane.
@@ -168,32 +171,34 @@ impl Outbox {
         if lane == Lane::Main {
             self.part_sick(&mut lanes);
         }
-        let jobs = lanes.of(lane);
-        let window: Vec<Job> = match (lane, jobs.front()) {
-            (Lane::Main, _) => jobs.drain(..most.min(jobs.len())).collect(),
-            (Lane::Alone, _) => jobs.pop_front().into_iter().collect(),
-            (Lane::Side, None) => Vec::new(),
-            (Lane::Side, Some(first)) => {
-                let destination = first.destination();
-                let (mut window, mut rest) = (Vec::new(), VecDeque::new());
-                for job in jobs.drain(..) {
-                    if window.len() < most && job.is_bound_for(&destination) {
-                        window.push(job);
-                    } else {
-                        rest.push_back(job);
-                    }
-                }
-                *jobs = rest;
-                window
+        // Whoever waited for some has given up, and nothing was sent.
+        let window: Vec<Job> = match lane {
+            Lane::Main => {
+                let count = most.min(lanes.main.len());
+                lanes.main.drain(..count).filter(Job::is_wanted).collect()
+            }
+            Lane::Side => lanes.take_side(most),
+            Lane::Alone => {
+                let first = lanes.alone.pop_front().into_iter();
+                first.filter(Job::is_wanted).collect()
             }
         };
-        let more = !jobs.is_empty();
+        let more = match lane {
+            Lane::Main => !lanes.main.is_empty(),
+            Lane::Side => lanes.next_side().is_some(),
+            Lane::Alone => !lanes.alone.is_empty(),
+        };
         drop(lanes);
         if more {
             self.arrived(lane).notify_one();
         }
-        // Whoever waited for the others has given up, and nothing was sent.
-        window.into_iter().filter(Job::is_wanted).collect()
+        window
+    }
+
+    /// What was under way of the side lane for this destination is over.
+    pub(super) fn served(&self, destination: &Destination) {
+        self.lanes().served.remove(destination);
+        self.side.notify_one();
     }
 
     /// What waits in the main lane for a destination that has turned out to be sick goes to the side lane.
@@ -247,6 +252,8 @@ impl Outbox {
             .troubled
             .filter(|since| lanes.forgot.is_none_or(|at| at < *since));
         let since = *job.troubled.get_or_insert(now);
+        // It breaks nothing.
+        job.broke = 0;
         let destination = job.destination();
         if !lanes.sick.contains_key(&destination) {
             let (exchange, queue) = &destination;
@@ -346,6 +353,30 @@ impl Outbox {
 }
 
 impl Lanes {
+    /// The first destination in trouble for which nothing is under way.
+    fn next_side(&self) -> Option<Destination> {
+        let mut waiting = self.side.iter().map(Job::destination);
+        waiting.find(|destination| !self.served.contains(destination))
+    }
+
+    fn take_side(&mut self, most: usize) -> Vec<Job> {
+        self.side.retain(Job::is_wanted);
+        let Some(destination) = self.next_side() else {
+            return Vec::new();
+        };
+        let (mut window, mut rest) = (Vec::new(), VecDeque::new());
+        for job in self.side.drain(..) {
+            if window.len() < most && job.is_bound_for(&destination) {
+                window.push(job);
+            } else {
+                rest.push_back(job);
+            }
+        }
+        self.side = rest;
+        self.served.insert(destination);
+        window
+    }
+
     fn of(&mut self, lane: Lane) -> &mut VecDeque<Job> {
         match lane {
             Lane::Main => &mut self.main,

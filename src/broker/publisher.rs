@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a confirm may take while the broker takes publications at all.
 const CONFIRM: Duration = Duration::from_secs(5);
-/// So many destinations in trouble are served at a time: one that confirms nothing takes 5 s.
+/// So many destinations in trouble are served at a time: one that confirms nothing takes 5 s for each window.
 const SIDE: usize = 4;
 /// How long lapin may take to fail what is in flight once its connection is known to be lost.
 const WAKE: Duration = Duration::from_secs(1);
@@ -192,7 +192,9 @@ impl Task {
                 tokio::time::sleep(backoff.next()).await;
                 continue;
             };
-            if self.serve(&link, &channel).await {
+            let served = self.serve(&link, &channel).await;
+            self.look_back(&link);
+            if served {
                 backoff = Backoff::default();
             } else {
                 tokio::select! {
@@ -200,7 +202,6 @@ impl Task {
                     () = tokio::time::sleep(backoff.next()) => {}
                 }
             }
-            self.look_back(&link);
             if channel.status().connected() {
                 // What it never confirmed is forgotten with it.
                 let closing = async move { channel.close(200, "bye".into()).await };
@@ -232,9 +233,14 @@ impl Task {
                 }
             }
             let count = window.len();
+            let side = window.first().filter(|_| self.lane == Lane::Side);
+            let destination = side.map(Job::destination);
             self.shared.in_flight.fetch_add(count, Ordering::Relaxed);
             let end = self.publish(link, channel, window).await;
             self.shared.in_flight.fetch_sub(count, Ordering::Relaxed);
+            if let Some(destination) = &destination {
+                outbox.served(destination);
+            }
             served |= end.settled;
             if !end.whole || !channel.status().connected() {
                 return served;

@@ -199,8 +199,9 @@ impl<'a> Consuming<'a> {
             match self.credit.next() {
                 Step::Wait => break,
                 Step::Hand(delivery) => {
+                    // First: the last that was held back is as old as it was until then.
+                    self.ledger.handed(&delivery.receipt, Instant::now());
                     self.show();
-                    self.ledger.handed(&delivery.receipt, now);
                     self.hand(delivery);
                 }
                 // That it opens is told first: nobody hands out a suspect as if it were closed.

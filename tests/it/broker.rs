@@ -6,6 +6,7 @@ mod encrypted;
 mod publishing;
 mod requesters;
 mod screening;
+mod slow_disk;
 mod topology;
 
 use crate::faults::tick;

@@ -24,7 +24,7 @@ pub(crate) struct Node {
     /// The shell that owns the node's process group; it kills the group when its standard input ends, which
     /// it does with this process.
     shell: Mutex<Option<Child>>,
-    /// Preloaded, and how long a write takes to be on disk.
+    /// Preloaded, and how long a write takes to be on disk while there is the file `slow`.
     slow_disk: Option<(PathBuf, Duration)>,
 }
 
@@ -57,7 +57,7 @@ impl Node {
         }
     }
 
-    /// Starts a node whose disk takes so long to have what was written.
+    /// Starts a node whose disk takes so long to have what was written, once it is [slowed down](Node::slow_down).
     pub(crate) fn slow_disk(pause: Duration) -> Node {
         let mut node = Node::prepare();
         let library = node.home.join("slow_disk.so");
@@ -69,6 +69,11 @@ impl Node {
         node.slow_disk = Some((library, pause));
         node.restart();
         node
+    }
+
+    /// From now on the disk is slow.
+    pub(crate) fn slow_down(&self) {
+        std::fs::write(self.path("slow"), "").unwrap();
     }
 
     /// Starts a node that also listens with TLS, with the certificate of `name` in `folder`, and there takes only whom
@@ -214,6 +219,7 @@ impl Node {
         if let Some((library, pause)) = &self.slow_disk {
             command.env("LD_PRELOAD", library);
             command.env("SLOW_DISK_US", pause.as_micros().to_string());
+            command.env("SLOW_DISK_WHILE", self.path("slow"));
         }
         command
     }

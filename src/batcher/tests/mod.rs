@@ -129,6 +129,7 @@ fn held_on(
         })
     };
     let runs = Arc::new(Runs::new(limit, [None]));
+    runs.watch("test");
     let (theirs, watched) = (Arc::clone(&shared), Arc::clone(&runs));
     let thread = std::thread::spawn(move || serve(&theirs, (&watched, 0), run));
     let threads = Mutex::new(Vec::new());

@@ -56,7 +56,8 @@ async fn a_run_that_cannot_be_stopped_is_told_of() {
         assert!(start.elapsed() < Duration::from_secs(10));
         tokio::task::yield_now().await;
     }
-    assert!(held.batcher.stats().hung > Some(Duration::from_millis(40)));
+    let least = Some(Duration::from_secs(2));
+    assert!(held.batcher.stats().hung > least, "it had no time to end");
     held.finish.send(()).unwrap();
     assert!(answer.await.unwrap().is_ok());
     assert_eq!(held.batcher.stats().hung, None);

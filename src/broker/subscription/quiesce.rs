@@ -10,7 +10,8 @@ use lapin::types::FieldTable;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// After so long without a delivery none is under way. 25 ms is known to be too short.
+/// After so long without a delivery the queue is asked whether it has more. Where it has none, none is under way; 25 ms
+/// without asking are known to be too short, and 250 are where the broker's disk is slow.
 const SILENCE: Duration = Duration::from_millis(250);
 /// A credit that is not filled within this is far larger than what comes: next to nothing is under way at any time,
 /// and whoever waits to run alone, and all acknowledgements with it, waits no longer.
@@ -34,12 +35,19 @@ pub(super) enum Quiesce {
 impl Quiesce {
     /// When to cancel though the credit is not full.
     pub(super) fn until(self, drain: &CancellationToken) -> Option<Instant> {
-        let draining = drain.is_cancelled();
-        let longest = if draining { LONGEST_DRAINING } else { LONGEST };
         match self {
-            Quiesce::Since { began, last } => Some((last + SILENCE).min(began + longest)),
+            Quiesce::Since { began, last } => Some((last + SILENCE).min(began + longest(drain))),
             Quiesce::No | Quiesce::Cancelled(_) => None,
         }
+    }
+}
+
+/// How long to wait for a credit to be filled.
+fn longest(drain: &CancellationToken) -> Duration {
+    if drain.is_cancelled() {
+        LONGEST_DRAINING
+    } else {
+        LONGEST
     }
 }
 
@@ -57,15 +65,7 @@ impl Consuming<'_> {
             let options = BasicCancelOptions::default();
             let cancelling = self.channel.basic_cancel(first.tag.clone(), options);
             cancelling.await?;
-            let passive = QueueDeclareOptions {
-                passive: true,
-                ..QueueDeclareOptions::default()
-            };
-            let queue = short(&self.session.queue);
-            let looking = self
-                .channel
-                .queue_declare(queue, passive, FieldTable::default());
-            looking.await.map(drop)
+            self.look().await.map(drop)
         };
         let settled = bounded(self.link, settling).await;
         self.ledger.release();
@@ -91,6 +91,9 @@ impl Consuming<'_> {
                 if !full && until.is_some_and(|until| now < until) {
                     return Ok(false);
                 }
+                if !full && self.is_owed(now).await? {
+                    return Ok(false);
+                }
                 self.cancel().await?
             }
             Quiesce::Cancelled(staying) => staying,
@@ -104,6 +107,35 @@ impl Consuming<'_> {
         self.flush_at = Some(now + COALESCE);
         self.credit.closed();
         Ok(true)
+    }
+
+    /// Whether there will come more, though nothing has come for so long: the queue has messages, and what is settled of
+    /// those that its consumers may have is still on its way to the queue, or to its disk. What the queue sent before it
+    /// answered has come with the answer.
+    async fn is_owed(&mut self, now: Instant) -> Result<bool, String> {
+        let longest = longest(&self.session.drain);
+        if !matches!(self.quiesce, Quiesce::Since { began, .. } if now < began + longest) {
+            return Ok(false);
+        }
+        let queue = bounded(self.link, self.look()).await?;
+        let owed = queue.map_err(|error| error.to_string())?.message_count() > 0;
+        if let Quiesce::Since { last, .. } = &mut self.quiesce {
+            *last = Instant::now();
+        }
+        Ok(owed)
+    }
+
+    /// Asks the queue how it stands.
+    async fn look(&self) -> lapin::Result<lapin::Queue> {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let queue = short(&self.session.queue);
+        let looking = self
+            .channel
+            .queue_declare(queue, passive, FieldTable::default());
+        looking.await
     }
 
     /// Cancels the consumers but for one that stays; how many stay. It is full to the end: its one delivery is not

@@ -93,49 +93,6 @@ async fn credit_grows_to_its_most_and_draining_under_load_redelivers_nothing() {
     broker.close().await;
 }
 
-/// RabbitMQ's channel keeps acknowledgements while 32 are under way to a queue, and forgets them when it closes.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_acknowledged_last_is_gone_as_well_where_the_brokers_disk_is_slow() {
-    const COUNT: u16 = 256;
-    const CREDIT: u16 = 64;
-    let node = Node::slow_disk(Duration::from_millis(200));
-    let (broker, package) = broker_on(&node, "slow").await;
-    let queue = names::queue_of(&package);
-    publish_all(&broker, &package, COUNT.into()).await;
-    let (handle, mut deliveries) = consume(&broker, &queue, CREDIT);
-    while handle.health().credit < CREDIT {
-        next(&mut deliveries).await.receipt.ack();
-    }
-    let mut in_hand = Vec::new();
-    {
-        let draining = handle.drain();
-        tokio::pin!(draining);
-        loop {
-            tokio::select! {
-                () = &mut draining => break,
-                Some(delivery) = deliveries.recv() => in_hand.push(delivery),
-            }
-        }
-    }
-    assert!(in_hand.len() > 40, "more than the channel has under way");
-    // closing sends what waits behind the first one by one; the first goes back
-    let first = in_hand.remove(0);
-    for delivery in in_hand {
-        delivery.receipt.ack();
-    }
-    let taken = u32::try_from(handle.health().delivered).unwrap();
-    broker.close().await;
-    drop(first);
-    let (_connection, channel) = client(&node).await;
-    // until then the queue has not yet taken back what was lost
-    let start = Instant::now();
-    while consumers(&channel, &queue).await > 0 {
-        assert!(start.elapsed() < BOUND);
-        tick().await;
-    }
-    assert_eq!(ready(&channel, &queue).await, u32::from(COUNT) - taken + 1);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_queue_is_declared_and_consumed_again() {
     let (broker, package) = broker("deleted").await;
