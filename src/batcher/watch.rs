@@ -100,7 +100,9 @@ impl Runs {
 
     /// How long the longest run that does not end has been going on.
     pub(super) fn hung(&self) -> Option<Duration> {
-        let state = self.state();
+        let mut state = self.state();
+        // Should there be no thread that looks.
+        state.stop_overdue(self.limit);
         let listening = if state.abandoned {
             LISTENING
         } else {

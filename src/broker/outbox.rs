@@ -8,7 +8,7 @@
 //!   connection that breaks meanwhile over something else counts against them all the same.
 
 use crate::broker::publisher::{Outcome, Publication, PublishFault};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ pub(super) struct Job {
     troubled: Option<Instant>,
     /// Channels or connections that broke while it was under way.
     broke: u8,
+    /// One broke the last time.
+    alone: bool,
 }
 
 /// Who is told what became of a publication.
@@ -75,15 +77,15 @@ impl Drop for Then {
 }
 
 /// Exchange and routing key.
-type Destination = (String, String);
+pub(super) type Destination = (String, String);
 
 #[derive(Default)]
 struct Lanes {
     main: VecDeque<Job>,
     side: VecDeque<Job>,
     alone: VecDeque<Job>,
-    /// Destinations in trouble whose window is under way.
-    served: HashSet<Destination>,
+    /// Destinations in trouble whose window is under way: no more than there are tasks.
+    served: Vec<Destination>,
     /// Since when each takes nothing.
     sick: HashMap<Destination, Instant>,
     /// Somebody has fallen sick for whom something may wait in the main lane.
@@ -104,7 +106,7 @@ pub(super) struct Outbox {
 
 impl Job {
     fn lane(&self) -> Lane {
-        if self.broke > 0 {
+        if self.alone {
             Lane::Alone
         } else if self.troubled.is_some() {
             Lane::Side
@@ -150,6 +152,7 @@ impl Outbox {
             waiter,
             troubled: None,
             broke: 0,
+            alone: false,
         };
         let mut lanes = self.lanes();
         if lanes.closed {
@@ -197,7 +200,7 @@ impl Outbox {
 
     /// What was under way of the side lane for this destination is over.
     pub(super) fn served(&self, destination: &Destination) {
-        self.lanes().served.remove(destination);
+        self.lanes().served.retain(|served| served != destination);
         self.side.notify_one();
     }
 
@@ -252,8 +255,7 @@ impl Outbox {
             .troubled
             .filter(|since| lanes.forgot.is_none_or(|at| at < *since));
         let since = *job.troubled.get_or_insert(now);
-        // It breaks nothing.
-        job.broke = 0;
+        job.alone = false;
         let destination = job.destination();
         if !lanes.sick.contains_key(&destination) {
             let (exchange, queue) = &destination;
@@ -289,6 +291,7 @@ impl Outbox {
     /// A channel or connection broke over a message, perhaps over this one: from now on it goes alone.
     /// Refused, and true, when too many did.
     pub(super) fn broke(&self, mut job: Job, reason: &str) -> bool {
+        job.alone = true;
         job.broke += 1;
         if job.broke >= BREAKS {
             job.settle(Err(PublishFault::Refused {
@@ -353,27 +356,26 @@ impl Outbox {
 }
 
 impl Lanes {
-    /// The first destination in trouble for which nothing is under way.
-    fn next_side(&self) -> Option<Destination> {
-        let mut waiting = self.side.iter().map(Job::destination);
-        waiting.find(|destination| !self.served.contains(destination))
+    /// The first that waits for a destination for which nothing is under way.
+    fn next_side(&self) -> Option<&Job> {
+        let served = |job: &&Job| self.served.iter().any(|to| job.is_bound_for(to));
+        self.side.iter().find(|job| !served(job))
     }
 
     fn take_side(&mut self, most: usize) -> Vec<Job> {
         self.side.retain(Job::is_wanted);
-        let Some(destination) = self.next_side() else {
+        let Some(destination) = self.next_side().map(Job::destination) else {
             return Vec::new();
         };
-        let (mut window, mut rest) = (Vec::new(), VecDeque::new());
-        for job in self.side.drain(..) {
-            if window.len() < most && job.is_bound_for(&destination) {
-                window.push(job);
-            } else {
-                rest.push_back(job);
-            }
-        }
-        self.side = rest;
-        self.served.insert(destination);
+        let side = std::mem::take(&mut self.side).into_iter();
+        let (theirs, others): (VecDeque<_>, _) =
+            side.partition(|job| job.is_bound_for(&destination));
+        let mut theirs = theirs.into_iter();
+        let window = theirs.by_ref().take(most).collect();
+        // Others come first then.
+        self.side = others;
+        self.side.extend(theirs);
+        self.served.push(destination);
         window
     }
 

@@ -2,7 +2,7 @@
 //! time. What was not confirmed when a channel broke goes again.
 
 use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
-use crate::broker::outbox::{Job, Lane, Outbox, Then, Waiter};
+use crate::broker::outbox::{Destination, Job, Lane, Outbox, Then, Waiter};
 use crate::broker::outgoing::Outgoing;
 use crate::broker::window::{Fate, fates};
 use bytes::Bytes;
@@ -168,6 +168,38 @@ impl Drop for Task {
     }
 }
 
+/// A window that is being published, however that ends.
+struct UnderWay<'a> {
+    shared: &'a Shared,
+    count: usize,
+    /// Of the side lane.
+    destination: Option<Destination>,
+}
+
+impl UnderWay<'_> {
+    fn of<'a>(shared: &'a Shared, lane: Lane, window: &[Job]) -> UnderWay<'a> {
+        let count = window.len();
+        shared.in_flight.fetch_add(count, Ordering::Relaxed);
+        let side = window.first().filter(|_| lane == Lane::Side);
+        UnderWay {
+            shared,
+            count,
+            destination: side.map(Job::destination),
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.shared
+            .in_flight
+            .fetch_sub(self.count, Ordering::Relaxed);
+        if let Some(destination) = &self.destination {
+            self.shared.outbox.served(destination);
+        }
+    }
+}
+
 /// How a window ended.
 #[derive(Clone, Copy)]
 struct End {
@@ -232,15 +264,9 @@ impl Task {
                     () = self.stop.cancelled() => return true,
                 }
             }
-            let count = window.len();
-            let side = window.first().filter(|_| self.lane == Lane::Side);
-            let destination = side.map(Job::destination);
-            self.shared.in_flight.fetch_add(count, Ordering::Relaxed);
+            let under_way = UnderWay::of(&self.shared, self.lane, &window);
             let end = self.publish(link, channel, window).await;
-            self.shared.in_flight.fetch_sub(count, Ordering::Relaxed);
-            if let Some(destination) = &destination {
-                outbox.served(destination);
-            }
+            drop(under_way);
             served |= end.settled;
             if !end.whole || !channel.status().connected() {
                 return served;
@@ -352,36 +378,4 @@ async fn open(link: &Link) -> Option<Channel> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker::properties::Properties;
-    use std::sync::mpsc;
-
-    #[test]
-    fn with_the_runtime_ends_what_waits_to_be_published_and_what_it_kept() {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let guard = runtime.enter();
-        let (_state, disconnected) = watch::channel(LinkState::default());
-        let stop = CancellationToken::new();
-        let counter = Counter::noop();
-        let (publisher, _tasks) = Publisher::start(2, 8, &disconnected, &stop, counter);
-        let publication = Publication {
-            exchange: String::new(),
-            routing_key: "replies".into(),
-            body: "1".into(),
-            properties: Properties::default().into(),
-            mandatory: true,
-        };
-        let (heard, hear) = mpsc::channel();
-        let kept = publisher.clone();
-        publisher.publish_then(publication, move |outcome| {
-            heard.send(outcome).unwrap();
-            drop(kept);
-        });
-        assert_eq!(hear.try_recv(), Err(mpsc::TryRecvError::Empty));
-        drop(guard);
-        drop(runtime);
-        assert_eq!(hear.try_recv(), Ok(Err(PublishFault::Closed)));
-        assert_eq!(Arc::strong_count(&publisher.shared), 1);
-    }
-}
+mod tests;
