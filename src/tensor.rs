@@ -66,8 +66,10 @@ pub struct Slot {
     pub name: String,
     /// Element type.
     pub dtype: Dtype,
-    /// Shape of one row, without the batch axis.
+    /// Shape of one row, without the batch axis; the most that it may be where the first axis is a sequence.
     pub shape: Vec<usize>,
+    /// Whether the first axis is a sequence: in a run it is as long as that of the longest row.
+    pub sequence: bool,
     /// For strings: index of the first element in [`Row::strings`]; else byte offset in [`Row::bytes`].
     pub offset: usize,
 }
@@ -92,6 +94,13 @@ impl Slot {
         self.offset..self.offset.saturating_add(self.len())
     }
 
+    /// Number of bytes of one step of a sequence.
+    #[must_use]
+    pub fn step(&self) -> usize {
+        let rest = self.shape.iter().skip(1).copied();
+        rest.fold(self.dtype.size(), usize::saturating_mul)
+    }
+
     /// Whether a row has no bytes here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -111,12 +120,22 @@ impl RowLayout {
     /// Lays out `(name, dtype, row shape)` one after the other, in the given order.
     #[must_use]
     pub fn new(inputs: impl IntoIterator<Item = (String, Dtype, Vec<usize>)>) -> Self {
+        let fixed = inputs.into_iter();
+        RowLayout::with_sequences(fixed.map(|(name, dtype, shape)| (name, dtype, shape, false)))
+    }
+
+    /// The same of `(name, dtype, row shape, whether its first axis is a sequence)`.
+    #[must_use]
+    pub fn with_sequences(
+        inputs: impl IntoIterator<Item = (String, Dtype, Vec<usize>, bool)>,
+    ) -> Self {
         let mut layout = RowLayout::default();
-        for (name, dtype, shape) in inputs {
+        for (name, dtype, shape, sequence) in inputs {
             let mut slot = Slot {
                 name,
                 dtype,
                 shape,
+                sequence,
                 offset: layout.bytes,
             };
             if dtype == Dtype::String {
@@ -148,6 +167,14 @@ impl RowLayout {
         self.strings
     }
 
+    /// The most steps that a row's sequences may have; 0 where it has none.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        let mut sequences = self.slots.iter().filter(|slot| slot.sequence);
+        let first = sequences.next().and_then(|slot| slot.shape.first());
+        first.copied().unwrap_or(0)
+    }
+
     /// Bytes of host memory that `rows` rows take in one batch.
     #[must_use]
     pub fn batch_bytes(&self, rows: usize) -> usize {
@@ -155,12 +182,25 @@ impl RowLayout {
         self.bytes.saturating_add(strings).saturating_mul(rows)
     }
 
-    /// A row of zeros and empty strings, to be filled in.
+    /// The row with so many steps of its sequences, where it has more.
+    #[must_use]
+    pub fn shortened(&self, row: &Row, length: usize) -> Row {
+        let mut row = row.clone();
+        row.length = row.length.min(length);
+        for slot in self.slots.iter().filter(|slot| slot.sequence) {
+            let behind = slot.offset + slot.step() * row.length..slot.bytes().end;
+            row.bytes.get_mut(behind).unwrap_or_default().fill(0);
+        }
+        row
+    }
+
+    /// A row of zeros and empty strings, as long as can be, to be filled in.
     #[must_use]
     pub fn row(&self) -> Row {
         Row {
             bytes: vec![0; self.bytes],
             strings: vec![String::new(); self.strings],
+            length: self.longest(),
         }
     }
 }
@@ -172,6 +212,8 @@ pub struct Row {
     pub bytes: Vec<u8>,
     /// Elements of all string inputs.
     pub strings: Vec<String>,
+    /// Steps that its sequences have; behind them all is zero. 0 where it has no sequence.
+    pub length: usize,
 }
 
 /// Values of one output for a whole batch.
@@ -224,6 +266,17 @@ pub struct Outputs {
     pub rows: usize,
     /// The outputs that the package's decision reads.
     pub outputs: Vec<Output>,
+    /// What ran of sequences.
+    pub steps: Steps,
+}
+
+/// Steps of the sequences of a batch; none where it has no sequences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// That the rows have.
+    pub real: usize,
+    /// That ran: rows that run together are all as long as the longest of them.
+    pub padded: usize,
 }
 
 /// One request row's share of a batch's [`Outputs`].
@@ -307,17 +360,25 @@ impl Signature {
         })
     }
 
-    /// The layout of one row of all inputs.
+    /// The layout of one row of all inputs. An axis behind the batch that the graph leaves open is a sequence, of
+    /// `longest` steps at most.
     ///
     /// # Errors
-    /// The first input with an axis besides the batch that the graph leaves open.
-    pub fn layout(&self) -> Result<RowLayout, &Port> {
+    /// The first input with another open axis, or with any where there is no `longest`.
+    pub fn layout(&self, longest: Option<usize>) -> Result<RowLayout, &Port> {
         let inputs = self.inputs.iter().map(|port| {
-            let shape = port.row_shape.iter().copied().collect::<Option<Vec<_>>>();
+            let sequence = port.row_shape.first() == Some(&None);
+            let first = port.row_shape.first().map(|axis| axis.or(longest));
+            let axes = first
+                .into_iter()
+                .chain(port.row_shape.iter().skip(1).copied());
+            let shape = axes.collect::<Option<Vec<_>>>();
             shape
-                .map(|shape| (port.name.clone(), port.dtype, shape))
+                .map(|shape| (port.name.clone(), port.dtype, shape, sequence))
                 .ok_or(port)
         });
-        Ok(RowLayout::new(inputs.collect::<Result<Vec<_>, _>>()?))
+        Ok(RowLayout::with_sequences(
+            inputs.collect::<Result<Vec<_>, _>>()?,
+        ))
     }
 }

@@ -25,16 +25,7 @@ const EACH: Duration = Duration::from_millis(150);
 
 /// The rates over 1, 2, 4 … rows.
 pub fn run(library: &Path, model: &Path, kind: Kind) -> Result<Vec<Rate>> {
-    let environment = ort::init_from(library)?.with_telemetry(false).build()?;
-    let open = || -> ort::Result<Session> {
-        SessionBuilder::new(&environment)?
-            .with_intra_threads(1)?
-            .with_inter_threads(1)?
-            .with_intra_op_spinning(false)?
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .commit_from_file(model)
-    };
-    let mut session = open()?;
+    let mut session = open(library, model)?;
     let mut sizes: Vec<(Rate, Vec<f64>, Tensor<f32>)> = Vec::new();
     for rows in (0..)
         .map(|power| 1_usize << power)
@@ -70,6 +61,69 @@ pub fn run(library: &Path, model: &Path, kind: Kind) -> Result<Vec<Rate>> {
         })
     };
     sizes.into_iter().map(median).collect()
+}
+
+/// The rates at which texts of these lengths run if they may all wait for each other: sorted, so many rows at a time.
+pub fn texts(library: &Path, model: &Path, mut lengths: Vec<usize>) -> Result<Vec<Rate>> {
+    lengths.sort_unstable();
+    let mut session = open(library, model)?;
+    let mut sizes: Vec<(Rate, Vec<f64>)> = (0..8)
+        .map(|power| {
+            (
+                Rate {
+                    rows: 1 << power,
+                    rows_per_s: 0.0,
+                },
+                Vec::new(),
+            )
+        })
+        .collect();
+    for round in 0..=ROUNDS {
+        sizes.shuffle(&mut rand::rng());
+        for (Rate { rows, .. }, rates) in &mut sizes {
+            let mut spent = Duration::ZERO;
+            for texts in lengths.chunks(*rows) {
+                let longest = texts.last().copied().unwrap_or(1);
+                let dims = [texts.len(), longest];
+                let ids: Vec<i64> = (0..texts.len() * longest)
+                    .map(|n| n as i64 % 1_000)
+                    .collect();
+                let there = texts
+                    .iter()
+                    .flat_map(|length| (0..longest).map(move |step| i64::from(step < *length)));
+                let mask = Tensor::from_array((dims, there.collect::<Vec<i64>>()))?;
+                let ids = Tensor::from_array((dims, ids))?;
+                let began = Instant::now();
+                session.run(ort::inputs!["ids" => ids, "mask" => mask])?;
+                spent += began.elapsed();
+            }
+            if round > 0 {
+                rates.push(lengths.len() as f64 / spent.as_secs_f64());
+            }
+        }
+    }
+    sizes.sort_by_key(|(rate, _)| rate.rows);
+    let median = |(rate, rates)| {
+        let spread = Spread::of(rates).context("rounds")?;
+        Ok(Rate {
+            rows_per_s: spread.median,
+            ..rate
+        })
+    };
+    sizes.into_iter().map(median).collect()
+}
+
+fn open(library: &Path, model: &Path) -> Result<Session> {
+    let environment = ort::init_from(library)?.with_telemetry(false).build()?;
+    let open = || -> ort::Result<Session> {
+        SessionBuilder::new(&environment)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .commit_from_file(model)
+    };
+    Ok(open()?)
 }
 
 /// The highest.

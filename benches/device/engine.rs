@@ -26,7 +26,7 @@ pub struct Backlog {
 
 impl Backlog {
     pub fn start(engine: &Engine, kind: Kind, in_hand: usize) -> Backlog {
-        let objects: Arc<[Object]> = kind.objects(64).into();
+        let objects: Arc<[Object]> = kind.objects(kind.variety()).into();
         let answered = Arc::new(AtomicUsize::new(0));
         let task = |first: usize| {
             let (engine, objects) = (engine.clone(), Arc::clone(&objects));
@@ -73,6 +73,38 @@ pub async fn capacity(engine: &Engine, kind: Kind, lasts: Duration) -> Result<f6
     let backlog = Backlog::start(engine, kind, in_hand(engine, kind)?);
     tokio::time::sleep(WARM_UP).await;
     Ok(backlog.rate(lasts).await)
+}
+
+/// Texts of many lengths under a deep backlog.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Lengths {
+    pub texts_per_s: f64,
+    /// Most texts of a batch.
+    pub batch: usize,
+    /// Words that ran ÷ words that the texts have.
+    pub padding: f64,
+}
+
+pub async fn lengths(engine: &Engine, kind: Kind, lasts: Duration) -> Result<Lengths> {
+    let registry = inferq::telemetry::recorder::install_recorder()?;
+    let texts_per_s = capacity(engine, kind, lasts).await?;
+    let page = inferq::telemetry::recorder::render(&registry)?;
+    let counted = |of: &str| -> Result<f64> {
+        let name = format!(
+            "inferq_sequence_steps_total{{kind=\"{of}\",package=\"{}\"}} ",
+            kind.name()
+        );
+        let count = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name.as_str()));
+        Ok(count.context("no steps are counted")?.parse()?)
+    };
+    let live = engine.repository().resolve(kind.name(), None);
+    Ok(Lengths {
+        texts_per_s,
+        batch: live.map_or(0, |live| live.max_size),
+        padding: counted("padded")? / counted("real")?,
+    })
 }
 
 /// What was offered at random times.

@@ -29,7 +29,7 @@ mod results;
 use anyhow::{Context, Result, ensure};
 use bare::Rate;
 use clap::{Args, Parser, Subcommand};
-use engine::{Neighbours, Timely};
+use engine::{Lengths, Neighbours, Timely};
 use inferq::Engine;
 use packages::Kind;
 use results::Spread;
@@ -54,7 +54,7 @@ struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "mlp,forest,conv,beside,poisson,overload"
+        default_value = "mlp,forest,conv,lengths,beside,poisson,overload"
     )]
     only: Vec<String>,
     /// Given by `cargo bench`
@@ -70,6 +70,10 @@ enum Role {
     Bare(Subject),
     #[command(hide = true)]
     Backlog(Subject),
+    #[command(hide = true)]
+    BareTexts(Subject),
+    #[command(hide = true)]
+    Lengths(Subject),
     #[command(hide = true)]
     Beside(Subject),
     #[command(hide = true)]
@@ -109,6 +113,20 @@ fn run(options: &Options) -> Result<()> {
             &subject
                 .with(async |engine, lasts| engine::capacity(engine, subject.kind, lasts).await)?,
         )?,
+        Some(Role::BareTexts(subject)) => {
+            let texts = subject.kind.objects(subject.kind.variety());
+            let lengths = texts.iter().map(packages::length).collect();
+            tell(&bare::texts(&library(), &subject.path, lengths)?)?;
+        }
+        Some(Role::Lengths(subject)) => {
+            // Before anything counts.
+            inferq::telemetry::recorder::install_recorder()?;
+            tell(
+                &subject.with(async |engine, lasts| {
+                    engine::lengths(engine, subject.kind, lasts).await
+                })?,
+            )?;
+        }
         Some(Role::Beside(subject)) => tell(&subject.with(async |engine, lasts| {
             engine::beside(engine, subject.kind, Kind::Conv, lasts).await
         })?)?,
@@ -210,6 +228,9 @@ fn bench(options: &Options) -> Result<()> {
             json!({ "ratio": spread, "rounds": each }),
         );
     }
+    if has("lengths") {
+        figures.insert("lengths".to_owned(), lengths(options, &folder)?);
+    }
     if has("beside") {
         let repository = folder.join("device/beside");
         Kind::Mlp.write(&repository, 1)?;
@@ -257,4 +278,30 @@ fn bench(options: &Options) -> Result<()> {
         figures.insert(name.to_owned(), rounds.collect::<Result<Vec<_>>>()?.into());
     }
     results::write(&folder, &machine, "device", &json!(figures))
+}
+
+/// Texts of many lengths, against the same sorted by length with all the time in the world.
+fn lengths(options: &Options, folder: &Path) -> Result<serde_json::Value> {
+    let kind = Kind::Transformer;
+    let repository = folder.join("device").join(kind.name());
+    let model = kind.write(&repository, 1)?;
+    let (mut ratios, mut each) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds.get() {
+        let rates: Vec<Rate> = ask(options, "bare-texts", (kind, &model), &[])?;
+        let best = bare::best(&rates)?;
+        let engine: Lengths = ask(options, "lengths", (kind, &repository), &[])?;
+        let ratio = engine.texts_per_s / best.rows_per_s;
+        println!(
+            "lengths  engine {:>9.1} texts/s in batches of {}, padded ÷ real {:.3}; ONNX Runtime alone, sorted, {:>9.1} at b = {}: {ratio:.3}",
+            engine.texts_per_s, engine.batch, engine.padding, best.rows_per_s, best.rows
+        );
+        ratios.push(ratio);
+        each.push(json!({ "engine": engine, "bare": rates }));
+    }
+    let spread = Spread::of(ratios).context("rounds")?;
+    println!(
+        "lengths  ÷ bare loop, sorted: {:.3} ({:.3}-{:.3})",
+        spread.median, spread.min, spread.max
+    );
+    Ok(json!({ "ratio": spread, "rounds": each }))
 }

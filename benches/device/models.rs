@@ -1,6 +1,6 @@
 //! The models: random weights, real architectures. What they say is of no interest, what they cost is.
 
-use crate::onnx::{Attr, FLOAT, Graph, N};
+use crate::onnx::{Attr, FLOAT, Graph, INT64, N, STEPS};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -8,6 +8,11 @@ use rand::{Rng, SeedableRng};
 pub const FEATURES: usize = 32;
 /// Width and height of the convolutional network's pictures.
 pub const SIDE: usize = 224;
+
+/// Words that the transformer knows.
+pub const WORDS: usize = 1_000;
+/// The most words of a text.
+pub const LONGEST: usize = 128;
 
 const TREES: usize = 100;
 const DEPTH: u32 = 12;
@@ -143,4 +148,124 @@ pub fn conv() -> Graph {
         .weights("last", &[64, 1], &weights(&mut rng, 64, 64))
         .node("MatMul", &["flat", "last"], &["sum"])
         .node("Sigmoid", &["sum"], &["y"])
+}
+
+/// `ids[n, l]`, `mask[n, l]` → 128 wide, 4 heads, 2 layers of attention (Vaswani et al. 2017) → mean → `y[n, 1]`.
+pub fn transformer() -> Graph {
+    const WIDTH: usize = 128;
+    const HEADS: usize = 4;
+    let mut rng = StdRng::seed_from_u64(6);
+    let wide = WIDTH as i64;
+    let heads = HEADS as i64;
+    let mut graph = Graph::new()
+        .input("ids", INT64, &[N, STEPS])
+        .input("mask", INT64, &[N, STEPS])
+        .output("y", FLOAT, &[N, 1])
+        .weights(
+            "words",
+            &[WORDS as i64, wide],
+            &weights(&mut rng, WORDS * WIDTH, WIDTH),
+        )
+        .weights("one", &[1], &[1.0])
+        .weights("never", &[1], &[-1e9])
+        .weights("scale", &[1], &[1.0 / (WIDTH as f32 / HEADS as f32).sqrt()])
+        .integers("apart", &[0, 0, heads, wide / heads])
+        .integers("whole", &[0, 0, wide])
+        .integers("heads_and_steps", &[1, 2])
+        .integers("last", &[2])
+        .integers("steps", &[1])
+        .node("Gather", &["words", "ids"], &["x0"])
+        .node_ints("Cast", &["mask"], "there", &[("to", FLOAT)])
+        .node("Sub", &["one", "there"], &["absent"])
+        .node("Mul", &["absent", "never"], &["unseen"])
+        .node("Unsqueeze", &["unseen", "heads_and_steps"], &["bias"]);
+    let mut before = "x0".to_owned();
+    for layer in 0..2 {
+        let name = |what: &str| format!("{what}{layer}");
+        for (what, order) in [
+            ("q", [0, 2, 1, 3]),
+            ("k", [0, 2, 3, 1]),
+            ("v", [0, 2, 1, 3]),
+        ] {
+            let [w, product, split, turned] =
+                ["w", "product", "split", ""].map(|part| name(&format!("{what}{part}")));
+            graph = graph
+                .weights(&w, &[wide, wide], &weights(&mut rng, WIDTH * WIDTH, WIDTH))
+                .node("MatMul", &[&before, &w], &[&product])
+                .node("Reshape", &[&product, "apart"], &[&split])
+                .node_attrs(
+                    ("", "Transpose"),
+                    &[&split],
+                    &turned,
+                    &[("perm", Attr::Ints(&order))],
+                );
+        }
+        graph = graph
+            .node("MatMul", &[&name("q"), &name("k")], &[&name("scores")])
+            .node("Mul", &[&name("scores"), "scale"], &[&name("scaled")])
+            .node("Add", &[&name("scaled"), "bias"], &[&name("seen")])
+            .node_ints(
+                "Softmax",
+                &[&name("seen")],
+                &name("attention"),
+                &[("axis", -1)],
+            )
+            .node(
+                "MatMul",
+                &[&name("attention"), &name("v")],
+                &[&name("mixed")],
+            )
+            .node_attrs(
+                ("", "Transpose"),
+                &[&name("mixed")],
+                &name("back"),
+                &[("perm", Attr::Ints(&[0, 2, 1, 3]))],
+            )
+            .node("Reshape", &[&name("back"), "whole"], &[&name("joined")])
+            .weights(
+                &name("wo"),
+                &[wide, wide],
+                &weights(&mut rng, WIDTH * WIDTH, WIDTH),
+            )
+            .node("MatMul", &[&name("joined"), &name("wo")], &[&name("told")]);
+        (graph, before) = normed(graph, [&before, &name("told")], &name("attended"), WIDTH);
+        graph = graph
+            .weights(
+                &name("up"),
+                &[wide, 4 * wide],
+                &weights(&mut rng, 4 * WIDTH * WIDTH, WIDTH),
+            )
+            .weights(
+                &name("down"),
+                &[4 * wide, wide],
+                &weights(&mut rng, 4 * WIDTH * WIDTH, 4 * WIDTH),
+            )
+            .node("MatMul", &[&before, &name("up")], &[&name("risen")])
+            .node("Relu", &[&name("risen")], &[&name("relu")])
+            .node("MatMul", &[&name("relu"), &name("down")], &[&name("fed")]);
+        (graph, before) = normed(graph, [&before, &name("fed")], &name("out"), WIDTH);
+    }
+    graph
+        .node("Unsqueeze", &["there", "last"], &["each"])
+        .node("Mul", &[&before, "each"], &["kept"])
+        .node_ints("ReduceSum", &["kept", "steps"], "sum", &[("keepdims", 0)])
+        .weights("head", &[wide, 1], &weights(&mut rng, WIDTH, WIDTH))
+        .node("MatMul", &["sum", "head"], &["logit"])
+        .node("Sigmoid", &["logit"], &["y"])
+}
+
+/// The sum of two, normalised.
+fn normed(graph: Graph, [a, b]: [&str; 2], name: &str, width: usize) -> (Graph, String) {
+    let part = |what: &str| format!("{name}_{what}");
+    let graph = graph
+        .node("Add", &[a, b], &[&part("sum")])
+        .weights(&part("scale"), &[width as i64], &vec![1.0; width])
+        .weights(&part("shift"), &[width as i64], &vec![0.0; width])
+        .node_ints(
+            "LayerNormalization",
+            &[&part("sum"), &part("scale"), &part("shift")],
+            name,
+            &[("axis", -1)],
+        );
+    (graph, name.to_owned())
 }

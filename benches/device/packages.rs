@@ -1,6 +1,6 @@
 //! The models as packages, and what is asked of them.
 
-use crate::models::{self, FEATURES, SIDE};
+use crate::models::{self, FEATURES, LONGEST, SIDE, WORDS};
 use crate::onnx::Graph;
 use anyhow::Result;
 use bytes::Bytes;
@@ -22,6 +22,8 @@ pub enum Kind {
     Mlp,
     Forest,
     Conv,
+    /// Of texts whose lengths differ.
+    Transformer,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Kind::Mlp => "mlp",
             Kind::Forest => "forest",
             Kind::Conv => "conv",
+            Kind::Transformer => "transformer",
         }
     }
 
@@ -38,6 +41,7 @@ impl Kind {
         match self {
             Kind::Mlp | Kind::Forest => vec![FEATURES],
             Kind::Conv => vec![3, SIDE, SIDE],
+            Kind::Transformer => vec![LONGEST],
         }
     }
 
@@ -46,6 +50,15 @@ impl Kind {
         match self {
             Kind::Mlp | Kind::Forest => 256,
             Kind::Conv => 8,
+            Kind::Transformer => 128,
+        }
+    }
+
+    /// How many different things are asked.
+    pub fn variety(self) -> usize {
+        match self {
+            Kind::Mlp | Kind::Forest | Kind::Conv => 64,
+            Kind::Transformer => 512,
         }
     }
 
@@ -54,6 +67,7 @@ impl Kind {
             Kind::Mlp => models::mlp(),
             Kind::Forest => models::forest(),
             Kind::Conv => models::conv(),
+            Kind::Transformer => models::transformer(),
         }
     }
 
@@ -61,6 +75,11 @@ impl Kind {
         if self == Kind::Conv {
             return format!(
                 "[input.x]\ndtype = \"float32\"\n\n[input.x.image]\nwidth = {SIDE}\nheight = {SIDE}\ncolor = \"rgb\"\nscale = 0.00392156862745098\n"
+            );
+        }
+        if self == Kind::Transformer {
+            return format!(
+                "[input.ids]\nsequence = {{ pointer = \"/tokens\", longest = {LONGEST} }}\n\n[input.mask]\nmask = true\n"
             );
         }
         let mut text = "[input.x]\ndtype = \"float32\"\ncolumns = [\n".to_owned();
@@ -97,6 +116,12 @@ impl Kind {
                 "properties": { "x": { "type": "array", "items": { "type": "number" } } },
                 "required": ["x"],
             }),
+            Kind::Transformer => json!({
+                "$schema": schema,
+                "type": "object",
+                "properties": { "tokens": { "type": "array", "items": { "type": "integer" } } },
+                "required": ["tokens"],
+            }),
         };
         for (place, object) in self.objects(4).into_iter().enumerate() {
             // Random weights say anything between 0 and 1.
@@ -132,6 +157,12 @@ impl Kind {
                 let x: Vec<f64> = (0..FEATURES).map(|_| rng.random()).collect();
                 Object::Value(json!({ "x": x }))
             }
+            Kind::Transformer => {
+                let tokens: Vec<usize> = (0..words(&mut rng))
+                    .map(|_| rng.random_range(0..WORDS))
+                    .collect();
+                Object::Value(json!({ "tokens": tokens }))
+            }
             Kind::Conv => {
                 let side = SIDE as u32;
                 let picture = RgbImage::from_fn(side, side, |x, y| {
@@ -147,6 +178,21 @@ impl Kind {
         };
         (0..count).map(one).collect()
     }
+}
+
+/// How many words a text has: log-normal with a median of 32, σ of its logarithm 0.6, 1 to 128.
+fn words(rng: &mut StdRng) -> usize {
+    // Box and Muller 1958
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    let normal = radius * (std::f64::consts::TAU * rng.random::<f64>()).cos();
+    let words = (32.0 * (0.6 * normal).exp()).round();
+    (words as usize).clamp(1, LONGEST)
+}
+
+/// How many words a text has.
+pub fn length(text: &Object) -> usize {
+    let Object::Value(text) = text else { return 0 };
+    text["tokens"].as_array().map_or(0, Vec::len)
 }
 
 /// Asks a package about `object`.

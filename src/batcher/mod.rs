@@ -39,7 +39,7 @@ pub use self::{
 use crate::{
     fault::Failure,
     predict::{SessionThread, ThreadGuard},
-    tensor::{Row, RowOutputs},
+    tensor::{Row, RowOutputs, Steps},
 };
 
 /// The batcher of one package version, with its sessions. Cheap to clone.
@@ -99,6 +99,8 @@ pub struct BatchObservation {
     pub rows: usize,
     /// From assembling the rows until the outputs were copied out.
     pub run: Duration,
+    /// What ran of their sequences.
+    pub steps: Steps,
 }
 
 /// The state of a batcher at one moment.

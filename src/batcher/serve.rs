@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    BatchObservation,
     request::{RunFacts, Ticket},
     shell::{Leaving, Shared},
     watch::Runs,
@@ -14,7 +15,7 @@ use super::{
 use crate::{
     fault::Fault,
     message::rejection::Stage,
-    tensor::{Outputs, Row, RowOutputs},
+    tensor::{Outputs, Row, RowOutputs, Steps},
 };
 
 /// What a session's thread does until the batcher closes: pull a batch, `run` it, answer its rows.
@@ -73,6 +74,9 @@ fn settle(
                 .ok_or_else(|| internal("a run of other rows than given"))
         });
         let went_well = result.is_ok();
+        let steps = result
+            .as_ref()
+            .map_or(Steps::default(), |outputs| outputs.steps);
         let facts = RunFacts {
             left,
             run: began.elapsed(),
@@ -103,7 +107,12 @@ fn settle(
                 }
             }
         }
-        shared.ran(facts.rows, facts.run, went_well);
+        let observation = BatchObservation {
+            rows: facts.rows,
+            run: facts.run,
+            steps,
+        };
+        shared.ran(observation, went_well);
     }
 }
 

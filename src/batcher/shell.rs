@@ -275,11 +275,12 @@ impl Shared {
     }
 
     /// Takes note of a run. How long one took that failed, or was stopped, says nothing of others.
-    pub(super) fn ran(&self, rows: usize, run: Duration, went_well: bool) {
+    pub(super) fn ran(&self, observation: BatchObservation, went_well: bool) {
         if went_well {
+            let BatchObservation { rows, run, .. } = observation;
             self.state().appetite.record(rows, run);
         }
-        (self.observer)(BatchObservation { rows, run });
+        (self.observer)(observation);
     }
 
     /// From now on nothing is taken in; what waits leaves at once, and then the sessions end.

@@ -11,7 +11,7 @@ use crate::{
     decision,
     message::object::Object,
     representation,
-    tensor::{MAX_BATCH_BYTES, Port, RowLayout, Signature},
+    tensor::{MAX_BATCH_BYTES, RowLayout, Signature},
 };
 
 impl PackageFiles {
@@ -25,7 +25,7 @@ impl PackageFiles {
         let each = manifest.each.as_deref();
         let limits = manifest.limits();
         let mut faults = Vec::new();
-        let layout = layout(&manifest.model, &signature.inputs, &mut faults)
+        let layout = layout(manifest, signature, &mut faults)
             .filter(|layout| fits(manifest, signature, layout, &mut faults));
         let plan = layout.and_then(|layout| {
             representation::Plan::compile(
@@ -68,27 +68,38 @@ fn spec(fault: crate::fault::SpecFault) -> PackageFault {
     PackageFault::spec(MANIFEST, fault)
 }
 
-/// The layout of the model's inputs, which must leave nothing open but the batch.
-fn layout(model: &str, inputs: &[Port], faults: &mut Vec<PackageFault>) -> Option<RowLayout> {
-    let open = inputs.iter().filter(|port| port.row_shape.contains(&None));
+/// The layout of the model's inputs, which must leave nothing open but the batch and the steps of sequences.
+fn layout(
+    manifest: &Manifest,
+    signature: &Signature,
+    faults: &mut Vec<PackageFault>,
+) -> Option<RowLayout> {
+    let longest = representation::longest(&manifest.input);
+    let longest = longest.map_err(|fault| faults.push(spec(fault))).ok()?;
+    let open = signature.inputs.iter().filter(|port| {
+        let input = manifest.input.get(&port.name);
+        let steps = input.is_some_and(|input| input.sequence.is_some() || input.mask);
+        port.row_shape
+            .iter()
+            .skip(steps.into())
+            .any(Option::is_none)
+    });
+    let before = faults.len();
     faults.extend(open.map(|port| {
         let axes = port
             .row_shape
             .iter()
             .map(|axis| axis.map_or("?".into(), |n| n.to_string()));
         PackageFault::new(
-            model,
+            &manifest.model,
             format!("input {}", port.name),
             format!("rows of shape [{}]", axes.collect::<Vec<_>>().join(", ")),
-            "a fixed number on every axis but the first, which is the batch",
-            "export the model with dynamic axes for the batch only",
+            "a fixed number on every axis but the first, which is the batch, and the steps of a sequence behind it",
+            "export the model with dynamic axes for the batch only, or say with sequence or mask what the steps are",
         )
     }));
-    let shapes = inputs.iter().map(|port| {
-        let shape: Option<Vec<_>> = port.row_shape.iter().copied().collect();
-        Some((port.name.clone(), port.dtype, shape?))
-    });
-    Some(RowLayout::new(shapes.collect::<Option<Vec<_>>>()?))
+    let none = faults.len() == before;
+    none.then(|| signature.layout(longest).ok()).flatten()
 }
 
 /// Whether a full batch fits into memory: a buffer that cannot be had would end the whole worker.

@@ -60,7 +60,7 @@ impl fmt::Display for BatchSensitive {
                 let at = if pointer.is_empty() { "" } else { " at " };
                 write!(
                     f,
-                    "{file} is right alone but not in a batch of {rows}: found {found}{at}{pointer}, expected {expected}; the model lets rows of a batch change each other, so its rows run one by one; export it without dynamic quantisation or batch statistics to have them batched"
+                    "{file} is right alone but not in a batch of {rows}: found {found}{at}{pointer}, expected {expected}; the model lets rows of a batch change each other, so its rows run one by one; export it without dynamic quantisation or batch statistics (and, where rows are sequences, with a mask that it heeds) to have them batched"
                 )
             }
             BatchSensitive::Fails { file, rows, fault } => write!(
@@ -129,7 +129,8 @@ impl Package {
         Ok(self.in_company(&parts, &mut predict))
     }
 
-    /// The rows of all golden examples: what requests make.
+    /// The rows of all golden examples: what requests make. Where they have sequences, the same rows with a half and a
+    /// quarter of their steps as well: requests are of many lengths.
     #[must_use]
     pub fn example_rows(&self) -> Vec<Row> {
         let prepare = |golden: &Golden| {
@@ -140,7 +141,14 @@ impl Package {
             .goldens()
             .iter()
             .filter_map(|golden| prepare(golden).ok());
-        prepared.flat_map(|(rows, _)| rows).collect()
+        let mut examples: Vec<Row> = prepared.flat_map(|(rows, _)| rows).collect();
+        let whole = examples.len();
+        for part in [2, 4] {
+            let sequences = examples.iter().take(whole).filter(|row| row.length >= part);
+            let shortened = sequences.map(|row| self.layout().shortened(row, row.length / part));
+            examples.extend(shortened.collect::<Vec<_>>());
+        }
+        examples
     }
 
     fn in_company(

@@ -21,15 +21,19 @@ struct Input {
     slot: Slot,
     /// Rows side by side. Words and not bytes, so that a view of any dtype is aligned.
     words: Vec<u64>,
-    /// Shape of the tensor; the first axis is set at each run.
+    /// Shape of the tensor; the first axis, and that of a sequence, are set at each run.
     dims: Vec<i64>,
     has_batch_axis: bool,
 }
 
 impl Buffers {
-    /// Room for `rows` rows of all inputs of `signature`.
-    pub(super) fn new(signature: &Signature, rows: usize) -> Result<Self, Fault> {
-        let layout = signature.layout().map_err(|port| {
+    /// Room for `rows` rows of all inputs of `signature`, with sequences of `longest` steps at most.
+    pub(super) fn new(
+        signature: &Signature,
+        rows: usize,
+        longest: Option<usize>,
+    ) -> Result<Self, Fault> {
+        let layout = signature.layout(longest).map_err(|port| {
             Fault::model(
                 Stage::Predict,
                 format!(
@@ -68,15 +72,17 @@ impl Buffers {
         })
     }
 
-    /// Copies `rows` in, then the last of them again until there are `width`, and gives the tensors over
-    /// the buffers, in the model's order. Texts have no buffer: ONNX Runtime copies them itself.
+    /// Copies `rows` in, then the last of them again until there are `width`, all as long as the longest of them, and
+    /// gives the tensors over the buffers, in the model's order. Texts have no buffer: ONNX Runtime copies them itself.
     pub(super) fn assemble<'a>(
         &'a mut self,
         rows: &[&'a Row],
         width: usize,
     ) -> Result<Vec<SessionInputValue<'a>>, Fault> {
         let fits = |row: &&Row| {
-            row.bytes.len() == self.layout.bytes() && row.strings.len() == self.layout.strings()
+            row.bytes.len() == self.layout.bytes()
+                && row.strings.len() == self.layout.strings()
+                && row.length <= self.layout.longest()
         };
         let Some(last) = rows.last().copied() else {
             return Err(internal("no rows to assemble"));
@@ -90,9 +96,10 @@ impl Buffers {
                 .chain(std::iter::repeat(last))
                 .take(width)
         };
+        let length = rows.iter().map(|row| row.length).max().unwrap_or(0);
         self.inputs
             .iter_mut()
-            .map(|input| input.fill(padded(), width))
+            .map(|input| input.fill(padded(), width, length))
             .collect()
     }
 }
@@ -102,9 +109,18 @@ impl Input {
         &'a mut self,
         rows: impl Iterator<Item = &'a Row>,
         width: usize,
+        length: usize,
     ) -> Result<SessionInputValue<'a>, Fault> {
-        if let Some(batch) = self.dims.first_mut().filter(|_| self.has_batch_axis) {
+        let mut dims = self.dims.iter_mut();
+        if self.has_batch_axis
+            && let Some(batch) = dims.next()
+        {
             *batch = dim_of(width);
+        }
+        if self.slot.sequence
+            && let Some(steps) = dims.next()
+        {
+            *steps = dim_of(length);
         }
         let (slot, dims) = (&self.slot, self.dims.as_slice());
         if slot.dtype == Dtype::String {
@@ -119,11 +135,15 @@ impl Input {
                 .map_err(|_| text_with_nul(&slot.name));
         }
 
-        let len = slot.len();
+        let len = if slot.sequence {
+            slot.step() * length
+        } else {
+            slot.len()
+        };
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
         if len > 0 {
             for (row, place) in rows.zip(bytes.chunks_exact_mut(len)) {
-                if let Some(source) = row.bytes.get(slot.bytes()) {
+                if let Some(source) = row.bytes.get(slot.offset..slot.offset + len) {
                     place.copy_from_slice(source);
                 }
             }

@@ -7,6 +7,7 @@ mod buffers;
 mod library;
 mod memory;
 mod outputs;
+mod parts;
 mod probe;
 mod session;
 mod signature;

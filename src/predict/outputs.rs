@@ -106,6 +106,26 @@ pub(super) fn append(output: &mut Output, value: &DynValue, share: Share) -> Res
     done.map_err(|text| Fault::model(Stage::Predict, format!("output `{}` {text}", output.name)))
 }
 
+/// Puts the rows in another order: the one that is at `i` goes to `places[i]`.
+pub(super) fn reorder(output: &mut Output, places: &[usize]) {
+    let elements: usize = output.row_shape.iter().product();
+    match &mut output.values {
+        Values::Float(values) => move_rows(values, places, elements),
+        Values::Double(values) => move_rows(values, places, elements),
+        Values::Int(values) => move_rows(values, places, elements),
+        Values::Text(values) => move_rows(values, places, elements),
+    }
+}
+
+fn move_rows<T: Clone>(values: &mut [T], places: &[usize], elements: usize) {
+    let before = values.to_vec();
+    for (row, place) in before.chunks_exact(elements.max(1)).zip(places) {
+        if let Some(to) = values.get_mut(place * elements..(place + 1) * elements) {
+            to.clone_from_slice(row);
+        }
+    }
+}
+
 fn extend<T: PrimitiveTensorElementType + Copy, U>(
     to: &mut Vec<U>,
     value: &DynValue,

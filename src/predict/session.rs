@@ -1,6 +1,9 @@
 //! One model, opened and ready to run.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use ort::{
     ErrorCode,
@@ -16,13 +19,14 @@ use super::{
     buffers::Buffers,
     memory::Limited,
     outputs::{self, Share},
+    parts::Pace,
     signature::{self, Width},
     stop::{Options, Stopper},
 };
 use crate::{
     fault::Fault,
     message::rejection::Stage,
-    tensor::{Outputs, Row, Signature},
+    tensor::{Outputs, Row, Signature, Steps},
 };
 
 /// What to open, and for what.
@@ -36,6 +40,8 @@ pub struct SessionSpec {
     pub max_size: usize,
     /// Bytes that a run may take, of tensors and scratch on the thread that runs; the weights are not of the run.
     pub run_memory: Option<usize>,
+    /// The most steps of a sequence, which is what an axis behind the batch is that the graph leaves open.
+    pub longest: Option<usize>,
     /// Names of the outputs to fetch; empty for all. ONNX Runtime skips what only the others need.
     pub outputs: Vec<String>,
 }
@@ -49,6 +55,7 @@ pub struct Session {
     max_size: usize,
     run_memory: Option<usize>,
     buffers: Buffers,
+    pace: Pace,
 }
 
 /// The inputs and outputs of the model at `path`, all of them.
@@ -122,7 +129,7 @@ impl Session {
         let signature = signature::read(&model, &spec.outputs)?;
         let width = signature::width(&signature.inputs)?;
         let max_size = spec.max_size.max(1);
-        let buffers = Buffers::new(&signature, width.step(max_size))?;
+        let buffers = Buffers::new(&signature, width.step(max_size), spec.longest)?;
         let options = run_options(&signature)
             .map_err(|fault| Fault::internal(Stage::Predict, fault.to_string()))?;
         Ok(Session {
@@ -133,6 +140,7 @@ impl Session {
             max_size,
             run_memory: spec.run_memory,
             buffers,
+            pace: Pace::default(),
         })
     }
 
@@ -150,19 +158,51 @@ impl Session {
 
     /// Runs 1 to `max_size` rows and gives every output's rows in the same order.
     ///
-    /// A model exported for a fixed number of rows runs as often as it must; short runs are padded.
+    /// A model exported for a fixed number of rows runs as often as it must; short runs are padded. Rows whose
+    /// sequences differ in length run in parts.
     /// Whether the numbers are finite is not looked at here: that is the decision's, row by row.
     ///
     /// # Errors
     /// A model fault when the run fails or an output has another number of rows than was run.
     pub fn run(&mut self, rows: &[&Row]) -> Result<Outputs, Fault> {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        let length = |place: &usize| rows.get(*place).map_or(0, |row| row.length);
+        if rows.iter().all(|row| row.length == 0) {
+            return self.run_parts(rows, &[rows.len()]);
+        }
+        order.sort_by_key(length);
+        let lengths: Vec<usize> = order.iter().map(length).collect();
+        let sorted: Vec<&Row> = order
+            .iter()
+            .filter_map(|place| rows.get(*place).copied())
+            .collect();
+        let mut outputs = self.run_parts(&sorted, &self.pace.parts(&lengths))?;
+        for output in &mut outputs.outputs {
+            outputs::reorder(output, &order);
+        }
+        Ok(outputs)
+    }
+
+    /// The same, but all rows run together, however long each is.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_together(&mut self, rows: &[&Row]) -> Result<Outputs, Fault> {
+        self.run_parts(rows, &[rows.len()])
+    }
+
+    /// Runs rows in parts of so many each, one after the other.
+    fn run_parts(&mut self, rows: &[&Row], parts: &[usize]) -> Result<Outputs, Fault> {
         if rows.is_empty() || rows.len() > self.max_size {
             let (found, most) = (rows.len(), self.max_size);
             let detail = format!("a batch of {found} rows; expected 1 to {most}");
             return Err(Fault::internal(Stage::Predict, detail));
         }
         let mut outputs: Vec<_> = self.signature.outputs.iter().map(outputs::empty).collect();
-        for some in rows.chunks(self.width.step(self.max_size)) {
+        let (mut steps, mut rest) = (Steps::default(), rows);
+        let parts = parts.iter().filter_map(|part| rest.split_off(..*part));
+        let chunks = parts.flat_map(|part| part.chunks(self.width.step(self.max_size)));
+        for some in chunks {
             let width = match self.width {
                 Width::Any => some.len(),
                 Width::Just(width) => width,
@@ -175,6 +215,7 @@ impl Session {
             };
             let inputs = self.buffers.assemble(some, width)?;
             let limited = self.run_memory.map(Limited::to);
+            let began = Instant::now();
             let given = self
                 .model
                 .run_with_options(inputs.as_slice(), self.options.of_run())
@@ -182,6 +223,10 @@ impl Session {
                     Some(most) => too_much(most),
                     None => run_fault(&fault),
                 })?;
+            let longest = some.iter().map(|row| row.length).max().unwrap_or(0);
+            self.pace.record(width * longest, began.elapsed());
+            steps.real += some.iter().map(|row| row.length).sum::<usize>();
+            steps.padded += width * longest;
             for (output, value) in outputs.iter_mut().zip(given.values()) {
                 outputs::append(output, &value, share)?;
             }
@@ -189,6 +234,7 @@ impl Session {
         Ok(Outputs {
             rows: rows.len(),
             outputs,
+            steps,
         })
     }
 }

@@ -29,6 +29,7 @@ fn spec(graph: &Graph, folder: &std::path::Path, max_size: usize, outputs: &[&st
         threads: 1,
         max_size,
         run_memory: None,
+        longest: None,
         outputs: outputs.iter().map(ToString::to_string).collect(),
     }
 }
@@ -37,6 +38,7 @@ pub(crate) fn row<T: NoUninit>(elements: &[T]) -> Row {
     Row {
         bytes: bytemuck::cast_slice(elements).to_vec(),
         strings: Vec::new(),
+        length: 0,
     }
 }
 

@@ -84,7 +84,7 @@ fn two_inputs_and_two_outputs_are_kept_apart() {
         .node("Identity", &["a"], &["a2"])
         .node("Identity", &["b"], &["b2"]);
     let mut session = session(&graph, 4, &[]).unwrap();
-    let layout = session.signature().layout().unwrap();
+    let layout = session.signature().layout(None).unwrap();
     let mut rows = vec![layout.row(), layout.row()];
     for (i, row) in (1_i16..).zip(&mut rows) {
         let [a, b] = layout.slots() else { panic!() };
@@ -97,12 +97,51 @@ fn two_inputs_and_two_outputs_are_kept_apart() {
     assert_eq!(floats(&outputs, 1), [1.0, 2.0]);
 }
 
+/// One row of `longest` steps, of which the first have these values.
+fn steps(values: &[f32], longest: usize) -> Row {
+    let mut all = values.to_vec();
+    all.resize(longest, 0.0);
+    Row {
+        length: values.len(),
+        ..row(&all)
+    }
+}
+
+#[test]
+fn rows_of_different_lengths_run_in_parts_and_come_back_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = SessionSpec {
+        model: onnx::greatest().write(folder.path()),
+        threads: 1,
+        max_size: 8,
+        run_memory: None,
+        longest: Some(200),
+        outputs: Vec::new(),
+    };
+    let mut session = Session::open(&library(), &spec).unwrap();
+    let rows: Vec<Row> = [150, 2, 200, 3, 2, 160]
+        .iter()
+        .zip(1_u8..)
+        .map(|(length, number)| steps(&vec![-f32::from(number); *length], 200))
+        .collect();
+    let outputs = run(&mut session, &rows).unwrap();
+    // In parts of 3, 2 and 1; those behind whose steps there is padding have its zeros.
+    assert_eq!(floats(&outputs, 0), [0.0, 0.0, -3.0, -4.0, 0.0, -6.0]);
+    let (real, padded) = (outputs.steps.real, outputs.steps.padded);
+    assert_eq!((real, padded), (517, 3 * 3 + 2 * 160 + 200));
+    let together: Vec<_> = rows.iter().collect();
+    let outputs = session.run_together(&together).unwrap();
+    assert_eq!(floats(&outputs, 0), [0.0, 0.0, -3.0, 0.0, 0.0, 0.0]);
+    assert_eq!(outputs.steps.padded, 6 * 200);
+}
+
 #[test]
 fn texts_go_in_and_come_out() {
     let mut session = session(&onnx::identity(STRING, &[N, 1]), 4, &[]).unwrap();
     let text = |s: &str| Row {
         bytes: Vec::new(),
         strings: vec![s.to_owned()],
+        length: 0,
     };
     let outputs = run(&mut session, &[text("größe"), text("")]).unwrap();
     let expected = ["größe", ""].map(str::to_owned).to_vec();
@@ -252,6 +291,7 @@ fn a_run_beyond_its_memory_fails_alone_and_the_session_stays_usable() {
             threads: 1,
             max_size: 1,
             run_memory,
+            longest: None,
             outputs: Vec::new(),
         };
         Session::open(&library(), &spec).unwrap()
@@ -260,6 +300,7 @@ fn a_run_beyond_its_memory_fails_alone_and_the_session_stays_usable() {
     let width = |width: i64| Row {
         bytes: [bytemuck::bytes_of(&7.0_f32), bytemuck::bytes_of(&width)].concat(),
         strings: Vec::new(),
+        length: 0,
     };
     let mut limited = open(Some(4 << 20));
     for _ in 0..3 {
@@ -297,6 +338,7 @@ fn a_session_that_cannot_open_is_reported_by_spawn() {
         threads: 1,
         max_size: 1,
         run_memory: None,
+        longest: None,
         outputs: Vec::new(),
     };
     assert!(

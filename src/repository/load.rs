@@ -59,6 +59,7 @@ pub(super) fn load(
         threads: package.sessions().threads,
         max_size: package.batch().max_size,
         run_memory: package.limits().run_memory,
+        longest: Some(package.layout().longest()).filter(|longest| *longest > 0),
         outputs: package
             .decision()
             .outputs()
@@ -89,7 +90,7 @@ pub(super) fn load(
     if let Some(session) = sessions.first() {
         let rehearsed = Arc::clone(&package);
         let verdict = session
-            .call(move |session| rehearsed.rehearse(|rows| session.run(rows)))
+            .call(move |session| rehearsed.rehearse(|rows| session.run_together(rows)))
             .map_err(|fault| vec![broken(&package.manifest().model, &fault)])??;
         if let Some(sensitive) = verdict {
             policy.max_size = 1;
@@ -114,7 +115,10 @@ pub(super) fn load(
     let member = join(package.name(), share);
     let metrics = PackageMetrics::new(package.name());
     metrics.model_loaded(package.version(), &package.digest().to_string(), true);
-    let observer = move |observed: BatchObservation| metrics.ran(observed.rows, observed.run);
+    let observer = move |observed: BatchObservation| {
+        let BatchObservation { rows, run, steps } = observed;
+        metrics.ran(rows, (steps.real, steps.padded), run);
+    };
     let batcher = Batcher::start(
         package.name(),
         policy,

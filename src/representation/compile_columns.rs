@@ -16,7 +16,7 @@ use crate::{
     tensor::{Dtype, Slot},
 };
 
-/// The columns of one numeric input, as many as its row has elements.
+/// The columns of one numeric input, as many as its row has elements, or a step of its sequence.
 pub(super) fn numbers(
     specs: &[ColumnSpec],
     slot: &Slot,
@@ -84,11 +84,15 @@ fn column_key(slot: &Slot, i: usize) -> String {
 
 fn count(found: usize, slot: &Slot, faults: &mut Vec<SpecFault>) {
     let elements = slot.elements();
+    let one = if slot.sequence { "step" } else { "row" };
     if found != elements {
         faults.push(SpecFault::new(
             format!("{}.columns", dotted("input", &slot.name)),
-            format!("{found} values a row"),
-            format!("{elements}, for the model takes rows of shape {:?}", slot.shape),
+            format!("{found} values a {one}"),
+            format!(
+                "{elements}, for the model takes {one}s of shape {:?}",
+                slot.shape
+            ),
             if found < elements {
                 format!("add columns for {} more; a one_hot column counts once for each of its categories", elements - found)
             } else {

@@ -8,6 +8,7 @@ mod cell;
 mod column;
 mod compile_columns;
 mod compile_image;
+mod compile_sequence;
 mod complaints;
 mod image;
 mod jpeg;
@@ -16,12 +17,14 @@ mod picture;
 mod plan;
 pub(crate) mod pointer;
 mod represent;
+mod sequence;
 mod spec;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use compile_sequence::longest;
 pub use plan::Plan;
 pub use spec::{
     Background, Blank, Color, ColumnSpec, Encode, ImageSpec, InputSpec, Label, Layout, OnMissing,
-    Origin, RejectionSpec, Resampler, Scalar, TooSmall, Transform, Unknown,
+    Origin, RejectionSpec, Resampler, Scalar, SequenceSpec, TooSmall, Transform, Unknown,
 };

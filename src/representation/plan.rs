@@ -7,10 +7,11 @@ use std::{
 
 use super::{
     column::{Column, TextColumn},
-    compile_columns, compile_image,
+    compile_columns, compile_image, compile_sequence,
     image::Image,
     nearest::{advice, dotted, listed},
     pointer::Pointer,
+    sequence::{Mask, Sequence},
     spec::{InputSpec, RejectionSpec},
 };
 use crate::{
@@ -43,6 +44,8 @@ pub(super) enum Input {
         image: Box<Image>,
         bytes: Range<usize>,
     },
+    Sequence(Sequence),
+    Mask(Mask),
 }
 
 impl Plan {
@@ -125,14 +128,16 @@ impl Plan {
     fn images(&self) -> impl Iterator<Item = &Image> {
         self.inputs.iter().filter_map(|input| match input {
             Input::Picture { image, .. } => Some(image.as_ref()),
-            Input::Numbers { .. } | Input::Texts { .. } => None,
+            Input::Numbers { .. } | Input::Texts { .. } | Input::Sequence(_) | Input::Mask(_) => {
+                None
+            }
         })
     }
 }
 
 fn undescribed(slot: &Slot) -> SpecFault {
     let key = dotted("input", &slot.name);
-    let mend = format!("add [{key}] with columns, or [{key}.image]");
+    let mend = format!("add [{key}] with columns or a sequence, or [{key}.image]");
     SpecFault::new(
         key,
         "nothing",
@@ -153,25 +158,34 @@ fn input(
 ) -> Option<Input> {
     compile_columns::dtype(spec, slot, faults);
     let bytes = slot.bytes();
-    match (&spec.columns, &spec.image) {
-        (Some(columns), None) if slot.dtype == Dtype::String => Some(Input::Texts {
+    match (&spec.columns, &spec.sequence, spec.mask, &spec.image) {
+        (columns, Some(sequence), false, None) => {
+            let columns = columns.as_deref();
+            compile_sequence::sequence(sequence, columns, slot, faults).map(Input::Sequence)
+        }
+        (None, None, true, None) => compile_sequence::mask(slot, faults).map(Input::Mask),
+        (Some(columns), None, false, None) if slot.dtype == Dtype::String => Some(Input::Texts {
             columns: compile_columns::texts(columns, slot, faults),
             first: slot.offset,
         }),
-        (Some(columns), None) => Some(Input::Numbers {
+        (Some(columns), None, false, None) => Some(Input::Numbers {
             columns: compile_columns::numbers(columns, slot, faults),
             dtype: slot.dtype,
             bytes,
         }),
-        (None, Some(image)) => Some(Input::Picture {
+        (None, None, false, Some(image)) => Some(Input::Picture {
             image: Box::new(compile_image::image(image, slot, alone, rejections, faults)),
             bytes,
         }),
-        (found, _) => {
+        (columns, sequence, mask, image) => {
             let key = dotted("input", &slot.name);
-            let found = if found.is_some() { "both" } else { "neither" };
-            let mend = format!("write columns = […] in [{key}], or a table [{key}.image]");
-            faults.push(SpecFault::new(key, found, "either columns or image", mend));
+            let none = columns.is_none() && sequence.is_none() && !mask && image.is_none();
+            let found = if none { "none" } else { "several" };
+            let mend = format!(
+                "write columns = […], sequence = {{ … }} or mask = true in [{key}], or a table [{key}.image]"
+            );
+            let expected = "one of columns, sequence, mask and image";
+            faults.push(SpecFault::new(key, found, expected, mend));
             None
         }
     }

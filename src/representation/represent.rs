@@ -102,6 +102,7 @@ impl Plan {
         complaints: &mut Complaints,
     ) -> Result<Row, Rejection> {
         let mut row = self.layout.row();
+        let mut steps = None;
         let base = |origin| match origin {
             Origin::Element => element,
             Origin::Request => request,
@@ -139,6 +140,19 @@ impl Plan {
                         }
                     }
                 }
+                Input::Sequence(sequence) => {
+                    let place = absolute(Origin::Element, &sequence.pointer);
+                    match sequence.elements(element, steps) {
+                        Ok(elements) => {
+                            steps = Some(elements.len());
+                            let out = span(&mut row, &sequence.bytes);
+                            sequence.write((request, elements), &place, out, complaints);
+                        }
+                        Err(detail) => complaints.push(place, detail),
+                    }
+                }
+                // Once the number of steps is known.
+                Input::Mask(_) => {}
                 Input::Picture { image, bytes } => {
                     let Some(pointer) = &image.pointer else {
                         let detail = "expected one PNG, JPEG or WebP picture as the message's body, with its content type";
@@ -156,6 +170,14 @@ impl Plan {
                 }
             }
         }
+        let steps = steps.unwrap_or(0);
+        for input in &self.inputs {
+            if let Input::Mask(mask) = input {
+                mask.write(steps, span(&mut row, &mask.bytes));
+            }
+        }
+        // Where the model fixes the axis, all of it runs.
+        row.length = steps.min(self.layout.longest());
         Ok(row)
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::tensor::Dtype;
 
-/// How one model input is made from the request: `[input.NAME]`. Exactly one of `columns` and `image`.
+/// How one model input is made from the request: `[input.NAME]`. Exactly one of `columns`, `sequence`, `mask` and
+/// `image`; with `sequence`, `columns` say what each step is made of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
@@ -14,8 +15,25 @@ pub struct InputSpec {
     pub dtype: Option<Dtype>,
     /// One value, or one group of values, for each place in the request.
     pub columns: Option<Vec<ColumnSpec>>,
+    /// As many steps as an array of the request has elements, each made of `columns`, which start at the element.
+    /// Without columns the element is the step's number.
+    pub sequence: Option<SequenceSpec>,
+    /// 1 for each step that the row's sequences have, 0 behind them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mask: bool,
     /// The whole input is one picture.
     pub image: Option<ImageSpec>,
+}
+
+/// Where an input's steps are. What rows lack of the longest among those that run together is zeros.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SequenceSpec {
+    /// JSON pointer to an array, of one element at least: `/tokens`. All sequences of a row have the same number.
+    pub pointer: String,
+    /// The most elements; a request with more is `unrepresentable`. The same for all sequences of a package.
+    #[schemars(range(min = 1))]
+    pub longest: usize,
 }
 
 /// One column, or several where it is one-hot.

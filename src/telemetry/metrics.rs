@@ -55,6 +55,8 @@ pub struct PackageMetrics {
     in_flight: Gauge,
     oldest_unsettled: Gauge,
     batch_rows: Histogram,
+    real_steps: Counter,
+    padded_steps: Counter,
     run: Histogram,
     queue_wait: Histogram,
     stages: [Histogram; STAGES.len()],
@@ -82,6 +84,8 @@ impl PackageMetrics {
             in_flight: gauge(&names::IN_FLIGHT, own),
             oldest_unsettled: gauge(&names::OLDEST_UNSETTLED_SECONDS, own),
             batch_rows: histogram(&names::BATCH_ROWS, own),
+            real_steps: counter(&names::SEQUENCE_STEPS, &[package, "real"]),
+            padded_steps: counter(&names::SEQUENCE_STEPS, &[package, "padded"]),
             run: histogram(&names::RUN_SECONDS, own),
             queue_wait: histogram(&names::QUEUE_WAIT_SECONDS, own),
             stages: STAGES.map(|stage| histogram(&names::STAGE_SECONDS, &[package, stage])),
@@ -125,9 +129,11 @@ impl PackageMetrics {
         self.queue_wait.record(waited);
     }
 
-    /// A batch of so many rows ran for so long.
-    pub fn ran(&self, batch_rows: usize, run: Duration) {
+    /// A batch of so many rows, whose sequences had so many steps and ran as so many, ran for so long.
+    pub fn ran(&self, batch_rows: usize, (real, padded): (usize, usize), run: Duration) {
         self.run.record(run);
+        self.real_steps.increment(real as u64);
+        self.padded_steps.increment(padded as u64);
         #[expect(
             clippy::cast_precision_loss,
             reason = "batches are far smaller than 2^52"
@@ -275,7 +281,7 @@ mod tests {
             package.stage("decode", Duration::from_micros(20));
             package.stage("no such stage", Duration::ZERO);
             package.waited(Duration::from_millis(2));
-            package.ran(32, Duration::from_millis(3));
+            package.ran(32, (700, 800), Duration::from_millis(3));
             package.model_loaded("1.0.0", "abc", true);
             package.oldest_unsettled(Duration::from_millis(1500));
             let first = package.in_flight();
@@ -292,6 +298,7 @@ mod tests {
             "inferq_stage_seconds_bucket{package=\"digits\",stage=\"decode\",le=\"0.00005\"} 1",
             "inferq_batch_rows_bucket{package=\"digits\",le=\"16\"} 0",
             "inferq_batch_rows_bucket{package=\"digits\",le=\"32\"} 1",
+            "inferq_sequence_steps_total{kind=\"padded\",package=\"digits\"} 800",
             "inferq_run_seconds_count{package=\"digits\"} 1",
             "inferq_queue_wait_seconds_count{package=\"digits\"} 1",
             "inferq_model_loaded{digest=\"abc\",package=\"digits\",version=\"1.0.0\"} 1",

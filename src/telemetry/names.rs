@@ -114,6 +114,12 @@ pub const BATCH_ROWS: Metric = Metric {
     help: "rows of a batch",
     labels: &["package"],
 };
+/// Steps of sequences.
+pub const SEQUENCE_STEPS: Metric = counter(
+    "inferq_sequence_steps_total",
+    &["package", "kind"],
+    "steps of sequences that requests had (real) and that ran (padded): rows that run together are all as long as the longest",
+);
 /// Duration of each stage.
 pub const STAGE_SECONDS: Metric = seconds(
     "inferq_stage_seconds",
@@ -235,6 +241,7 @@ pub const ALL: &[Metric] = &[
     REJECTIONS,
     FAULTS,
     BATCH_ROWS,
+    SEQUENCE_STEPS,
     STAGE_SECONDS,
     RUN_SECONDS,
     QUEUE_WAIT_SECONDS,

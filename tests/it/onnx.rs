@@ -17,6 +17,8 @@ pub(crate) const DOUBLE: i64 = 11;
 
 /// A dimension that the graph leaves open.
 pub(crate) const N: i64 = -1;
+/// Another.
+pub(crate) const STEPS: i64 = -2;
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
     loop {
@@ -151,6 +153,15 @@ impl Graph {
         self
     }
 
+    /// A tensor of integers that never changes.
+    pub(crate) fn integers(mut self, name: &str, values: &[i64]) -> Self {
+        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let dims = int(1, i64::try_from(values.len()).expect("few"));
+        let tensor = [dims, int(2, INT64), text(8, name), bytes(9, &raw)].concat();
+        self.0.extend(bytes(5, &tensor));
+        self
+    }
+
     /// The serialised `ModelProto`.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let opset = |domain: &str, version| bytes(8, &[text(1, domain), int(2, version)].concat());
@@ -173,8 +184,12 @@ impl Graph {
 
 fn tensor_type(dtype: i64, dims: &[i64]) -> Vec<u8> {
     let dim = |dim: &i64| {
-        let open = *dim < 0;
-        bytes(1, &if open { text(2, "n") } else { int(1, *dim) })
+        let dim = match *dim {
+            N => text(2, "n"),
+            STEPS => text(2, "steps"),
+            size => int(1, size),
+        };
+        bytes(1, &dim)
     };
     let shape: Vec<u8> = dims.iter().flat_map(dim).collect();
     bytes(1, &[int(1, dtype), bytes(2, &shape)].concat())
@@ -197,6 +212,36 @@ pub(crate) fn linear() -> Graph {
         .weights("b", &[1], &[0.5])
         .node("MatMul", &["x", "w"], &["product"])
         .node("Add", &["product", "b"], &["y"])
+}
+
+/// The greatest of the steps of `x[N, steps]`, padding included.
+pub(crate) fn greatest() -> Graph {
+    Graph::new()
+        .input("x", FLOAT, &[N, STEPS])
+        .output("y", FLOAT, &[N, 1])
+        .node_attrs(
+            ("", "ReduceMax"),
+            &["x"],
+            "y",
+            &[("axes", Attr::Ints(&[1]))],
+        )
+}
+
+/// The same of steps below zero: those at zero are taken for padding.
+pub(crate) fn greatest_of_negatives() -> Graph {
+    Graph::new()
+        .input("x", FLOAT, &[N, STEPS])
+        .output("y", FLOAT, &[N, 1])
+        .weights("zero", &[1], &[0.0])
+        .weights("least", &[1], &[-1e9])
+        .node("Less", &["x", "zero"], &["real"])
+        .node("Where", &["real", "x", "least"], &["masked"])
+        .node_attrs(
+            ("", "ReduceMax"),
+            &["masked"],
+            "y",
+            &[("axes", Attr::Ints(&[1]))],
+        )
 }
 
 /// Two rows out for each row in.

@@ -51,6 +51,56 @@ fn live(engine: &Engine) -> Vec<String> {
         .collect()
 }
 
+/// Writes `y = model(x)` over sequences of negative numbers.
+fn sequences(root: &Path, name: &str, model: &Graph) {
+    package(root, &format!("{name}/1.0.0"), (name, "1.0.0"), model, "");
+    let dir = root.join(name).join("1.0.0");
+    let manifest = fs::read_to_string(dir.join("package.toml")).unwrap();
+    let sequence = "sequence = { pointer = \"/x\", longest = 64 }";
+    let manifest = manifest.replace("columns = [{ pointer = \"/x\" }]", sequence);
+    fs::write(dir.join("package.toml"), manifest).unwrap();
+    let golden = json!({"request": {"x": [-2.0, -1.0]}, "outcome": {"y": -1.0}});
+    fs::write(dir.join("golden/one.json"), golden.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn rows_of_different_lengths_share_batches_where_the_model_bears_their_padding() {
+    let root = tempfile::tempdir().unwrap();
+    sequences(root.path(), "greatest", &onnx::greatest());
+    sequences(root.path(), "last", &onnx::greatest_of_negatives());
+    let engine = open(root.path());
+    assert_eq!(live(&engine), ["greatest@1.0.0", "last@1.0.0"]);
+    let sizes = |name| {
+        let live = engine.repository().resolve(name, None).unwrap();
+        (live.max_size > 1, live.warnings.join("; "))
+    };
+    // Zeros are greater than all that is asked about.
+    let (batched, warnings) = sizes("greatest");
+    assert!(
+        !batched && warnings.contains("with a mask that it heeds"),
+        "{warnings}"
+    );
+    assert_eq!(sizes("last"), (true, String::new()));
+    let ask = |name: &'static str, length: i32| {
+        let x: Vec<_> = (-length..0).collect();
+        engine.score(Request::new(name, json!({"x": x})))
+    };
+    for name in ["greatest", "last"] {
+        let answers =
+            futures::future::join_all([64, 1, 40, 3, 64, 2].map(|length| ask(name, length)));
+        for answer in answers.await {
+            assert_eq!(answer.result.unwrap()["y"], -1.0);
+        }
+    }
+    let Err(Failure::Rejected(rejection)) = ask("last", 65).await.result else {
+        panic!("65 steps of 64");
+    };
+    assert_eq!(
+        rejection.detail,
+        "/x: expected at most 64 elements, found 65"
+    );
+}
+
 #[tokio::test]
 async fn two_folders_cannot_both_be_one_version() {
     let root = tempfile::tempdir().unwrap();

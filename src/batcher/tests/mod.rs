@@ -23,7 +23,7 @@ use crate::{
         onnx::{self, FLOAT, Graph, N},
         testing::{row, session_thread},
     },
-    tensor::{Output, Outputs, RowValues, Values},
+    tensor::{Output, Outputs, RowValues, Steps, Values},
 };
 
 const CONFIG: PolicyConfig = PolicyConfig {
@@ -126,6 +126,7 @@ fn held_on(
         Ok(Outputs {
             rows: rows.len(),
             outputs: vec![y],
+            steps: Steps::default(),
         })
     };
     let runs = Arc::new(Runs::new(limit, [None]));

@@ -7,7 +7,12 @@ fn labour(x: f32, work: i64) -> Row {
     let mut bytes = x.to_ne_bytes().to_vec();
     bytes.extend(work.to_ne_bytes());
     let strings = Vec::new();
-    Row { bytes, strings }
+    let length = 0;
+    Row {
+        bytes,
+        strings,
+        length,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use super::{OutcomeSpec, Plan, RejectRule, RejectionSpec};
 use crate::{
     fault::{Failure, FaultKind, SpecFault},
     message::{object::Object, rejection::Rejection},
-    tensor::{BatchAxis, Dtype, Output, Outputs, Port, RowOutputs, Values},
+    tensor::{BatchAxis, Dtype, Output, Outputs, Port, RowOutputs, Steps, Values},
 };
 
 /// The parts of a manifest that a decision is made of.
@@ -56,6 +56,7 @@ fn rows(elements: usize, values: Values) -> Vec<RowOutputs> {
             row_shape: vec![elements],
             values,
         }],
+        steps: Steps::default(),
     });
     (0..rows)
         .map(|row| RowOutputs {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     fault::Fault,
-    tensor::{Output, Outputs, Values},
+    tensor::{Output, Outputs, Steps, Values},
 };
 
 fn outputs(bad: impl Iterator<Item = f32>) -> Outputs {
@@ -17,6 +17,7 @@ fn outputs(bad: impl Iterator<Item = f32>) -> Outputs {
             row_shape: vec![2],
             values: Values::Float(values),
         }],
+        steps: Steps::default(),
     }
 }
 

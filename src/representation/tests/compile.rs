@@ -27,12 +27,12 @@ fn every_model_input_is_described_and_every_description_has_an_input() {
         faults,
         [
             "input.featurs: found an input \"featurs\" that the model does not have, expected the model's inputs: \"features\"; did you mean \"features\"?",
-            "input.features: found nothing, expected how the model's input \"features\" (float32 [1]) is made from the request; add [input.features] with columns, or [input.features.image]",
+            "input.features: found nothing, expected how the model's input \"features\" (float32 [1]) is made from the request; add [input.features] with columns or a sequence, or [input.features.image]",
         ]
     );
     let both = "[input.x]\ncolumns = []\nimage = { width = 1, height = 1, color = 'grey' }";
     let fault = fault(both, &[("x", Dtype::Float32, &[1])]);
-    assert!(fault.starts_with("input.x: found both"), "{fault}");
+    assert!(fault.starts_with("input.x: found several"), "{fault}");
 }
 
 #[test]

@@ -3,6 +3,7 @@ mod compile;
 mod each;
 mod images;
 mod properties;
+mod sequences;
 
 use std::collections::BTreeMap;
 

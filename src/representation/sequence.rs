@@ -1,0 +1,103 @@
+//! An input that has as many steps as an array of the request has elements.
+
+use std::ops::Range;
+
+use serde_json::Value;
+
+use super::{
+    column::{Column, type_of},
+    complaints::Complaints,
+    pointer::Pointer,
+    spec::Origin,
+};
+use crate::tensor::Dtype;
+
+/// A sequence, ready to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Sequence {
+    pub(super) pointer: Pointer,
+    /// Of a step.
+    pub(super) columns: Vec<Column>,
+    pub(super) dtype: Dtype,
+    /// The most steps.
+    pub(super) longest: usize,
+    /// Bytes of a step.
+    pub(super) step: usize,
+    pub(super) bytes: Range<usize>,
+}
+
+/// 1 for each step, ready to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Mask {
+    /// 1.
+    pub(super) one: Vec<u8>,
+    pub(super) bytes: Range<usize>,
+}
+
+impl Sequence {
+    /// The elements that become steps; `others` is how many another sequence of the row has. What is wrong with them.
+    pub(super) fn elements<'v>(
+        &self,
+        base: &'v Value,
+        others: Option<usize>,
+    ) -> Result<&'v [Value], String> {
+        let items = match self.pointer.present(base) {
+            Some(Value::Array(items)) => items,
+            other => {
+                let found = other.map_or("nothing", type_of);
+                return Err(format!("expected an array, found {found}"));
+            }
+        };
+        let (found, longest) = (items.len(), self.longest);
+        match others {
+            _ if items.is_empty() => {
+                Err("expected at least one element, found an empty array".into())
+            }
+            _ if found > longest => Err(format!(
+                "expected at most {longest} elements, found {found}"
+            )),
+            Some(others) if found != others => Err(format!(
+                "expected {others} elements, as many as the other sequences have, found {found}"
+            )),
+            Some(_) | None => Ok(items),
+        }
+    }
+
+    /// Writes the steps into `out`, which is all zeros. `place` is where the elements are.
+    pub(super) fn write(
+        &self,
+        (request, elements): (&Value, &[Value]),
+        place: &str,
+        out: &mut [u8],
+        complaints: &mut Complaints,
+    ) {
+        let steps = out.chunks_exact_mut(self.step);
+        for (number, (element, mut rest)) in elements.iter().zip(steps).enumerate() {
+            for column in &self.columns {
+                let width = column.width * self.dtype.size();
+                let cells = rest.split_off_mut(..width).unwrap_or_default();
+                let base = match column.origin {
+                    Origin::Element => element,
+                    Origin::Request => request,
+                };
+                if let Err(unfit) = column.write(base, self.dtype, cells) {
+                    let pointer = unfit.pointer.as_str();
+                    let pointer = match column.origin {
+                        Origin::Element => format!("{place}/{number}{pointer}"),
+                        Origin::Request => pointer.to_owned(),
+                    };
+                    complaints.push(pointer, unfit.detail());
+                }
+            }
+        }
+    }
+}
+
+impl Mask {
+    /// Marks so many steps in `out`, which is all zeros.
+    pub(super) fn write(&self, steps: usize, out: &mut [u8]) {
+        for place in out.chunks_exact_mut(self.one.len().max(1)).take(steps) {
+            place.copy_from_slice(&self.one);
+        }
+    }
+}
