@@ -150,7 +150,7 @@ pub fn conv() -> Graph {
         .node("Sigmoid", &["sum"], &["y"])
 }
 
-/// `ids[n, l]`, `mask[n, l]` → 128 wide, 4 heads, 2 layers of attention (Vaswani et al. 2017) → mean → `y[n, 1]`.
+/// `ids[n, l]`, `mask[n, l]` → 128 wide, 4 heads, 2 layers of attention (Vaswani et al. 2017) → sum → `y[n, 1]`.
 pub fn transformer() -> Graph {
     const WIDTH: usize = 128;
     const HEADS: usize = 4;

@@ -141,14 +141,17 @@ impl Package {
             .goldens()
             .iter()
             .filter_map(|golden| prepare(golden).ok());
-        let mut examples: Vec<Row> = prepared.flat_map(|(rows, _)| rows).collect();
-        let whole = examples.len();
-        for part in [2, 4] {
-            let sequences = examples.iter().take(whole).filter(|row| row.length >= part);
-            let shortened = sequences.map(|row| self.layout().shortened(row, row.length / part));
-            examples.extend(shortened.collect::<Vec<_>>());
-        }
-        examples
+        // Side by side: few rows in a row are of all lengths.
+        let lengths = |row: Row| {
+            let parts = [2, 4].into_iter().filter(|part| row.length >= *part);
+            let shortened = parts.map(|part| self.layout().shortened(&row, row.length / part));
+            let shortened: Vec<_> = shortened.collect();
+            std::iter::once(row).chain(shortened)
+        };
+        prepared
+            .flat_map(|(rows, _)| rows)
+            .flat_map(lengths)
+            .collect()
     }
 
     fn in_company(
@@ -160,6 +163,12 @@ impl Package {
         let rows: Vec<_> = parts.iter().flat_map(|part| &part.rows).collect();
         let first = rows.first().filter(|_| size > 1)?;
         if let Some(found) = self.among_examples(parts, size, predict) {
+            return Some(found);
+        }
+        if let Some(found) = parts
+            .iter()
+            .find_map(|part| self.beside_longer(part, predict))
+        {
             return Some(found);
         }
         let mut strangers = strangers(self.layout(), &rows);
@@ -203,6 +212,39 @@ impl Package {
                 given = rest;
                 self.changed(part, ran, own.to_vec())
             })
+        })
+    }
+
+    /// The rows of one example with half of their steps: alone, and each beside the whole one. What is right is not
+    /// known of them, but that padding may not change it.
+    fn beside_longer(
+        &self,
+        part: &Part<'_>,
+        predict: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
+    ) -> Option<BatchSensitive> {
+        if part.rows.iter().any(|row| row.length < 2) {
+            return None;
+        }
+        let half = |row: &Row| self.layout().shortened(row, row.length / 2);
+        let halves: Vec<Row> = part.rows.iter().map(half).collect();
+        let decided = |rows: Vec<RowOutputs>| self.decide(&part.thresholds, &rows).ok();
+        // Steps that the model needs may be gone: nothing is told by that.
+        let alone = decided(run(predict, &halves.iter().collect::<Vec<_>>(), 1).ok()?)?;
+        let mut beside = Vec::with_capacity(halves.len());
+        for (half, whole) in halves.iter().zip(&part.rows) {
+            match run(predict, &[half, whole], 2) {
+                Ok(outputs) => beside.extend(outputs.into_iter().next()),
+                Err(fault) => return Some(part.fails(2, &fault)),
+            }
+        }
+        let changed = match decided(beside) {
+            Some(beside) => difference(&alone, &beside, part.golden.tolerance)?,
+            None => whole(part.golden, "none".into()),
+        };
+        Some(BatchSensitive::Changed {
+            file: part.golden.file.clone(),
+            rows: 2,
+            difference: changed,
         })
     }
 

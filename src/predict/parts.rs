@@ -19,7 +19,7 @@ const HELD_UP: f64 = 4.0;
 const ASSUMED: f64 = 16.0;
 
 /// Rows are put into so many groups at most before they are parted: the work grows with its square.
-const GROUPS: usize = 128;
+const GROUPS: usize = 32;
 
 /// How long runs take by their steps (rows × the longest), as it was measured: a table, and no line through it.
 #[derive(Debug)]
@@ -47,12 +47,16 @@ impl Pace {
         let Some(band) = steps.checked_ilog2() else {
             return;
         };
+        // The first run of a band is held to what others let expect of it.
+        let any = self.seen.iter().any(Option::is_some);
+        let expected = self.rates.get(band as usize).filter(|_| any);
+        let expected = expected.map_or(f64::INFINITY, |rate| rate * HELD_UP);
         let Some(seen) = self.seen.get_mut(band as usize) else {
             return;
         };
         let rate = run.as_secs_f64() / count(steps);
         *seen = Some(match *seen {
-            None => rate,
+            None => rate.min(expected),
             Some(before) => before + (rate.min(before * HELD_UP) - before) / RUNS,
         });
         self.fill();

@@ -176,7 +176,12 @@ impl Session {
             .iter()
             .filter_map(|place| rows.get(*place).copied())
             .collect();
-        let mut outputs = self.run_parts(&sorted, &self.pace.parts(&lengths))?;
+        let parts = match self.width {
+            Width::Any => self.pace.parts(&lengths),
+            // Every run has as many rows as any.
+            Width::Just(_) | Width::Scalar => vec![rows.len()],
+        };
+        let mut outputs = self.run_parts(&sorted, &parts)?;
         for output in &mut outputs.outputs {
             outputs::reorder(output, &order);
         }

@@ -71,8 +71,11 @@ impl Sequence {
         out: &mut [u8],
         complaints: &mut Complaints,
     ) {
-        let steps = out.chunks_exact_mut(self.step);
+        let steps = out.chunks_exact_mut(self.step.max(1));
         for (number, (element, mut rest)) in elements.iter().zip(steps).enumerate() {
+            if complaints.enough() {
+                return;
+            }
             for column in &self.columns {
                 let width = column.width * self.dtype.size();
                 let cells = rest.split_off_mut(..width).unwrap_or_default();

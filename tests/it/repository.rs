@@ -59,7 +59,9 @@ fn sequences(root: &Path, name: &str, model: &Graph) {
     let sequence = "sequence = { pointer = \"/x\", longest = 64 }";
     let manifest = manifest.replace("columns = [{ pointer = \"/x\" }]", sequence);
     fs::write(dir.join("package.toml"), manifest).unwrap();
-    let golden = json!({"request": {"x": [-2.0, -1.0]}, "outcome": {"y": -1.0}});
+    // As long as can be: no row is longer.
+    let longest: Vec<f64> = (1..=64).map(|n| f64::from(n) - 65.0).collect();
+    let golden = json!({"request": {"x": longest}, "outcome": {"y": -1.0}});
     fs::write(dir.join("golden/one.json"), golden.to_string()).unwrap();
 }
 
@@ -82,14 +84,15 @@ async fn rows_of_different_lengths_share_batches_where_the_model_bears_their_pad
     );
     assert_eq!(sizes("last"), (true, String::new()));
     let ask = |name: &'static str, length: i32| {
-        let x: Vec<_> = (-length..0).collect();
+        let x: Vec<_> = (-2 * length..-length).collect();
         engine.score(Request::new(name, json!({"x": x})))
     };
     for name in ["greatest", "last"] {
         let answers =
             futures::future::join_all([64, 1, 40, 3, 64, 2].map(|length| ask(name, length)));
-        for answer in answers.await {
-            assert_eq!(answer.result.unwrap()["y"], -1.0);
+        let lengths = [64, 1, 40, 3, 64, 2].map(|length| -f64::from(length) - 1.0);
+        for (answer, y) in answers.await.into_iter().zip(lengths) {
+            assert_eq!(answer.result.unwrap()["y"], y);
         }
     }
     let Err(Failure::Rejected(rejection)) = ask("last", 65).await.result else {
