@@ -5,9 +5,13 @@
 //! input. Bytes and not typed vectors, because assembling a batch is then the same few `memcpy`s
 //! whatever the dtype.
 
+mod layout;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::layout::{Row, RowLayout, Slot};
 
 /// Element type of a tensor, in the names that ONNX uses in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -58,163 +62,6 @@ impl std::fmt::Display for Dtype {
 
 /// Bytes that the inputs of one full batch may take, 1 GiB: every session holds a buffer of that size for good.
 pub const MAX_BATCH_BYTES: usize = 1 << 30;
-
-/// One model input's place in a [`Row`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// The ONNX input's name.
-    pub name: String,
-    /// Element type.
-    pub dtype: Dtype,
-    /// Shape of one row, without the batch axis; the most that it may be where the first axis is a sequence.
-    pub shape: Vec<usize>,
-    /// Whether the first axis is a sequence: in a run it is as long as that of the longest row.
-    pub sequence: bool,
-    /// For strings: index of the first element in [`Row::strings`]; else byte offset in [`Row::bytes`].
-    pub offset: usize,
-}
-
-impl Slot {
-    /// Number of elements of one row; a shape beyond all memory has `usize::MAX`.
-    #[must_use]
-    pub fn elements(&self) -> usize {
-        let elements = self.shape.iter().copied();
-        elements.fold(1, usize::saturating_mul)
-    }
-
-    /// Number of bytes of one row; 0 for strings.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.elements().saturating_mul(self.dtype.size())
-    }
-
-    /// Where the bytes of one row lie in [`Row::bytes`].
-    #[must_use]
-    pub fn bytes(&self) -> std::ops::Range<usize> {
-        self.offset..self.offset.saturating_add(self.len())
-    }
-
-    /// Number of bytes of one step of a sequence.
-    #[must_use]
-    pub fn step(&self) -> usize {
-        let rest = self.shape.iter().skip(1).copied();
-        rest.fold(self.dtype.size(), usize::saturating_mul)
-    }
-
-    /// Whether a row has no bytes here.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// Where each model input lies in a [`Row`]: fixed for a package version.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RowLayout {
-    slots: Vec<Slot>,
-    bytes: usize,
-    strings: usize,
-}
-
-impl RowLayout {
-    /// Lays out `(name, dtype, row shape)` one after the other, in the given order.
-    #[must_use]
-    pub fn new(inputs: impl IntoIterator<Item = (String, Dtype, Vec<usize>)>) -> Self {
-        let fixed = inputs.into_iter();
-        RowLayout::with_sequences(fixed.map(|(name, dtype, shape)| (name, dtype, shape, false)))
-    }
-
-    /// The same of `(name, dtype, row shape, whether its first axis is a sequence)`.
-    #[must_use]
-    pub fn with_sequences(
-        inputs: impl IntoIterator<Item = (String, Dtype, Vec<usize>, bool)>,
-    ) -> Self {
-        let mut layout = RowLayout::default();
-        for (name, dtype, shape, sequence) in inputs {
-            let mut slot = Slot {
-                name,
-                dtype,
-                shape,
-                sequence,
-                offset: layout.bytes,
-            };
-            if dtype == Dtype::String {
-                slot.offset = layout.strings;
-                layout.strings = layout.strings.saturating_add(slot.elements());
-            } else {
-                layout.bytes = layout.bytes.saturating_add(slot.len());
-            }
-            layout.slots.push(slot);
-        }
-        layout
-    }
-
-    /// The inputs in the model's order.
-    #[must_use]
-    pub fn slots(&self) -> &[Slot] {
-        &self.slots
-    }
-
-    /// Bytes of one row.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Strings of one row.
-    #[must_use]
-    pub fn strings(&self) -> usize {
-        self.strings
-    }
-
-    /// The most steps that a row's sequences may have; 0 where it has none.
-    #[must_use]
-    pub fn longest(&self) -> usize {
-        let mut sequences = self.slots.iter().filter(|slot| slot.sequence);
-        let first = sequences.next().and_then(|slot| slot.shape.first());
-        first.copied().unwrap_or(0)
-    }
-
-    /// Bytes of host memory that `rows` rows take in one batch.
-    #[must_use]
-    pub fn batch_bytes(&self, rows: usize) -> usize {
-        let strings = self.strings.saturating_mul(size_of::<String>());
-        self.bytes.saturating_add(strings).saturating_mul(rows)
-    }
-
-    /// The row with so many steps of its sequences, where it has more.
-    #[must_use]
-    pub fn shortened(&self, row: &Row, length: usize) -> Row {
-        let mut row = row.clone();
-        row.length = row.length.min(length);
-        for slot in self.slots.iter().filter(|slot| slot.sequence) {
-            let behind = slot.offset + slot.step() * row.length..slot.bytes().end;
-            row.bytes.get_mut(behind).unwrap_or_default().fill(0);
-        }
-        row
-    }
-
-    /// A row of zeros and empty strings, as long as can be, to be filled in.
-    #[must_use]
-    pub fn row(&self) -> Row {
-        Row {
-            bytes: vec![0; self.bytes],
-            strings: vec![String::new(); self.strings],
-            length: self.longest(),
-        }
-    }
-}
-
-/// One example: a value for every model input, packed as its [`RowLayout`] says, native endian.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// Elements of all inputs that are not strings.
-    pub bytes: Vec<u8>,
-    /// Elements of all string inputs.
-    pub strings: Vec<String>,
-    /// Steps that its sequences have; behind them all is zero. 0 where it has no sequence.
-    pub length: usize,
-}
 
 /// Values of one output for a whole batch.
 #[derive(Clone, Debug, PartialEq)]

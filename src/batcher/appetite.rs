@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use super::{curve::Curve, policy::RunTime};
+use super::{BatchObservation, curve::Curve, policy::RunTime};
 
 /// What is known of run times, by batch size to the next power of two; between two of those, on the line that joins
 /// them.
@@ -54,7 +54,17 @@ impl Appetite {
     }
 
     /// Takes note of a run that went well.
+    pub(super) fn observe(&mut self, observed: &BatchObservation) {
+        // Where sequences differ in length, so do the times of as many rows, and none of them is wrong.
+        self.note(observed.rows, observed.run, observed.steps.padded > 0);
+    }
+
+    /// The same, of rows that all take the same.
     pub(super) fn record(&mut self, rows: usize, run: Duration) {
+        self.note(rows, run, false);
+    }
+
+    fn note(&mut self, rows: usize, run: Duration, varies: bool) {
         let Some(times) = self.sizes.get_mut(bucket(rows)) else {
             return;
         };
@@ -66,11 +76,12 @@ impl Appetite {
             deviation: run / MEMORY,
         };
         // What is thought to take far longer than it does is hardly run: the first that is has to correct it.
-        let Some(before) = times.filter(|before| before.run < run * OUTLIER) else {
+        let Some(before) = times.filter(|before| varies || before.run < run * OUTLIER) else {
             *times = Some(first);
             return;
         };
-        let run = run.min(before.run * OUTLIER);
+        let most = if varies { run } else { before.run * OUTLIER };
+        let run = run.min(most);
         let mixed = |old: f64, new: f64| old + (new - old) / MEMORY;
         *times = Some(Times {
             rows: mixed(before.rows, rows),
@@ -170,7 +181,7 @@ fn bucket(rows: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batcher::curve::Point;
+    use crate::{batcher::curve::Point, tensor::Steps};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -236,5 +247,20 @@ mod tests {
             wrong.record(8, 6 * MS);
         }
         assert!(wrong.longest(8) < 100 * MS, "{:?}", wrong.longest(8));
+    }
+
+    #[test]
+    fn a_short_sequence_is_not_how_long_the_next_one_takes() {
+        let mut appetite = Appetite::default();
+        for run in [1, 16].into_iter().cycle().take(101) {
+            appetite.observe(&BatchObservation {
+                rows: 1,
+                run: run * MS,
+                steps: Steps { real: 1, padded: 1 },
+            });
+        }
+        let (likely, longest) = (appetite.likely(1), appetite.longest(1));
+        assert!(likely > 5 * MS && likely < 12 * MS, "{likely:?}");
+        assert!(longest > 16 * MS, "{longest:?}");
     }
 }

@@ -277,8 +277,7 @@ impl Shared {
     /// Takes note of a run. How long one took that failed, or was stopped, says nothing of others.
     pub(super) fn ran(&self, observation: BatchObservation, went_well: bool) {
         if went_well {
-            let BatchObservation { rows, run, .. } = observation;
-            self.state().appetite.record(rows, run);
+            self.state().appetite.observe(&observation);
         }
         (self.observer)(observation);
     }

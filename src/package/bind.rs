@@ -118,6 +118,10 @@ fn fits(
     let row = layout.batch_bytes(1);
     let expected = format!("at most {MAX_BATCH_BYTES} (1 GiB), which each session holds for good");
     let most = MAX_BATCH_BYTES / row.max(1);
+    let smaller = match layout.longest() {
+        0 => "export the model with smaller inputs (pictures of fewer pixels)".to_owned(),
+        longest => format!("lower longest = {longest} of the sequences"),
+    };
     faults.push(match (fixed, most) {
         (Some(rows), _) => PackageFault::new(
             &manifest.model,
@@ -131,14 +135,14 @@ fn fits(
             "",
             format!("inputs of {row} bytes a row"),
             expected,
-            "export the model with smaller inputs",
+            smaller,
         ),
         (None, most) => PackageFault::new(
             MANIFEST,
             "batch.max_size",
             format!("{rows}, which with rows of {row} bytes are {bytes}"),
             expected,
-            format!("write max_size = {most} or less, or export the model with smaller inputs (pictures of fewer pixels)"),
+            format!("write max_size = {most} or less, or {smaller}"),
         ),
     });
     false

@@ -42,6 +42,8 @@ pub enum BatchSensitive {
     },
     /// All examples make the same row, and no other could be made that the model runs.
     Untried,
+    /// No row could be made that is longer or shorter than an example's and that the model runs.
+    Unpadded,
 }
 
 impl fmt::Display for BatchSensitive {
@@ -60,7 +62,7 @@ impl fmt::Display for BatchSensitive {
                 let at = if pointer.is_empty() { "" } else { " at " };
                 write!(
                     f,
-                    "{file} is right alone but not in a batch of {rows}: found {found}{at}{pointer}, expected {expected}; the model lets rows of a batch change each other, so its rows run one by one; export it without dynamic quantisation or batch statistics (and, where rows are sequences, with a mask that it heeds) to have them batched"
+                    "{file} is right alone but not in a batch of {rows}: found {found}{at}{pointer}, expected {expected}; the model lets rows of a batch change each other, so its rows run one by one; export it without dynamic quantisation or batch statistics (and, where inputs are sequences, with a mask that it heeds) to have them batched"
                 )
             }
             BatchSensitive::Fails { file, rows, fault } => write!(
@@ -70,8 +72,18 @@ impl fmt::Display for BatchSensitive {
             BatchSensitive::Untried => f.write_str(
                 "the golden examples make one and the same row, and the model runs none that differs from it, so nothing shows that rows of a batch leave each other alone and they run one by one; add a golden example with other values to have them batched",
             ),
+            BatchSensitive::Unpadded => f.write_str(
+                "the golden examples' sequences are all of one length, and the model runs no other row that was tried, so nothing shows that padding changes no answer and rows run one by one; add a golden example of another length to have them batched",
+            ),
         }
     }
+}
+
+/// What came of rows that ran beside longer ones.
+enum Beside {
+    Changed(BatchSensitive),
+    Same,
+    Untold,
 }
 
 /// A golden example that became rows.
@@ -165,15 +177,22 @@ impl Package {
         if let Some(found) = self.among_examples(parts, size, predict) {
             return Some(found);
         }
-        if let Some(found) = parts
-            .iter()
-            .find_map(|part| self.beside_longer(part, predict))
-        {
-            return Some(found);
+        // Whether anything ran beside what is longer; where there are no sequences, nothing has to.
+        let mut padded = rows.iter().any(|row| row.length != first.length) || first.length == 0;
+        for part in parts {
+            match self.beside_longer(part, predict) {
+                Beside::Changed(found) => return Some(found),
+                Beside::Same => padded = true,
+                Beside::Untold => {}
+            }
         }
         let mut strangers = strangers(self.layout(), &rows);
         // One that the model does not run even alone (a place outside its table) would say nothing of company.
         strangers.retain(|row| predict(&[row]).is_ok());
+        padded |= strangers.iter().any(|row| row.length > first.length);
+        if !padded {
+            return Some(BatchSensitive::Unpadded);
+        }
         if strangers.is_empty() {
             let alike = rows.iter().all(|row| row == first);
             return alike.then_some(BatchSensitive::Untried);
@@ -221,30 +240,35 @@ impl Package {
         &self,
         part: &Part<'_>,
         predict: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
-    ) -> Option<BatchSensitive> {
+    ) -> Beside {
         if part.rows.iter().any(|row| row.length < 2) {
-            return None;
+            return Beside::Untold;
         }
         let half = |row: &Row| self.layout().shortened(row, row.length / 2);
         let halves: Vec<Row> = part.rows.iter().map(half).collect();
         let decided = |rows: Vec<RowOutputs>| self.decide(&part.thresholds, &rows).ok();
-        // Steps that the model needs may be gone: nothing is told by that.
-        let alone = decided(run(predict, &halves.iter().collect::<Vec<_>>(), 1).ok()?)?;
+        let alone = run(predict, &halves.iter().collect::<Vec<_>>(), 1);
+        // Steps that the model needs may be gone.
+        let Some(alone) = alone.ok().and_then(decided) else {
+            return Beside::Untold;
+        };
         let mut beside = Vec::with_capacity(halves.len());
         for (half, whole) in halves.iter().zip(&part.rows) {
             match run(predict, &[half, whole], 2) {
                 Ok(outputs) => beside.extend(outputs.into_iter().next()),
-                Err(fault) => return Some(part.fails(2, &fault)),
+                Err(fault) => return Beside::Changed(part.fails(2, &fault)),
             }
         }
         let changed = match decided(beside) {
-            Some(beside) => difference(&alone, &beside, part.golden.tolerance)?,
-            None => whole(part.golden, "none".into()),
+            Some(beside) => difference(&alone, &beside, part.golden.tolerance),
+            None => Some(whole(part.golden, "none".into())),
         };
-        Some(BatchSensitive::Changed {
-            file: part.golden.file.clone(),
-            rows: 2,
-            difference: changed,
+        changed.map_or(Beside::Same, |difference| {
+            Beside::Changed(BatchSensitive::Changed {
+                file: part.golden.file.clone(),
+                rows: 2,
+                difference,
+            })
         })
     }
 

@@ -17,7 +17,7 @@ enum Change {
 
 /// A row of zeros, and two made of each of the first `rows`; always the same ones, and none that is in `rows`.
 pub(super) fn strangers(layout: &RowLayout, rows: &[&Row]) -> Vec<Row> {
-    let mut made = vec![layout.row()];
+    let mut made = vec![layout.row(layout.longest())];
     for (base, next) in rows.iter().zip(rows.iter().cycle().skip(1)).take(MAX_BASES) {
         for change in [Change::Shift, Change::Stretch] {
             let mut row = (*base).clone();
@@ -26,7 +26,7 @@ pub(super) fn strangers(layout: &RowLayout, rows: &[&Row]) -> Vec<Row> {
                 Change::Stretch => row.strings.fill_with(String::new),
             }
             for slot in layout.slots() {
-                change.apply(slot, &mut row.bytes);
+                change.apply(slot, &mut row);
             }
             made.push(row);
         }
@@ -36,8 +36,9 @@ pub(super) fn strangers(layout: &RowLayout, rows: &[&Row]) -> Vec<Row> {
 }
 
 impl Change {
-    fn apply(self, slot: &Slot, bytes: &mut [u8]) {
-        let cells = bytes.get_mut(slot.bytes()).unwrap_or_default();
+    fn apply(self, slot: &Slot, row: &mut Row) {
+        let cells = row.bytes.get_mut(slot.bytes(row.length));
+        let cells = cells.unwrap_or_default();
         match slot.dtype {
             Dtype::Float32 => each(cells, |cell| {
                 let x = f32::from_ne_bytes(cell);
@@ -106,10 +107,10 @@ mod tests {
         ];
         let slots = types.map(|dtype| (dtype.to_string(), dtype, vec![2]));
         let layout = RowLayout::new(slots);
-        let mut row = layout.row();
+        let mut row = layout.row(0);
         row.bytes.fill(1);
         row.strings.fill("one".into());
-        let mut largest = layout.row();
+        let mut largest = layout.row(0);
         for (cell, x) in largest.bytes.chunks_exact_mut(4).zip([f32::MAX; 2]) {
             cell.copy_from_slice(&x.to_ne_bytes());
         }
@@ -120,7 +121,7 @@ mod tests {
         let truths = &layout.slots()[5];
         for stranger in &made {
             assert!(!rows.contains(&stranger));
-            assert!(stranger.bytes[truths.bytes()].iter().all(|b| *b <= 1));
+            assert!(stranger.bytes[truths.bytes(0)].iter().all(|b| *b <= 1));
             let first = f32::from_ne_bytes(stranger.bytes[..4].try_into().unwrap());
             assert!(first.is_finite());
         }

@@ -80,7 +80,7 @@ impl Buffers {
         width: usize,
     ) -> Result<Vec<SessionInputValue<'a>>, Fault> {
         let fits = |row: &&Row| {
-            row.bytes.len() == self.layout.bytes()
+            row.bytes.len() == self.layout.bytes(row.length)
                 && row.strings.len() == self.layout.strings()
                 && row.length <= self.layout.longest()
         };
@@ -135,16 +135,14 @@ impl Input {
                 .map_err(|_| text_with_nul(&slot.name));
         }
 
-        let len = if slot.sequence {
-            slot.step() * length
-        } else {
-            slot.len()
-        };
+        let len = slot.len_of(length);
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
         if len > 0 {
             for (row, place) in rows.zip(bytes.chunks_exact_mut(len)) {
-                if let Some(source) = row.bytes.get(slot.offset..slot.offset + len) {
-                    place.copy_from_slice(source);
+                let source = row.bytes.get(slot.bytes(row.length)).unwrap_or_default();
+                if let Some((steps, padding)) = place.split_at_mut_checked(source.len()) {
+                    steps.copy_from_slice(source);
+                    padding.fill(0);
                 }
             }
         }

@@ -165,25 +165,24 @@ impl Session {
     /// # Errors
     /// A model fault when the run fails or an output has another number of rows than was run.
     pub fn run(&mut self, rows: &[&Row]) -> Result<Outputs, Fault> {
+        // Every run has as many rows as any, or there is nothing to tell them apart by.
+        if self.width != Width::Any || rows.iter().all(|row| row.length == 0) {
+            return self.run_together(rows);
+        }
         let mut order: Vec<usize> = (0..rows.len()).collect();
         let length = |place: &usize| rows.get(*place).map_or(0, |row| row.length);
-        if rows.iter().all(|row| row.length == 0) {
-            return self.run_parts(rows, &[rows.len()]);
-        }
         order.sort_by_key(length);
         let lengths: Vec<usize> = order.iter().map(length).collect();
         let sorted: Vec<&Row> = order
             .iter()
             .filter_map(|place| rows.get(*place).copied())
             .collect();
-        let parts = match self.width {
-            Width::Any => self.pace.parts(&lengths),
-            // Every run has as many rows as any.
-            Width::Just(_) | Width::Scalar => vec![rows.len()],
-        };
+        let parts = self.pace.parts(&lengths);
         let mut outputs = self.run_parts(&sorted, &parts)?;
-        for output in &mut outputs.outputs {
-            outputs::reorder(output, &order);
+        if !order.is_sorted() {
+            for output in &mut outputs.outputs {
+                outputs::reorder(output, &order);
+            }
         }
         Ok(outputs)
     }

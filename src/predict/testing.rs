@@ -34,6 +34,24 @@ fn spec(graph: &Graph, folder: &std::path::Path, max_size: usize, outputs: &[&st
     }
 }
 
+/// Of a model whose inputs are sequences of 200 steps at most.
+pub(crate) fn of_sequences(graph: &Graph, max_size: usize) -> SessionThread {
+    let folder = tempfile::tempdir().expect("a folder for the model");
+    let spec = SessionSpec {
+        longest: Some(200),
+        ..spec(graph, folder.path(), max_size, &[])
+    };
+    SessionThread::spawn(&library(), "test", spec).expect("the model opens")
+}
+
+/// One row whose steps have these values.
+pub(crate) fn steps(values: &[f32]) -> Row {
+    Row {
+        length: values.len(),
+        ..row(values)
+    }
+}
+
 pub(crate) fn row<T: NoUninit>(elements: &[T]) -> Row {
     Row {
         bytes: bytemuck::cast_slice(elements).to_vec(),

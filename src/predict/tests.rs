@@ -1,5 +1,7 @@
 //! Sessions on tiny models.
 
+mod sequences;
+
 use std::sync::{Arc, Mutex};
 
 use half::f16;
@@ -85,7 +87,7 @@ fn two_inputs_and_two_outputs_are_kept_apart() {
         .node("Identity", &["b"], &["b2"]);
     let mut session = session(&graph, 4, &[]).unwrap();
     let layout = session.signature().layout(None).unwrap();
-    let mut rows = vec![layout.row(), layout.row()];
+    let mut rows = vec![layout.row(0), layout.row(0)];
     for (i, row) in (1_i16..).zip(&mut rows) {
         let [a, b] = layout.slots() else { panic!() };
         row.bytes[a.offset..a.offset + a.len()].copy_from_slice(bytemuck::bytes_of(&f32::from(i)));
@@ -95,44 +97,6 @@ fn two_inputs_and_two_outputs_are_kept_apart() {
     let outputs = run(&mut session, &rows).unwrap();
     assert_eq!(outputs.outputs[0].values, Values::Int(vec![1, -1, 2, -2]));
     assert_eq!(floats(&outputs, 1), [1.0, 2.0]);
-}
-
-/// One row of `longest` steps, of which the first have these values.
-fn steps(values: &[f32], longest: usize) -> Row {
-    let mut all = values.to_vec();
-    all.resize(longest, 0.0);
-    Row {
-        length: values.len(),
-        ..row(&all)
-    }
-}
-
-#[test]
-fn rows_of_different_lengths_run_in_parts_and_come_back_in_order() {
-    let folder = tempfile::tempdir().unwrap();
-    let spec = SessionSpec {
-        model: onnx::greatest().write(folder.path()),
-        threads: 1,
-        max_size: 8,
-        run_memory: None,
-        longest: Some(200),
-        outputs: Vec::new(),
-    };
-    let mut session = Session::open(&library(), &spec).unwrap();
-    let rows: Vec<Row> = [150, 2, 200, 3, 2, 160]
-        .iter()
-        .zip(1_u8..)
-        .map(|(length, number)| steps(&vec![-f32::from(number); *length], 200))
-        .collect();
-    let outputs = run(&mut session, &rows).unwrap();
-    // In parts of 3, 2 and 1; those behind whose steps there is padding have its zeros.
-    assert_eq!(floats(&outputs, 0), [0.0, 0.0, -3.0, -4.0, 0.0, -6.0]);
-    let (real, padded) = (outputs.steps.real, outputs.steps.padded);
-    assert_eq!((real, padded), (517, 3 * 3 + 2 * 160 + 200));
-    let together: Vec<_> = rows.iter().collect();
-    let outputs = session.run_together(&together).unwrap();
-    assert_eq!(floats(&outputs, 0), [0.0, 0.0, -3.0, 0.0, 0.0, 0.0]);
-    assert_eq!(outputs.steps.padded, 6 * 200);
 }
 
 #[test]

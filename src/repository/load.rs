@@ -6,7 +6,7 @@ use crate::{
     batcher::{self, BatchObservation, Batcher, Device, Member, PolicyConfig, Share},
     fault::Fault,
     package::{Package, PackageFault, PackageFiles},
-    predict::{Library, SessionSpec, SessionThread, inspect},
+    predict::{Library, Session, SessionSpec, SessionThread, inspect},
     telemetry::metrics::PackageMetrics,
 };
 
@@ -89,9 +89,13 @@ pub(super) fn load(
     let mut curve = None;
     if let Some(session) = sessions.first() {
         let rehearsed = Arc::clone(&package);
-        let verdict = session
-            .call(move |session| rehearsed.rehearse(|rows| session.run_together(rows)))
-            .map_err(|fault| vec![broken(&package.manifest().model, &fault)])??;
+        let verdict = session.call(move |session| {
+            let verdict = rehearsed.rehearse(|rows| session.run_together(rows))?;
+            Ok::<_, Vec<PackageFault>>((verdict, longest_fails(&rehearsed, session)))
+        });
+        let (verdict, longest) =
+            verdict.map_err(|fault| vec![broken(&package.manifest().model, &fault)])??;
+        warnings.extend(longest);
         if let Some(sensitive) = verdict {
             policy.max_size = 1;
             warnings.push(sensitive.to_string());
@@ -135,6 +139,17 @@ pub(super) fn load(
         curve,
         warnings,
     })
+}
+
+/// What is to be said where a model does not run sequences that its manifest allows.
+fn longest_fails(package: &Package, session: &mut Session) -> Option<String> {
+    let longest = package.layout().longest();
+    let row = package.layout().row(longest);
+    let fault = session.run(&[&row]).err().filter(|_| longest > 0)?;
+    Some(format!(
+        "{}: sequences of longest = {longest} zeros do not run ({fault}): requests as long as that may all fail; write the most that the model takes, or, if zeros are what it does not take, let be",
+        package.manifest().model
+    ))
 }
 
 /// A model that ONNX Runtime does not open or run.

@@ -59,32 +59,42 @@ pub(super) fn sequence(
         unknown: None,
         transform: None,
     }];
-    let of_step = Slot {
-        shape: step.to_vec(),
-        sequence: true,
-        ..slot.clone()
-    };
+    let mut of_step = slot.clone();
+    (of_step.shape, of_step.sequence) = (step.to_vec(), true);
     let columns = compile_columns::numbers(columns.unwrap_or(&itself), &of_step, faults);
     let pointer = Pointer::parse(&spec.pointer, key(".pointer"));
     Some(Sequence {
         pointer: pointer.map_err(|fault| faults.push(fault)).ok()?,
         columns,
-        dtype: slot.dtype,
         longest: spec.longest,
-        step: slot.step(),
-        bytes: slot.bytes(),
+        slot: slot.clone(),
     })
 }
 
-/// The mask of one input, whose only axis is that of the steps.
-pub(super) fn mask(slot: &Slot, faults: &mut Vec<SpecFault>) -> Option<Mask> {
+/// The mask of one input, whose only axis is that of the steps, of which rows have up to `longest`.
+pub(super) fn mask(
+    slot: &Slot,
+    longest: Option<usize>,
+    faults: &mut Vec<SpecFault>,
+) -> Option<Mask> {
+    let key = || format!("{}.mask", dotted("input", &slot.name));
+    if let (&[most], Some(longest)) = (slot.shape.as_slice(), longest)
+        && most < longest
+    {
+        faults.push(SpecFault::new(
+            key(),
+            format!("an input of {most} steps"),
+            format!("one of {longest}, as many as the longest sequence has, or with that axis dynamic"),
+            format!("write longest = {most} or less in the sequences, or export the model with that axis dynamic"),
+        ));
+    }
     let mut one = vec![0; slot.dtype.size()];
     if slot.shape.len() == 1 && Cell::Int(1).store(slot.dtype, &mut one).is_some() {
-        let bytes = slot.bytes();
-        return Some(Mask { one, bytes });
+        let slot = slot.clone();
+        return Some(Mask { one, slot });
     }
     faults.push(SpecFault::new(
-        format!("{}.mask", dotted("input", &slot.name)),
+        key(),
         format!("an input of {} {:?}", slot.dtype, slot.shape),
         "an input of numbers with no axis but the batch and the steps",
         "take the mask away, and say with columns what the input is made of",

@@ -80,6 +80,7 @@ impl Plan {
                 .ok()
         });
         let alone = slots.len() == 1 && each.is_none();
+        let longest = compile_sequence::longest(inputs).ok().flatten();
         let compiled = slots
             .iter()
             .filter_map(|slot| {
@@ -87,7 +88,7 @@ impl Plan {
                     faults.push(undescribed(slot));
                     return None;
                 };
-                input(spec, slot, alone, rejections, &mut faults)
+                input(spec, slot, (alone, longest), rejections, &mut faults)
             })
             .collect();
         if !faults.is_empty() {
@@ -152,18 +153,19 @@ fn undescribed(slot: &Slot) -> SpecFault {
 fn input(
     spec: &InputSpec,
     slot: &Slot,
-    alone: bool,
+    (alone, longest): (bool, Option<usize>),
     rejections: &BTreeMap<String, RejectionSpec>,
     faults: &mut Vec<SpecFault>,
 ) -> Option<Input> {
     compile_columns::dtype(spec, slot, faults);
-    let bytes = slot.bytes();
+    // Of one length: what is a sequence lies behind it.
+    let bytes = slot.bytes(0);
     match (&spec.columns, &spec.sequence, spec.mask, &spec.image) {
         (columns, Some(sequence), false, None) => {
             let columns = columns.as_deref();
             compile_sequence::sequence(sequence, columns, slot, faults).map(Input::Sequence)
         }
-        (None, None, true, None) => compile_sequence::mask(slot, faults).map(Input::Mask),
+        (None, None, true, None) => compile_sequence::mask(slot, longest, faults).map(Input::Mask),
         (Some(columns), None, false, None) if slot.dtype == Dtype::String => Some(Input::Texts {
             columns: compile_columns::texts(columns, slot, faults),
             first: slot.offset,

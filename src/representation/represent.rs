@@ -39,7 +39,7 @@ impl Plan {
     }
 
     fn picture(&self, file: &[u8]) -> Result<Row, Rejection> {
-        let mut row = self.layout.row();
+        let mut row = self.layout.row(0);
         let (true, [Input::Picture { image, bytes }]) =
             (self.each.is_none(), self.inputs.as_slice())
         else {
@@ -101,8 +101,6 @@ impl Plan {
         place: impl std::fmt::Display + Copy,
         complaints: &mut Complaints,
     ) -> Result<Row, Rejection> {
-        let mut row = self.layout.row();
-        let mut steps = None;
         let base = |origin| match origin {
             Origin::Element => element,
             Origin::Request => request,
@@ -111,6 +109,22 @@ impl Plan {
             Origin::Element => format!("{place}{}", pointer.as_str()),
             Origin::Request => pointer.as_str().to_owned(),
         };
+        // Of each sequence in turn; all have as many, which is the row's length.
+        let (mut sequences, mut steps) = (Vec::new(), None);
+        for input in &self.inputs {
+            if let Input::Sequence(sequence) = input {
+                let elements = sequence.elements(element, steps);
+                let found = elements.map_err(|detail| {
+                    complaints.push(absolute(Origin::Element, &sequence.pointer), detail);
+                });
+                let elements = found.unwrap_or_default();
+                steps = steps.or(Some(elements.len()).filter(|found| *found > 0));
+                sequences.push(elements);
+            }
+        }
+        let steps = steps.unwrap_or(0);
+        let mut sequences = sequences.into_iter();
+        let mut row = self.layout.row(steps);
         for input in &self.inputs {
             match input {
                 Input::Numbers {
@@ -142,17 +156,10 @@ impl Plan {
                 }
                 Input::Sequence(sequence) => {
                     let place = absolute(Origin::Element, &sequence.pointer);
-                    match sequence.elements(element, steps) {
-                        Ok(elements) => {
-                            steps = Some(elements.len());
-                            let out = span(&mut row, &sequence.bytes);
-                            sequence.write((request, elements), &place, out, complaints);
-                        }
-                        Err(detail) => complaints.push(place, detail),
-                    }
+                    let elements = sequences.next().unwrap_or_default();
+                    sequence.write((request, elements), &place, &mut row, complaints);
                 }
-                // Once the number of steps is known.
-                Input::Mask(_) => {}
+                Input::Mask(mask) => mask.write(steps, &mut row),
                 Input::Picture { image, bytes } => {
                     let Some(pointer) = &image.pointer else {
                         let detail = "expected one PNG, JPEG or WebP picture as the message's body, with its content type";
@@ -170,14 +177,6 @@ impl Plan {
                 }
             }
         }
-        let steps = steps.unwrap_or(0);
-        for input in &self.inputs {
-            if let Input::Mask(mask) = input {
-                mask.write(steps, span(&mut row, &mask.bytes));
-            }
-        }
-        // Where the model fixes the axis, all of it runs.
-        row.length = steps.min(self.layout.longest());
         Ok(row)
     }
 }

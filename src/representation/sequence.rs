@@ -1,7 +1,5 @@
 //! An input that has as many steps as an array of the request has elements.
 
-use std::ops::Range;
-
 use serde_json::Value;
 
 use super::{
@@ -10,7 +8,7 @@ use super::{
     pointer::Pointer,
     spec::Origin,
 };
-use crate::tensor::Dtype;
+use crate::tensor::{Row, Slot};
 
 /// A sequence, ready to be written.
 #[derive(Clone, Debug)]
@@ -18,12 +16,9 @@ pub(super) struct Sequence {
     pub(super) pointer: Pointer,
     /// Of a step.
     pub(super) columns: Vec<Column>,
-    pub(super) dtype: Dtype,
     /// The most steps.
     pub(super) longest: usize,
-    /// Bytes of a step.
-    pub(super) step: usize,
-    pub(super) bytes: Range<usize>,
+    pub(super) slot: Slot,
 }
 
 /// 1 for each step, ready to be written.
@@ -31,7 +26,7 @@ pub(super) struct Sequence {
 pub(super) struct Mask {
     /// 1.
     pub(super) one: Vec<u8>,
-    pub(super) bytes: Range<usize>,
+    pub(super) slot: Slot,
 }
 
 impl Sequence {
@@ -63,27 +58,28 @@ impl Sequence {
         }
     }
 
-    /// Writes the steps into `out`, which is all zeros. `place` is where the elements are.
+    /// Writes the steps into `row`, which is all zeros. `place` is where the elements are.
     pub(super) fn write(
         &self,
         (request, elements): (&Value, &[Value]),
         place: &str,
-        out: &mut [u8],
+        row: &mut Row,
         complaints: &mut Complaints,
     ) {
-        let steps = out.chunks_exact_mut(self.step.max(1));
+        let dtype = self.slot.dtype;
+        let steps = span(row, &self.slot).chunks_exact_mut(self.slot.step().max(1));
         for (number, (element, mut rest)) in elements.iter().zip(steps).enumerate() {
             if complaints.enough() {
                 return;
             }
             for column in &self.columns {
-                let width = column.width * self.dtype.size();
+                let width = column.width * dtype.size();
                 let cells = rest.split_off_mut(..width).unwrap_or_default();
                 let base = match column.origin {
                     Origin::Element => element,
                     Origin::Request => request,
                 };
-                if let Err(unfit) = column.write(base, self.dtype, cells) {
+                if let Err(unfit) = column.write(base, dtype, cells) {
                     let pointer = unfit.pointer.as_str();
                     let pointer = match column.origin {
                         Origin::Element => format!("{place}/{number}{pointer}"),
@@ -97,10 +93,17 @@ impl Sequence {
 }
 
 impl Mask {
-    /// Marks so many steps in `out`, which is all zeros.
-    pub(super) fn write(&self, steps: usize, out: &mut [u8]) {
-        for place in out.chunks_exact_mut(self.one.len().max(1)).take(steps) {
+    /// Marks so many steps in `row`, which is all zeros.
+    pub(super) fn write(&self, steps: usize, row: &mut Row) {
+        let places = span(row, &self.slot).chunks_exact_mut(self.one.len().max(1));
+        for place in places.take(steps) {
             place.copy_from_slice(&self.one);
         }
     }
+}
+
+fn span<'r>(row: &'r mut Row, slot: &Slot) -> &'r mut [u8] {
+    row.bytes
+        .get_mut(slot.bytes(row.length))
+        .unwrap_or_default()
 }

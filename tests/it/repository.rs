@@ -10,7 +10,7 @@ use inferq::{
 };
 use serde_json::{Value, json};
 
-use crate::onnx::{self, FLOAT, Graph, N, identity};
+use crate::onnx::{self, Attr, FLOAT, Graph, N, STEPS, identity};
 
 /// Writes `y = model(x)` into `<root>/<place>`, with one golden example.
 fn package(root: &Path, place: &str, (name, version): (&str, &str), model: &Graph, more: &str) {
@@ -102,6 +102,36 @@ async fn rows_of_different_lengths_share_batches_where_the_model_bears_their_pad
         rejection.detail,
         "/x: expected at most 64 elements, found 65"
     );
+}
+
+#[tokio::test]
+async fn a_model_of_which_nothing_shows_that_it_bears_padding_runs_rows_one_by_one() {
+    let root = tempfile::tempdir().unwrap();
+    // Takes sequences of 32 and no others.
+    let model = Graph::new()
+        .input("x", FLOAT, &[N, STEPS])
+        .output("y", FLOAT, &[N, 1])
+        .weights("places", &[1, 32], &[0.0; 32])
+        .node("Add", &["x", "places"], &["placed"])
+        .node_attrs(
+            ("", "ReduceMax"),
+            &["placed"],
+            "y",
+            &[("axes", Attr::Ints(&[1]))],
+        );
+    sequences(root.path(), "just", &model);
+    let of_32: Vec<f64> = (1..=32).map(|n| f64::from(n) - 33.0).collect();
+    let golden = json!({"request": {"x": of_32}, "outcome": {"y": -1.0}});
+    let file = root.path().join("just/1.0.0/golden/one.json");
+    fs::write(file, golden.to_string()).unwrap();
+    let engine = open(root.path());
+    let live = engine.repository().resolve("just", None).unwrap();
+    let [longest, unpadded] = live.warnings.as_slice() else {
+        panic!("{:?}", live.warnings);
+    };
+    assert!(longest.contains("sequences of longest = 64 zeros do not run"));
+    assert!(unpadded.contains("nothing shows that padding changes no answer"));
+    assert_eq!(live.max_size, 1);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod closing;
 mod device;
+mod observed;
 mod watch;
 
 use std::{
@@ -359,27 +360,4 @@ async fn one_failed_row_fails_its_request_and_frees_the_others_places() {
     while let Ok(batch) = held.began.try_recv() {
         assert!(batch != [2.0], "ran a row of a request that had failed");
     }
-}
-
-#[tokio::test]
-async fn every_run_is_observed_with_its_size() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let theirs = Arc::clone(&seen);
-    let session = session_thread(&onnx::identity(FLOAT, &[N, 1]), CONFIG.max_size);
-    let observer = move |observation: BatchObservation| {
-        theirs.lock().unwrap().push(observation.rows);
-    };
-    let batcher = Batcher::start(
-        "test",
-        CONFIG,
-        None,
-        LIMIT,
-        vec![session],
-        a_device(),
-        observer,
-    );
-    let values: Vec<f32> = (0..20_u8).map(f32::from).collect();
-    submit(&batcher, &values, soon()).await.unwrap().unwrap();
-    batcher.close().await;
-    assert_eq!(*seen.lock().unwrap(), [16, 4]);
 }

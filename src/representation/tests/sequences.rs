@@ -37,17 +37,24 @@ fn plan(open: bool) -> Plan {
 }
 
 #[test]
-fn each_element_becomes_a_step_and_what_is_behind_them_is_zero_and_masked() {
+fn each_element_becomes_a_step_and_where_the_model_fixes_the_axis_the_rest_is_zero_and_masked() {
     let request = json!({"of": 7, "payments": [{"amount": 1}, {"amount": 2}, {"amount": 3}]});
-    for (open, length) in [(true, 3), (false, 0)] {
+    for (open, length, masks, values) in [
+        (true, 3, vec![1, 1, 1], vec![1.0, 7.0, 2.0, 7.0, 3.0, 7.0]),
+        (
+            false,
+            0,
+            vec![1, 1, 1, 0],
+            vec![1.0, 7.0, 2.0, 7.0, 3.0, 7.0, 0.0, 0.0],
+        ),
+    ] {
         let rows = represent(&plan(open), request.clone()).unwrap();
         let [row] = rows.as_slice() else {
             panic!("{rows:?}")
         };
-        let (mask, x) = row.bytes.split_at(4 * 8);
-        assert_eq!(bytemuck::pod_collect_to_vec::<_, i64>(mask), [1, 1, 1, 0]);
-        let x = bytemuck::pod_collect_to_vec::<_, f32>(x);
-        assert_eq!(x, [1.0, 7.0, 2.0, 7.0, 3.0, 7.0, 0.0, 0.0]);
+        let (mask, x) = row.bytes.split_at(masks.len() * 8);
+        assert_eq!(bytemuck::pod_collect_to_vec::<_, i64>(mask), masks);
+        assert_eq!(bytemuck::pod_collect_to_vec::<_, f32>(x), values);
         assert_eq!(row.length, length, "of those that a run may leave out");
     }
 }
@@ -57,10 +64,7 @@ fn without_columns_an_element_is_its_steps_number() {
     let manifest = "[input.ids]\nsequence = { pointer = '/tokens', longest = 5 }";
     let plan = compile(manifest, &[("ids", Dtype::Float32, &[5], true)]).unwrap();
     let rows = represent(&plan, json!({"tokens": [3, 1]})).unwrap();
-    assert_eq!(
-        (floats(&rows[0]), rows[0].length),
-        (vec![3.0, 1.0, 0.0, 0.0, 0.0], 2)
-    );
+    assert_eq!((floats(&rows[0]), rows[0].length), (vec![3.0, 1.0], 2));
 }
 
 #[test]
@@ -126,7 +130,7 @@ fn what_is_no_array_or_empty_or_too_long_or_of_another_length_is_told() {
 #[test]
 fn the_author_of_a_sequence_is_told_what_is_wrong_with_it() {
     type Case<'a> = (&'a str, &'a [(&'a str, Dtype, &'a [usize], bool)], &'a str);
-    let cases: [Case<'_>; 8] = [
+    let cases: [Case<'_>; 9] = [
         (
             "[input.x]\nmask = true",
             &[("x", Dtype::Int64, &[4], true)],
@@ -172,6 +176,14 @@ fn the_author_of_a_sequence_is_told_what_is_wrong_with_it() {
                 ("m", Dtype::Int64, &[3, 3], true),
             ],
             "input.m.mask: found an input of int64 [3, 3]",
+        ),
+        (
+            "[input.x]\nsequence = { pointer = '/a', longest = 3 }\n[input.m]\nmask = true",
+            &[
+                ("x", Dtype::Int64, &[3], true),
+                ("m", Dtype::Int64, &[2], false),
+            ],
+            "input.m.mask: found an input of 2 steps, expected one of 3",
         ),
     ];
     for (manifest, inputs, told) in cases {
