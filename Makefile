@@ -56,9 +56,11 @@ bench: setup-run target/bench/venv/stamp ## throughput and memory, as ratios to 
 	cargo bench --bench roundtrip -- --at-least 0.7
 	cargo bench --bench roundtrip -- --peers --rounds 5
 	cargo bench --bench roundtrip -- --light
+	cargo bench --bench served
 	cargo bench --bench device
 	cargo bench --bench roundtrip -- --rss
 	cargo bench --bench roundtrip -- --backlog
+	cargo bench --bench report
 
 schemas: ## write schemas/ anew from the Rust types
 	UPDATE_SCHEMAS=1 cargo test --test it schemas::

@@ -18,12 +18,15 @@
 
 mod bare;
 mod engine;
-mod models;
-mod packages;
 
+#[path = "../common/models.rs"]
+mod models;
 #[path = "../../tests/it/onnx.rs"]
 mod onnx;
-#[path = "../results.rs"]
+#[path = "../common/packages.rs"]
+mod packages;
+#[allow(dead_code, reason = "other benches measure some once")]
+#[path = "../common/results.rs"]
 mod results;
 
 use anyhow::{Context, Result, ensure};
@@ -32,7 +35,7 @@ use clap::{Args, Parser, Subcommand};
 use engine::{Lengths, Neighbours, Timely};
 use inferq::Engine;
 use packages::Kind;
-use results::Spread;
+use results::{Row, Spread};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use std::num::NonZeroUsize;
@@ -194,6 +197,8 @@ fn bench(options: &Options) -> Result<()> {
     let machine = results::machine();
     let has = |name: &str| options.only.iter().any(|only| only == name);
     let mut figures = serde_json::Map::new();
+    let mut rows = Vec::new();
+    let engine = "Engine in process";
     for kind in [Kind::Mlp, Kind::Forest, Kind::Conv] {
         if !has(kind.name()) {
             continue;
@@ -223,19 +228,24 @@ fn bench(options: &Options) -> Result<()> {
             spread.min,
             spread.max
         );
+        let of = (kind.name(), "backlog", engine);
+        rows.push(Row::new(of, "÷ bare loop", spread));
         figures.insert(
             kind.name().to_owned(),
             json!({ "ratio": spread, "rounds": each }),
         );
     }
     if has("lengths") {
-        figures.insert("lengths".to_owned(), lengths(options, &folder)?);
+        let (told, all) = lengths(options, &folder)?;
+        rows.extend(told);
+        figures.insert("lengths".to_owned(), all);
     }
     if has("beside") {
         let repository = folder.join("device/beside");
         Kind::Mlp.write(&repository, 1)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Kind::Conv.write(&repository, cores)?;
+        let mut to_bar = Vec::new();
         let rounds = (0..options.rounds.get()).map(|_| {
             let beside: Neighbours = ask(options, "beside", (Kind::Mlp, &repository), &[])?;
             let bar = beside.heavy_batch_ms + 2.0 * beside.alone_p99_ms;
@@ -248,12 +258,16 @@ fn bench(options: &Options) -> Result<()> {
                 beside.heavy_rows_per_s_beside,
                 beside.heavy_rows_per_s_alone,
             );
+            to_bar.push(beside.beside_p99_ms / bar);
             Ok(json!(beside))
         });
         figures.insert(
             "beside".to_owned(),
             rounds.collect::<Result<Vec<_>>>()?.into(),
         );
+        let of = ("mlp beside conv", "100/s beside a backlog", engine);
+        let figure = "p99 ÷ (heavy batch + 2 × p99 alone)";
+        rows.extend(Spread::of(to_bar).map(|spread| Row::new(of, figure, spread)));
     }
     for (name, load) in [("poisson", "0.9"), ("overload", "1.5")] {
         if !has(name) {
@@ -261,6 +275,7 @@ fn bench(options: &Options) -> Result<()> {
         }
         let repository = folder.join("device/conv");
         Kind::Conv.write(&repository, 1)?;
+        let mut timelies = Vec::new();
         let rounds = (0..options.rounds.get()).map(|_| {
             let timely: Timely = ask(options, "timely", (Kind::Conv, &repository), &["--load", load])?;
             println!(
@@ -273,19 +288,42 @@ fn bench(options: &Options) -> Result<()> {
                 timely.in_time as f64 / (timely.in_time + timely.late) as f64,
                 timely.goodput,
             );
-            Ok(json!(timely))
+            let told = json!(timely);
+            timelies.push(timely);
+            Ok(told)
         });
         figures.insert(name.to_owned(), rounds.collect::<Result<Vec<_>>>()?.into());
+        let of = |figure: fn(&Timely) -> f64| Spread::of(timelies.iter().map(figure));
+        let told = [
+            (
+                "in time ÷ offered",
+                of(|t| t.in_time as f64 / t.offered as f64),
+            ),
+            ("in time ÷ ideal", of(|t| t.in_time as f64 / t.ideal as f64)),
+            (
+                "in time ÷ accepted",
+                of(|t| t.in_time as f64 / (t.in_time + t.late) as f64),
+            ),
+            ("goodput ÷ capacity", of(|t| t.goodput)),
+        ];
+        let load = if name == "poisson" {
+            "poisson-90"
+        } else {
+            name
+        };
+        rows.extend(told.into_iter().filter_map(|(figure, spread)| {
+            Some(Row::new(("conv", load, engine), figure, spread?))
+        }));
     }
-    results::write(&folder, &machine, "device", &json!(figures))
+    results::write(&folder, &machine, "device", (&rows, &json!(figures)))
 }
 
 /// Texts of many lengths, against the same sorted by length with all the time in the world.
-fn lengths(options: &Options, folder: &Path) -> Result<serde_json::Value> {
+fn lengths(options: &Options, folder: &Path) -> Result<(Vec<Row>, serde_json::Value)> {
     let kind = Kind::Transformer;
     let repository = folder.join("device").join(kind.name());
     let model = kind.write(&repository, 1)?;
-    let (mut ratios, mut each) = (Vec::new(), Vec::new());
+    let (mut ratios, mut paddings, mut each) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.rounds.get() {
         let rates: Vec<Rate> = ask(options, "bare-texts", (kind, &model), &[])?;
         let best = bare::best(&rates)?;
@@ -296,6 +334,7 @@ fn lengths(options: &Options, folder: &Path) -> Result<serde_json::Value> {
             engine.texts_per_s, engine.batch, engine.padding, best.rows_per_s, best.rows
         );
         ratios.push(ratio);
+        paddings.push(engine.padding);
         each.push(json!({ "engine": engine, "bare": rates }));
     }
     let spread = Spread::of(ratios).context("rounds")?;
@@ -303,5 +342,8 @@ fn lengths(options: &Options, folder: &Path) -> Result<serde_json::Value> {
         "lengths  ÷ bare loop, sorted: {:.3} ({:.3}-{:.3})",
         spread.median, spread.min, spread.max
     );
-    Ok(json!({ "ratio": spread, "rounds": each }))
+    let of = (kind.name(), "backlog", "Engine in process");
+    let mut rows = vec![Row::new(of, "÷ bare loop, sorted", spread)];
+    rows.extend(Spread::of(paddings).map(|padding| Row::new(of, "padded ÷ real steps", padding)));
+    Ok((rows, json!({ "ratio": spread, "rounds": each })))
 }

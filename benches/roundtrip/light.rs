@@ -3,7 +3,7 @@
 
 use crate::load;
 use crate::options::Options;
-use crate::report;
+use crate::report::{self, Row, Spread};
 use crate::subject::Subject;
 use crate::trial::{self, Queues, Site};
 use crate::wire;
@@ -46,13 +46,10 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
     worker.stop().await?;
     queues.close().await?;
     let Times { inside, around } = measured?;
-    let results = json!({
-        "requests_per_s": rate,
-        "requests": inside.len(),
-        "in_the_worker_without_the_run_ms": told("in the worker, without the run", inside),
-        "from_due_to_reply_ms": told("from when it was due to the reply", around),
-    });
-    report::write(site, "light_load", &results)
+    let results = json!({ "requests_per_s": rate, "requests": inside.len() });
+    let mut rows = told("in the worker, without the run", inside);
+    rows.extend(told("from when it was due to the reply", around));
+    report::write(site, "light_load", &rows, &results)
 }
 
 /// Milliseconds of each request.
@@ -141,7 +138,7 @@ fn dur(reply: &Delivery, step: &str) -> Result<f64> {
     Ok(text.split(';').next().unwrap_or_default().parse()?)
 }
 
-fn told(what: &str, mut ms: Vec<f64>) -> serde_json::Value {
+fn told(what: &str, mut ms: Vec<f64>) -> Vec<Row> {
     ms.sort_by(f64::total_cmp);
     let at = |share: f64| {
         ms.get((ms.len() as f64 * share) as usize)
@@ -150,5 +147,10 @@ fn told(what: &str, mut ms: Vec<f64>) -> serde_json::Value {
     };
     let (p50, p99, p999) = (at(0.5), at(0.99), at(0.999));
     println!("{what}: p50 {p50:.3} ms, p99 {p99:.3} ms, p99.9 {p999:.3} ms");
-    json!({ "p50": p50, "p99": p99, "p99.9": p999 })
+    let figures = [("p50", p50), ("p99", p99), ("p99.9", p999)];
+    let row = |(name, ms)| {
+        let of = (report::MODEL, "poisson-10", "inferq");
+        Row::new(of, &format!("{name} ms, {what}"), Spread::once(ms))
+    };
+    figures.map(row).into()
 }

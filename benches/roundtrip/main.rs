@@ -22,19 +22,24 @@ mod echo;
 mod light;
 mod load;
 mod memory;
+mod mosec;
 mod options;
 mod package;
 mod peers;
-mod process;
 mod ratio;
 mod replies;
 mod report;
 mod subject;
 mod trial;
-mod wire;
 
-#[path = "../results.rs"]
+#[path = "../common/process.rs"]
+mod process;
+#[path = "../common/results.rs"]
 mod results;
+#[path = "../common/wire.rs"]
+mod wire;
+#[path = "../common/worker.rs"]
+mod worker;
 
 #[allow(dead_code, reason = "tests do more with a node")]
 #[path = "../../tests/it/node.rs"]
@@ -138,5 +143,11 @@ async fn memory(options: &Options, site: &Site, inferq: &Subject) -> Result<()> 
         "{subject}: {} KiB after {first} requests, {} KiB after {}: × {:.3}",
         growth.after_first.rss_kib, growth.after_all.rss_kib, growth.requests, growth.ratio
     );
-    report::write(site, "memory", &json!(growth))
+    let times = results::Spread::once(growth.ratio);
+    let row = results::Row::new(
+        (report::MODEL, "ten times as many", &subject.to_string()),
+        "RSS ÷ RSS at first",
+        times,
+    );
+    report::write(site, "memory", &[row], &json!(growth))
 }

@@ -3,7 +3,7 @@
 use crate::load;
 use crate::process::{self, Memory};
 use crate::replies::{Books, Replies};
-use crate::report;
+use crate::report::{self, Row, Spread};
 use crate::subject::Subject;
 use crate::trial::{self, Queues, Site};
 use anyhow::{Context, Result, ensure};
@@ -109,8 +109,17 @@ pub async fn backlog(site: &Site, subject: &Subject, long: u64) -> Result<()> {
         "requests": [SHORT, long],
         "peak_kib": [short_kib, long_kib],
     });
-    report::write(site, "backlog", &results)?;
     let more = long_kib.saturating_sub(short_kib);
+    let row = Row::new(
+        (
+            report::MODEL,
+            "a backlog of 10⁶ and of 100",
+            &subject.to_string(),
+        ),
+        "peak MiB more",
+        Spread::once(more as f64 / 1024.0),
+    );
+    report::write(site, "backlog", &[row], &results)?;
     ensure!(
         more <= ALLOWANCE,
         "the long backlog takes {more} KiB more, above {ALLOWANCE}"

@@ -1,6 +1,7 @@
 //! inferq beside what people write without it, all on the same backlog, in turns.
 
 use crate::load;
+use crate::mosec;
 use crate::options::{EchoSetup, Options};
 use crate::ratio;
 use crate::report::{self, Spread};
@@ -73,9 +74,15 @@ pub async fn run(options: &Options, site: &Site, repository: &Path) -> Result<()
         echoes.push(figures);
     }
     compare(&mut rows, &echoes);
+    let mut figures: Vec<report::Row> = rows.iter().flat_map(figures).collect();
+    let model = repository
+        .join(crate::package::NAME)
+        .join("1.0.0/model.onnx");
+    figures.extend(mosec::run(&python, &model, &site.folder, options.rounds.get()).await?);
     report::write(
         site,
         "peers",
+        &figures,
         &json!({ "echo": echoes, "echo_setup": setup, "rows": rows }),
     )
 }
@@ -89,6 +96,20 @@ fn row(subject: String, as_safe: bool, requests: u64) -> Row {
         to_echo: None,
         inferq_to_it: None,
     }
+}
+
+fn figures(row: &Row) -> Vec<report::Row> {
+    let ratios = [("÷ echo", row.to_echo), ("inferq ÷ it", row.inferq_to_it)];
+    let ratios = ratios.into_iter().filter_map(|(figure, spread)| {
+        let of = (report::MODEL, "backlog, beside peers", row.subject.as_str());
+        Some(report::Row::new(of, figure, spread?))
+    });
+    let mut figures = report::rows(&row.subject, &row.runs);
+    for figure in &mut figures {
+        "backlog, beside peers".clone_into(&mut figure.load);
+    }
+    figures.extend(ratios);
+    figures
 }
 
 fn best(choice: &[(EchoSetup, Figures)]) -> Result<EchoSetup> {

@@ -3,7 +3,7 @@
 use crate::load;
 use crate::options::{EchoSetup, Options};
 use crate::replies::ReplySize;
-use crate::report::{self, Spread};
+use crate::report::{self, Row, Spread};
 use crate::subject::Subject;
 use crate::trial::{self, Figures, Site};
 use anyhow::{Context, Result, ensure};
@@ -60,7 +60,16 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
         "runs": runs,
         "summary": summary,
     });
-    report::write(site, "round_trips", &results)?;
+    let mut rows = report::rows("echo", &runs.echo);
+    rows.extend(report::rows("inferq", &runs.inferq));
+    let inferq = (report::MODEL, "backlog", "inferq");
+    rows.extend(ratio.map(|ratio| Row::new(inferq, "÷ echo", ratio)));
+    let cpu = |runs: &[Figures]| Spread::of(runs.iter().map(|run| run.cpu_us));
+    if let (Some(ours), Some(echo)) = (cpu(&runs.inferq), cpu(&runs.echo)) {
+        let times = Spread::once(ours.median / echo.median);
+        rows.push(Row::new(inferq, "worker µs ÷ echo's", times));
+    }
+    report::write(site, "round_trips", &rows, &results)?;
     if let (Some(wanted), Some(ratio)) = (options.at_least, ratio) {
         let median = ratio.median;
         ensure!(

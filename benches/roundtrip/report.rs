@@ -1,7 +1,7 @@
 //! What is printed and written down.
 
 use crate::results;
-pub use crate::results::{Spread, machine};
+pub use crate::results::{Row, Spread, machine};
 use crate::trial::{Figures, Site};
 use anyhow::Result;
 use serde_json::Value;
@@ -25,7 +25,24 @@ pub fn line(name: &str, figures: &Figures) {
     );
 }
 
+/// The model of this bench.
+pub const MODEL: &str = "no-op";
+
+/// What a worker came to on a backlog.
+pub fn rows(subject: &str, runs: &[Figures]) -> Vec<Row> {
+    let of = |figure: fn(&Figures) -> f64| Spread::of(runs.iter().map(figure));
+    let figures = [
+        ("items/s", of(|run| run.round_trips_per_s)),
+        ("worker µs/item", of(|run| run.cpu_us)),
+        ("RSS MiB", of(|run| run.memory.rss_kib as f64 / 1024.0)),
+    ];
+    let row = |(figure, spread): (&str, Option<Spread>)| {
+        Some(Row::new((MODEL, "backlog", subject), figure, spread?))
+    };
+    figures.into_iter().filter_map(row).collect()
+}
+
 /// Writes one section of the results and leaves the others as they are.
-pub fn write(site: &Site, section: &str, results: &Value) -> Result<()> {
-    results::write(&site.folder, &site.machine, section, results)
+pub fn write(site: &Site, section: &str, rows: &[Row], results: &Value) -> Result<()> {
+    results::write(&site.folder, &site.machine, section, (rows, results))
 }

@@ -4,17 +4,11 @@ use crate::load::Form;
 use crate::options::EchoSetup;
 use crate::replies::{Expected, ReplySize};
 use crate::trial::Site;
-use anyhow::{Context, Result, bail};
+use crate::worker::{self, Worker};
+use anyhow::Result;
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
-use tokio::process::{Child, Command};
-
-const INFERQ: &str = env!("CARGO_BIN_EXE_inferq");
-/// A worker that has nothing to do must have stopped by then.
-const STOP: Duration = Duration::from_secs(20);
+use tokio::process::Command;
 
 #[derive(Clone, Debug)]
 pub enum Subject {
@@ -94,7 +88,7 @@ impl Subject {
 
     pub fn start(&self, site: &Site, queue: &str) -> Result<Worker> {
         let url = site.url.as_str();
-        let mut command = match self {
+        let command = match self {
             Subject::Echo { setup, reply_size } => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["echo", "--url", url, "--queue", queue]);
@@ -103,12 +97,7 @@ impl Subject {
                 command.args(setup.arguments());
                 command
             }
-            Subject::Inferq { repository } => {
-                let mut command = Command::new(INFERQ);
-                command.args(["serve", "--broker-url", url, "--admin-addr", "127.0.0.1:0"]);
-                command.arg("--repository").arg(repository);
-                command
-            }
+            Subject::Inferq { repository } => worker::serve(url, repository),
             Subject::Peer(peer) => {
                 let mut command = Command::new(&peer.python);
                 let script = format!("benches/roundtrip/peers/{}.py", peer.name);
@@ -118,66 +107,6 @@ impl Subject {
                 command
             }
         };
-        let log = self.log(site);
-        let file = File::create(&log)?;
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{self} does not start"))?;
-        Ok(Worker { process, log })
-    }
-}
-
-/// Has inferq declare what it needs at the broker.
-pub async fn declare_topology(url: &str, repository: &Path) -> Result<()> {
-    let mut command = Command::new(INFERQ);
-    command.args(["topology", "declare", "--broker-url", url, "--repository"]);
-    let output = command.arg(repository).output().await;
-    let output = output.with_context(|| format!("{INFERQ} does not start"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("inferq topology declare: {}: {said}", output.status);
-    }
-    Ok(())
-}
-
-pub struct Worker {
-    process: Child,
-    log: PathBuf,
-}
-
-impl Worker {
-    pub fn pid(&self) -> Result<u32> {
-        self.process.id().context("the worker has ended")
-    }
-
-    /// Resolves when the worker ends, which it should not.
-    pub async fn ended(&mut self) -> anyhow::Error {
-        match self.process.wait().await {
-            Ok(status) => self.died(status),
-            Err(error) => error.into(),
-        }
-    }
-
-    fn died(&self, status: ExitStatus) -> anyhow::Error {
-        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let last = said.lines().rev().take(5).collect::<Vec<_>>();
-        let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
-        anyhow::anyhow!("the worker ended with {status}; it said last:\n{last}")
-    }
-
-    /// Asks it to stop, and waits until it has.
-    pub async fn stop(mut self) -> Result<()> {
-        let pid = self.pid()?.to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().await?;
-        let stopped = tokio::time::timeout(STOP, self.process.wait()).await;
-        let status = stopped.with_context(|| format!("no stop within {STOP:?} of SIGTERM"))??;
-        if !status.success() {
-            return Err(self.died(status));
-        }
-        Ok(())
+        Worker::start(command, self.log(site))
     }
 }

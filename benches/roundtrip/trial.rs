@@ -3,8 +3,9 @@
 use crate::load::{self, Route};
 use crate::process::{self, Memory};
 use crate::replies::{Books, Replies, ReplySize};
-use crate::subject::{self, Subject, Worker};
+use crate::subject::Subject;
 use crate::wire;
+use crate::worker::{self, Worker};
 use anyhow::{Context, Result, ensure};
 use lapin::options::QueueDeleteOptions;
 use lapin::types::AMQPValue;
@@ -69,7 +70,7 @@ impl Queues {
                 (queue.clone(), "", queue, true)
             }
             Subject::Inferq { repository } => {
-                subject::declare_topology(&site.url, repository).await?;
+                worker::declare_topology(&site.url, repository).await?;
                 let package = crate::package::NAME;
                 (
                     format!("inferq.{package}"),

@@ -1,13 +1,13 @@
 //! Figures of one run, and the file that keeps them.
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
 
 /// Middle, lowest and highest.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Spread {
     pub median: f64,
     pub min: f64,
@@ -28,6 +28,15 @@ impl Spread {
             max: *values.last()?,
         })
     }
+
+    /// Of what was measured once.
+    pub fn once(value: f64) -> Spread {
+        Spread {
+            median: value,
+            min: value,
+            max: value,
+        }
+    }
 }
 
 pub fn machine() -> Value {
@@ -45,14 +54,42 @@ pub fn machine() -> Value {
     })
 }
 
-/// Writes one section of `results.json` in `folder` and leaves the others as they are.
-pub fn write(folder: &Path, machine: &Value, section: &str, results: &Value) -> Result<()> {
+/// Writes one section of `results.json` in `folder`, and leaves the others as they are: its figures as rows, and
+/// whatever they were made of.
+pub fn write(
+    folder: &Path,
+    machine: &Value,
+    section: &str,
+    (rows, results): (&[Row], &Value),
+) -> Result<()> {
     let file = folder.join("results.json");
     let old = fs::read(&file).unwrap_or_default();
     let mut sections: Map<String, Value> = serde_json::from_slice(&old).unwrap_or_default();
-    let all = json!({ "machine": machine, "results": results });
+    let all = json!({ "machine": machine, "rows": rows, "results": results });
     sections.insert(section.to_owned(), all);
     fs::write(&file, serde_json::to_vec_pretty(&sections)?)?;
     println!("\nwritten to {}", file.display());
     Ok(())
+}
+
+/// A figure of one subject under one load with one model, over the runs that there were.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    pub model: String,
+    pub load: String,
+    pub subject: String,
+    pub figure: String,
+    pub spread: Spread,
+}
+
+impl Row {
+    pub fn new((model, load, subject): (&str, &str, &str), figure: &str, spread: Spread) -> Row {
+        Row {
+            model: model.to_owned(),
+            load: load.to_owned(),
+            subject: subject.to_owned(),
+            figure: figure.to_owned(),
+            spread,
+        }
+    }
 }
