@@ -26,6 +26,8 @@ demo-stop: ## end what `make demo STAY=1` left running
 
 test: setup test-clients ## unit and integration tests, against RabbitMQ nodes of their own
 	cargo test --features failpoints
+	cargo test --features failpoints --bench served -- --short
+	cargo test --features failpoints --bench report -- target/bench/short
 
 # Workers with fail points must not end up where `make build` puts those without.
 chaos: setup ## faults of every kind under load for CHAOS_SECONDS, by CHAOS_SEED; target/chaos/results.json
@@ -60,6 +62,7 @@ bench: setup-run target/bench/venv/stamp ## throughput and memory, as ratios to 
 	cargo bench --bench device
 	cargo bench --bench roundtrip -- --rss
 	cargo bench --bench roundtrip -- --backlog
+	cargo bench --features fuzzing --bench steps
 	cargo bench --bench report
 
 schemas: ## write schemas/ anew from the Rust types

@@ -21,13 +21,15 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Prints target/bench/results.json as a table, and draws it.
 #[derive(Parser)]
 #[command(name = "report")]
 struct Options {
+    /// Where results.json is [default: target/bench]
+    folder: Option<PathBuf>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -41,11 +43,12 @@ struct Section {
 }
 
 fn main() -> ExitCode {
-    if !Options::parse().bench {
+    let Options { folder, bench } = Options::parse();
+    if !bench && folder.is_none() {
         println!("run by `cargo bench --bench report`");
         return ExitCode::SUCCESS;
     }
-    match run() {
+    match run(&folder.unwrap_or_else(|| "target/bench".into())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("report: {error:#}");
@@ -54,8 +57,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+fn run(folder: &Path) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let file = folder.join("results.json");
     let text = fs::read(&file)
         .with_context(|| format!("{} cannot be read; `make bench` writes it", file.display()))?;

@@ -18,15 +18,17 @@ pub enum Load {
 }
 
 impl Load {
+    /// What tells how long the way to the worker and back is.
+    pub const LIGHT: (&str, Load) = ("poisson-10", Load::Poisson(0.1));
+
     pub fn of(name: &str) -> Result<Load> {
         Ok(match name {
-            "poisson-10" => Load::Poisson(0.1),
             "poisson-50" => Load::Poisson(0.5),
             "poisson-90" => Load::Poisson(0.9),
             "overload" => Load::Poisson(1.5),
             "bursts" => Load::Bursts,
             _ => bail!(
-                "{name} is no load; expected poisson-10, poisson-50, poisson-90, bursts, overload or shared"
+                "{name} is no load; expected poisson-50, poisson-90, bursts, overload or shared"
             ),
         })
     }

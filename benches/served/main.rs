@@ -73,11 +73,11 @@ struct Options {
         default_value = "mlp,forest,conv,transformer"
     )]
     models: Vec<Kind>,
-    /// Only these loads, after the backlog that tells what they are shares of; and two packages at once
+    /// Only these loads, after a backlog and a tenth of what it gives, by which they are measured; and two packages at once
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "poisson-10,poisson-50,poisson-90,bursts,overload,shared"
+        default_value = "poisson-50,poisson-90,bursts,overload,shared"
     )]
     loads: Vec<String>,
     /// Each load is run so often
@@ -86,9 +86,24 @@ struct Options {
     /// Seconds that a load lasts
     #[arg(long, default_value = "10")]
     seconds: u64,
+    /// Whether all this works, and nothing about how fast it is; into target/bench/short
+    #[arg(long)]
+    short: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+impl Options {
+    fn shortened(self) -> Options {
+        Options {
+            models: vec![Kind::Mlp],
+            loads: ["bursts", "overload"].map(str::to_owned).into(),
+            rounds: 1,
+            seconds: 1,
+            ..self
+        }
+    }
 }
 
 /// Where everything happens.
@@ -96,11 +111,15 @@ struct Site {
     url: String,
     folder: PathBuf,
     lasts: Duration,
+    /// How long a package is measured, once.
+    measure_ms: u64,
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    if !options.bench {
+    let mut options = Options::parse();
+    if options.short {
+        options = options.shortened();
+    } else if !options.bench {
         println!("run by `cargo bench --bench served`");
         return ExitCode::SUCCESS;
     }
@@ -114,7 +133,13 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/served");
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    let all = if options.short {
+        all.join("short")
+    } else {
+        all
+    };
+    let folder = all.join("served");
     std::fs::create_dir_all(&folder)?;
     let machine = results::machine();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -127,8 +152,9 @@ fn run(options: &Options) -> Result<()> {
         let node = tokio::task::spawn_blocking(Node::start).await?;
         let site = Site {
             url: node.url(),
-            folder: folder.clone(),
+            folder,
             lasts: Duration::from_secs(options.seconds),
+            measure_ms: if options.short { 500 } else { 10_000 },
         };
         let shared = options.loads.iter().any(|load| load == "shared");
         let loads: Vec<&str> = options.loads.iter().map(String::as_str).collect();
@@ -142,8 +168,7 @@ fn run(options: &Options) -> Result<()> {
         }
         anyhow::Ok(())
     })?;
-    let folder = folder.parent().unwrap_or(&folder);
-    results::write(folder, &machine, "served", (&rows, &json!({})))
+    results::write(&all, &machine, "served", (&rows, &json!({})))
 }
 
 /// One model under all loads, and that so often.
@@ -173,6 +198,7 @@ fn start(site: &Site, repository: &Path, log: &str) -> Result<Worker> {
     let state = site.folder.join("state");
     std::fs::create_dir_all(&state)?;
     command.env("INFERQ__APPETITE__STATE_DIR", state);
+    command.env("INFERQ__APPETITE__MEASURE_MS", site.measure_ms.to_string());
     Worker::start(command, site.folder.join(format!("{log}.log")))
 }
 
@@ -185,17 +211,22 @@ async fn under_loads(
     let backlog = requester.backlog(pid, site.lasts).await?;
     let capacity = backlog.per_s;
     backlog.line(kind.name(), "backlog");
-    // Five runs of the batches that a backlog makes, and what ten requests take one after another.
-    let mut patience = backlog.run * 5;
-    let mut runs = vec![("backlog".to_owned(), backlog)];
+    let (name, load) = Load::LIGHT;
+    let light = requester
+        .offer(pid, load, (capacity, site.lasts, None))
+        .await?;
+    light.line(kind.name(), name);
+    // Five runs of the batches that a backlog makes, or ten times the way to the worker and back.
+    let way = Duration::from_secs_f64(light.p50_ms / 1e3).saturating_sub(light.run);
+    let patience = (backlog.run * 5).max(way * 10);
+    let mut runs = vec![("backlog".to_owned(), backlog), (name.to_owned(), light)];
     for name in loads {
         let load = Load::of(name)?;
+        // Bursts are as long as it takes to work them off.
+        let patience = (load != Load::Bursts).then_some(patience);
         let offered = requester
             .offer(pid, load, (capacity, site.lasts, patience))
             .await?;
-        if load == Load::Poisson(0.1) {
-            patience = patience.max(Duration::from_secs_f64(offered.p50_ms / 100.0));
-        }
         offered.line(kind.name(), name);
         runs.push(((*name).to_owned(), offered));
     }

@@ -176,17 +176,15 @@ impl Requester {
         Ok(Figures::of(&counted, &around))
     }
 
-    /// A share of what the worker can do, for so long; nobody wants an answer after `patience`.
+    /// A share of what the worker can do, for so long; where there is `patience`, nobody wants an answer after it.
     pub async fn offer(
         &mut self,
         pid: u32,
         load: Load,
-        (capacity, lasts, patience): (f64, Duration, Duration),
+        (capacity, lasts, patience): (f64, Duration, Option<Duration>),
     ) -> Result<Figures> {
         let schedule = load.schedule(capacity, lasts + WARM);
         ensure!(!schedule.is_empty(), "nothing is due in {lasts:?}");
-        // Not of bursts: they are as long as it takes to work them off.
-        let patience = (load != Load::Bursts).then_some(patience);
         let start = Instant::now();
         let began = unix_ms();
         let sent: Vec<Sent> = schedule

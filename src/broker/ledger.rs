@@ -41,6 +41,12 @@ impl Ledger {
         Arc::new(Ledger::over(Some(channel), dropped))
     }
 
+    /// One that sends nothing.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn without_channel(dropped: Arc<AtomicU64>) -> Arc<Ledger> {
+        Arc::new(Ledger::over(None, dropped))
+    }
+
     fn over(channel: Option<Channel>, dropped: Arc<AtomicU64>) -> Ledger {
         Ledger {
             channel,
