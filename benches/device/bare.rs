@@ -1,4 +1,6 @@
-//! ONNX Runtime alone: the limit of the device's side. One session, one thread, the same tensor over and over.
+//! ONNX Runtime alone: the limit of the device's side. One session, one thread, and as many different rows as the
+//! engine is asked about: over the same tensor again and again, a processor learns each branch of a forest by heart,
+//! and runs it six times as fast as any that anybody has a use for.
 
 use crate::packages::Kind;
 use crate::results::Spread;
@@ -6,7 +8,9 @@ use anyhow::{Context, Result};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::Tensor;
+use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -26,27 +30,37 @@ const EACH: Duration = Duration::from_millis(150);
 /// The rates over 1, 2, 4 … rows.
 pub fn run(library: &Path, model: &Path, kind: Kind) -> Result<Vec<Rate>> {
     let mut session = open(library, model)?;
-    let mut sizes: Vec<(Rate, Vec<f64>, Tensor<f32>)> = Vec::new();
+    let mut rng = StdRng::seed_from_u64(6);
+    let mut sizes: Vec<(Rate, Vec<f64>, Vec<Tensor<f32>>)> = Vec::new();
     for rows in (0..)
         .map(|power| 1_usize << power)
         .take_while(|rows| *rows <= kind.max_size())
     {
         let dims: Vec<usize> = [rows].into_iter().chain(kind.row()).collect();
-        let values = 0..dims.iter().product();
-        let values: Vec<f32> = values.map(|n: usize| (n % 97) as f32 / 97.0).collect();
+        let tensors = (0..kind.variety().div_ceil(rows)).map(|_| {
+            let values = 0..dims.iter().product();
+            let values: Vec<f32> = values.map(|_: usize| rng.random()).collect();
+            Tensor::from_array((dims.clone(), values))
+        });
+        let tensors = tensors.collect::<ort::Result<_>>()?;
         let rate = Rate {
             rows,
             rows_per_s: 0.0,
         };
-        sizes.push((rate, Vec::new(), Tensor::from_array((dims, values))?));
+        sizes.push((rate, Vec::new(), tensors));
     }
     for _ in 0..ROUNDS {
         sizes.shuffle(&mut rand::rng());
-        for (Rate { rows, .. }, rates, tensor) in &mut sizes {
-            session.run(ort::inputs!["x" => &*tensor])?;
+        for (Rate { rows, .. }, rates, tensors) in &mut sizes {
+            let mut next = tensors.iter().cycle();
+            let mut run = || -> Result<()> {
+                session.run(ort::inputs!["x" => next.next().context("a tensor")?])?;
+                Ok(())
+            };
+            run()?;
             let (began, mut runs) = (Instant::now(), 0);
             while began.elapsed() < EACH {
-                session.run(ort::inputs!["x" => &*tensor])?;
+                run()?;
                 runs += 1;
             }
             rates.push((runs * *rows) as f64 / began.elapsed().as_secs_f64());

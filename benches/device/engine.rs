@@ -121,7 +121,7 @@ async fn offer(
     kind: Kind,
     (rate, lasts, patience): (f64, Duration, Option<Duration>),
 ) -> Result<Vec<Offered>> {
-    let objects = kind.objects(64);
+    let objects = kind.objects(kind.variety());
     let mut rng = StdRng::seed_from_u64(5);
     let (start, mut at) = (Instant::now(), Duration::ZERO);
     let mut asked = JoinSet::new();

@@ -43,6 +43,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+/// The worker's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the engine makes of a device, as ratios to ONNX Runtime alone. Writes target/bench/results.json.
 #[derive(Parser)]
 #[command(name = "device")]
