@@ -183,16 +183,18 @@ impl<T> Policy<T> {
             let full = self.next_rows();
             let ranked = self.by_rank.iter().take(full).map(|(_, key)| *key);
             let keys: Vec<u64> = ranked.collect();
-            // The most that are over before the tightest deadline among them.
-            let (mut tightest, mut size) = (None, 0);
-            for (before, key) in keys.iter().enumerate() {
-                let deadline = self.rows.get(key).map(|row| row.deadline);
-                tightest = tightest.into_iter().chain(deadline).min();
-                let over = now + self.longest(now, runs, before + 1);
-                if tightest.is_some_and(|at| over < at) {
-                    size = before + 1;
-                }
-            }
+            let deadlines = keys.iter().filter_map(|key| self.rows.get(key));
+            // Of each row and those before it.
+            let tightest = deadlines.scan(None, |before: &mut Option<Instant>, row| {
+                *before = Some(before.map_or(row.deadline, |at| at.min(row.deadline)));
+                *before
+            });
+            let tightest: Vec<Instant> = tightest.collect();
+            // The most that are over before the tightest deadline among them: as a rule all, so these are tried first.
+            let over = |before: usize| now + self.longest(now, runs, before + 1);
+            let mut sizes = tightest.iter().enumerate().rev();
+            let most = sizes.find(|(before, at)| over(*before) < **at);
+            let size = most.map_or(0, |(before, _)| before + 1);
             if full == 0 {
                 let batch = Vec::new();
                 return Leaving { batch, refused };
