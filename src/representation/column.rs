@@ -17,6 +17,8 @@ use crate::tensor::Dtype;
 pub(super) struct Column {
     pub(super) pointer: Pointer,
     pub(super) origin: Origin,
+    /// Its value is found where that of the column before it is: thousands of numbers may be of one array.
+    pub(super) sibling: bool,
     pub(super) kind: Kind,
     /// Elements that it fills.
     pub(super) width: usize,
@@ -92,14 +94,16 @@ pub(super) fn type_of(value: &Value) -> &'static str {
 }
 
 impl Column {
-    /// Writes the elements of this column, found from `base`, into `out`, which is all zeros.
+    /// Writes the elements of this column, found from `base` at its pointer's `parent` there, into `out`, which is all
+    /// zeros.
     pub(super) fn write(
         &self,
         base: &Value,
+        parent: Option<&Value>,
         dtype: Dtype,
         out: &mut [u8],
     ) -> Result<(), Unfit<'_>> {
-        match (self.read(base, dtype, out), &self.fallback) {
+        match (self.read(base, parent, dtype, out), &self.fallback) {
             (Err(Unfit { found: None, .. }), Some(fallback)) => {
                 out.copy_from_slice(fallback);
                 Ok(())
@@ -108,8 +112,15 @@ impl Column {
         }
     }
 
-    fn read(&self, base: &Value, dtype: Dtype, out: &mut [u8]) -> Result<(), Unfit<'_>> {
-        let Some(value) = self.pointer.present(base) else {
+    fn read(
+        &self,
+        base: &Value,
+        parent: Option<&Value>,
+        dtype: Dtype,
+        out: &mut [u8],
+    ) -> Result<(), Unfit<'_>> {
+        let value = parent.and_then(|parent| self.pointer.present_below(parent));
+        let Some(value) = value else {
             return Err(Unfit::missing(&self.pointer, self.expected(dtype)));
         };
         let cell = match &self.kind {

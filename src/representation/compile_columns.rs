@@ -23,7 +23,7 @@ pub(super) fn numbers(
     faults: &mut Vec<SpecFault>,
 ) -> Vec<Column> {
     let before = faults.len();
-    let columns: Vec<_> = specs
+    let mut columns: Vec<_> = specs
         .iter()
         .enumerate()
         .filter_map(|(i, spec)| {
@@ -35,6 +35,14 @@ pub(super) fn numbers(
             .column(faults)
         })
         .collect();
+    let siblings = columns.windows(2).map(|pair| match pair {
+        [a, b] => a.origin == b.origin && a.pointer.is_sibling(&b.pointer),
+        _ => false,
+    });
+    let siblings: Vec<bool> = siblings.collect();
+    for (column, sibling) in columns.iter_mut().skip(1).zip(siblings) {
+        column.sibling = sibling;
+    }
     if faults.len() == before {
         count(
             columns.iter().map(|column| column.width).sum(),
@@ -138,6 +146,7 @@ impl Writer<'_> {
         let mut column = Column {
             pointer: pointer?,
             origin: self.spec.from,
+            sibling: false,
             kind,
             width,
             fallback: None,

@@ -62,13 +62,32 @@ impl Pointer {
 
     /// What it points at in `value`.
     pub(crate) fn get<'v>(&self, value: &'v Value) -> Option<&'v Value> {
-        self.tokens
-            .iter()
-            .try_fold(value, |value, token| match value {
-                Value::Object(map) => map.get(&token.key),
-                Value::Array(items) => items.get(token.index?),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-            })
+        self.below(self.parent(value)?)
+    }
+
+    /// Where in `value` its last key is looked up.
+    pub(crate) fn parent<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        let mut parents = self.parents().iter();
+        parents.try_fold(value, |value, token| token.get(value))
+    }
+
+    /// What it points at below its parent, unless that is null.
+    pub(crate) fn present_below<'v>(&self, parent: &'v Value) -> Option<&'v Value> {
+        self.below(parent).filter(|found| !found.is_null())
+    }
+
+    /// Whether the last keys of both are looked up in the same place.
+    pub(crate) fn is_sibling(&self, other: &Pointer) -> bool {
+        self.parents() == other.parents()
+    }
+
+    fn below<'v>(&self, parent: &'v Value) -> Option<&'v Value> {
+        let last = self.tokens.last();
+        last.map_or(Some(parent), |token| token.get(parent))
+    }
+
+    fn parents(&self) -> &[Token] {
+        self.tokens.split_last().map_or(&[], |(_, parents)| parents)
     }
 
     /// What it points at in `value`, unless that is null.
@@ -78,6 +97,14 @@ impl Pointer {
 }
 
 impl Token {
+    fn get<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        match value {
+            Value::Object(map) => map.get(&self.key),
+            Value::Array(items) => items.get(self.index?),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        }
+    }
+
     fn parse(escaped: &str) -> Option<Self> {
         let mut pieces = escaped.split('~');
         let mut key = pieces.next()?.to_owned();

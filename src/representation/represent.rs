@@ -132,11 +132,15 @@ impl Plan {
                     dtype,
                     bytes,
                 } => {
-                    let mut rest = span(&mut row, bytes);
+                    let (mut rest, mut parent) = (span(&mut row, bytes), None);
                     for column in columns {
+                        let base = base(column.origin);
+                        if !column.sibling {
+                            parent = column.pointer.parent(base);
+                        }
                         let width = column.width * dtype.size();
                         let cells = rest.split_off_mut(..width).unwrap_or_default();
-                        if let Err(unfit) = column.write(base(column.origin), *dtype, cells) {
+                        if let Err(unfit) = column.write(base, parent, *dtype, cells) {
                             let pointer = absolute(column.origin, unfit.pointer);
                             complaints.push(pointer, unfit.detail());
                         }

@@ -37,6 +37,27 @@ fn numbers_and_booleans_stand_in_the_order_of_the_columns() {
 }
 
 #[test]
+fn columns_of_one_array_beside_columns_of_others_find_their_own() {
+    let plan = columns(
+        "{ pointer = '/a/0' }, { pointer = '/a/1' }, { pointer = '/b/1' }, { pointer = '/b/x', on_missing = 'default', default = 7 }, { pointer = '/a/2', transform = 'log1p' }, { pointer = '/c' }",
+        Dtype::Float32,
+        6,
+    );
+    let row = one(&plan, json!({"a": [1, 2, 0], "b": [3, 4], "c": 5}));
+    assert_eq!(floats(&row), [1.0, 2.0, 4.0, 7.0, 0.0, 5.0]);
+    let rejection = represent(&plan, json!({"a": null, "b": {"1": 4}, "c": 5})).unwrap_err();
+    let range = "expected a number between -3.4e38 and 3.4e38, found nothing";
+    assert_eq!(
+        errors(&rejection),
+        [
+            format!("/a/0: {range}"),
+            format!("/a/1: {range}"),
+            "/a/2: expected a number above -1, found nothing".to_owned(),
+        ]
+    );
+}
+
+#[test]
 fn all_bad_values_are_told_at_once_and_none_is_quoted() {
     let plan = columns(
         "{ pointer = '/a' }, { pointer = '/b' }, { pointer = '/c' }, { pointer = '/d' }, { pointer = '/e' }",
