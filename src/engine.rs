@@ -219,8 +219,8 @@ impl Engine {
         asked: Asked,
         timings: &mut Timings,
     ) -> Result<Value, Failure> {
-        let deadline = deadline(live, asked.deadline)?;
         let started = Instant::now();
+        let deadline = deadline(live, started, asked.deadline)?;
         live.package.validate(&asked.object)?;
         let validated = Instant::now();
         timings.validate = Some(validated - started);
@@ -263,8 +263,7 @@ impl Engine {
 }
 
 /// The request's own deadline or the package's default; refused here when it has passed, before any work.
-fn deadline(live: &Live, asked: Option<Instant>) -> Result<Instant, Rejection> {
-    let now = Instant::now();
+fn deadline(live: &Live, now: Instant, asked: Option<Instant>) -> Result<Instant, Rejection> {
     let deadline = asked.unwrap_or(now + live.package.limits().deadline);
     if deadline <= now {
         let detail = "the deadline had passed before the work began; send the request again with a later one";

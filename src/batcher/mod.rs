@@ -64,10 +64,10 @@ pub struct Coming {
 
 impl Coming {
     /// It comes now; for how long it was on its way here. Where it was expected elsewhere, it will not come there.
-    fn arrives(mut self, here: &Arc<Shared>) -> Option<Duration> {
+    fn arrives(mut self, now: Instant, here: &Arc<Shared>) -> Option<Duration> {
         let expected = self.shared.take_if(|shared| Arc::ptr_eq(shared, here))?;
         expected.arrives();
-        Some(self.since.elapsed())
+        Some(now.saturating_duration_since(self.since))
     }
 }
 
@@ -189,9 +189,10 @@ impl Batcher {
         if count == 0 {
             return Ok(Predicted::default());
         }
-        let (request, answered) = Request::new(rows, Instant::now(), deadline);
-        let lead = coming.and_then(|coming| coming.arrives(shared));
-        let keys = shared.push(&request, count, (priority, deadline), lead)?;
+        let now = Instant::now();
+        let (request, answered) = Request::new(rows, now, deadline);
+        let lead = coming.and_then(|coming| coming.arrives(now, shared));
+        let keys = shared.push(&request, count, priority, lead)?;
         let mut claim = Claim {
             shared,
             keys: Some(keys),

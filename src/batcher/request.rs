@@ -79,6 +79,14 @@ impl Request {
         })
     }
 
+    pub(super) fn came(&self) -> Instant {
+        self.came
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -133,14 +133,14 @@ impl Shared {
         &self,
         request: &Arc<Request>,
         rows: usize,
-        (priority, deadline): (u8, Instant),
+        priority: u8,
         lead: Option<Duration>,
     ) -> Result<std::ops::Range<u64>, Failure> {
         let mut state = self.state();
         if let Some(lead) = lead {
             state.lead = state.lead / LEADS * (LEADS - 1) + lead.min(ON_THE_WAY) / LEADS;
         }
-        let keys = admit(&mut state, request, rows, (priority, deadline));
+        let keys = admit(&mut state, request, rows, priority);
         // Taken in or not, it is on its way no more.
         self.wake_for_what_waits(&mut state);
         keys
@@ -347,14 +347,14 @@ impl Shared {
     }
 }
 
-/// Takes in all rows of a request, or none.
+/// Takes in all rows of a request, or none, as of when it came.
 fn admit(
     state: &mut State,
     request: &Arc<Request>,
     rows: usize,
-    (priority, deadline): (u8, Instant),
+    priority: u8,
 ) -> Result<std::ops::Range<u64>, Failure> {
-    let now = Instant::now();
+    let (now, deadline) = (request.came(), request.deadline());
     if deadline <= now {
         return Err(late().into());
     }
