@@ -47,6 +47,9 @@ use std::time::Duration;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What is measured.
+const ENGINE: &str = "Engine in process";
+
 /// What the engine makes of a device, as ratios to ONNX Runtime alone. Writes target/bench/results.json.
 #[derive(Parser)]
 #[command(name = "device")]
@@ -202,7 +205,6 @@ fn bench(options: &Options) -> Result<()> {
     let has = |name: &str| options.only.iter().any(|only| only == name);
     let mut figures = serde_json::Map::new();
     let mut rows = Vec::new();
-    let engine = "Engine in process";
     for kind in [Kind::Mlp, Kind::Forest, Kind::Conv] {
         if !has(kind.name()) {
             continue;
@@ -232,7 +234,7 @@ fn bench(options: &Options) -> Result<()> {
             spread.min,
             spread.max
         );
-        let of = (kind.name(), "backlog", engine);
+        let of = (kind.name(), "backlog", ENGINE);
         rows.push(Row::new(of, "÷ bare loop", spread));
         figures.insert(
             kind.name().to_owned(),
@@ -245,81 +247,97 @@ fn bench(options: &Options) -> Result<()> {
         figures.insert("lengths".to_owned(), all);
     }
     if has("beside") {
-        let repository = folder.join("device/beside");
-        Kind::Mlp.write(&repository, 1)?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Kind::Conv.write(&repository, cores)?;
-        let mut to_bar = Vec::new();
-        let rounds = (0..options.rounds.get()).map(|_| {
-            let beside: Neighbours = ask(options, "beside", (Kind::Mlp, &repository), &[])?;
-            let bar = beside.heavy_batch_ms + 2.0 * beside.alone_p99_ms;
-            println!(
-                "beside   light p99 {:.2} ms alone, {:.2} ms beside; heavy batch {:.1} ms; ÷ (batch + 2 × alone): {:.3}; heavy {:.1} rows/s, alone {:.1}",
-                beside.alone_p99_ms,
-                beside.beside_p99_ms,
-                beside.heavy_batch_ms,
-                beside.beside_p99_ms / bar,
-                beside.heavy_rows_per_s_beside,
-                beside.heavy_rows_per_s_alone,
-            );
-            to_bar.push(beside.beside_p99_ms / bar);
-            Ok(json!(beside))
-        });
-        figures.insert(
-            "beside".to_owned(),
-            rounds.collect::<Result<Vec<_>>>()?.into(),
-        );
-        let of = ("mlp beside conv", "100/s beside a backlog", engine);
-        let figure = "p99 ÷ (heavy batch + 2 × p99 alone)";
-        rows.extend(Spread::of(to_bar).map(|spread| Row::new(of, figure, spread)));
+        let (told, all) = beside(options, &folder)?;
+        rows.extend(told);
+        figures.insert("beside".to_owned(), all);
     }
     for (name, load) in [("poisson", "0.9"), ("overload", "1.5")] {
-        if !has(name) {
-            continue;
+        if has(name) {
+            let (told, all) = timely(options, &folder, (name, load))?;
+            rows.extend(told);
+            figures.insert(name.to_owned(), all);
         }
-        let repository = folder.join("device/conv");
-        Kind::Conv.write(&repository, 1)?;
-        let mut timelies = Vec::new();
-        let rounds = (0..options.rounds.get()).map(|_| {
-            let timely: Timely = ask(options, "timely", (Kind::Conv, &repository), &["--load", load])?;
-            println!(
-                "{name:<8} {} offered at {load} of {:.1} rows/s, deadline {:.0} ms: in time {:.3} of offered ({:.3} of ideal), {:.4} of accepted; goodput {:.3}",
-                timely.offered,
-                timely.capacity_per_s,
-                timely.deadline_ms,
-                timely.in_time as f64 / timely.offered as f64,
-                timely.in_time as f64 / timely.ideal as f64,
-                timely.in_time as f64 / (timely.in_time + timely.late) as f64,
-                timely.goodput,
-            );
-            let told = json!(timely);
-            timelies.push(timely);
-            Ok(told)
-        });
-        figures.insert(name.to_owned(), rounds.collect::<Result<Vec<_>>>()?.into());
-        let of = |figure: fn(&Timely) -> f64| Spread::of(timelies.iter().map(figure));
-        let told = [
-            (
-                "in time ÷ offered",
-                of(|t| t.in_time as f64 / t.offered as f64),
-            ),
-            ("in time ÷ ideal", of(|t| t.in_time as f64 / t.ideal as f64)),
-            (
-                "in time ÷ accepted",
-                of(|t| t.in_time as f64 / (t.in_time + t.late) as f64),
-            ),
-            ("goodput ÷ capacity", of(|t| t.goodput)),
-        ];
-        let load = if name == "poisson" {
-            "poisson-90"
-        } else {
-            name
-        };
-        rows.extend(told.into_iter().filter_map(|(figure, spread)| {
-            Some(Row::new(("conv", load, engine), figure, spread?))
-        }));
     }
     results::write(&folder, &machine, "device", (&rows, &json!(figures)))
+}
+
+/// A light package beside a heavy one.
+fn beside(options: &Options, folder: &Path) -> Result<(Vec<Row>, serde_json::Value)> {
+    let repository = folder.join("device/beside");
+    Kind::Mlp.write(&repository, 1)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Kind::Conv.write(&repository, cores)?;
+    let mut to_bar = Vec::new();
+    let rounds = (0..options.rounds.get()).map(|_| {
+        let beside: Neighbours = ask(options, "beside", (Kind::Mlp, &repository), &[])?;
+        let bar = beside.heavy_batch_ms + 2.0 * beside.alone_p99_ms;
+        println!(
+            "beside   light p99 {:.2} ms alone, {:.2} ms beside; heavy batch {:.1} ms; ÷ (batch + 2 × alone): {:.3}; heavy {:.1} rows/s, alone {:.1}",
+            beside.alone_p99_ms,
+            beside.beside_p99_ms,
+            beside.heavy_batch_ms,
+            beside.beside_p99_ms / bar,
+            beside.heavy_rows_per_s_beside,
+            beside.heavy_rows_per_s_alone,
+        );
+        to_bar.push(beside.beside_p99_ms / bar);
+        Ok(json!(beside))
+    });
+    let rounds = rounds.collect::<Result<Vec<_>>>()?;
+    let of = ("mlp beside conv", "100/s beside a backlog", ENGINE);
+    let figure = "p99 ÷ (heavy batch + 2 × p99 alone)";
+    let row = Spread::of(to_bar).map(|spread| Row::new(of, figure, spread));
+    Ok((row.into_iter().collect(), rounds.into()))
+}
+
+/// Requests with deadlines at a share of what the engine can do.
+fn timely(
+    options: &Options,
+    folder: &Path,
+    (name, load): (&str, &str),
+) -> Result<(Vec<Row>, serde_json::Value)> {
+    let repository = folder.join("device/conv");
+    Kind::Conv.write(&repository, 1)?;
+    let mut timelies = Vec::new();
+    let rounds = (0..options.rounds.get()).map(|_| {
+        let timely: Timely = ask(options, "timely", (Kind::Conv, &repository), &["--load", load])?;
+        println!(
+            "{name:<8} {} offered at {load} of {:.1} rows/s, deadline {:.0} ms: in time {:.3} of offered ({:.3} of ideal), {:.4} of accepted; goodput {:.3}",
+            timely.offered,
+            timely.capacity_per_s,
+            timely.deadline_ms,
+            timely.in_time as f64 / timely.offered as f64,
+            timely.in_time as f64 / timely.ideal as f64,
+            timely.in_time as f64 / (timely.in_time + timely.late) as f64,
+            timely.goodput,
+        );
+        let told = json!(timely);
+        timelies.push(timely);
+        Ok(told)
+    });
+    let rounds = rounds.collect::<Result<Vec<_>>>()?;
+    let of = |figure: fn(&Timely) -> f64| Spread::of(timelies.iter().map(figure));
+    let told = [
+        (
+            "in time ÷ offered",
+            of(|t| t.in_time as f64 / t.offered as f64),
+        ),
+        ("in time ÷ ideal", of(|t| t.in_time as f64 / t.ideal as f64)),
+        (
+            "in time ÷ accepted",
+            of(|t| t.in_time as f64 / (t.in_time + t.late) as f64),
+        ),
+        ("goodput ÷ capacity", of(|t| t.goodput)),
+    ];
+    let load = if name == "poisson" {
+        "poisson-90"
+    } else {
+        name
+    };
+    let told = told
+        .into_iter()
+        .filter_map(|(figure, spread)| Some(Row::new(("conv", load, ENGINE), figure, spread?)));
+    Ok((told.collect(), rounds.into()))
 }
 
 /// Texts of many lengths, against the same sorted by length with all the time in the world.
@@ -346,7 +364,7 @@ fn lengths(options: &Options, folder: &Path) -> Result<(Vec<Row>, serde_json::Va
         "lengths  ÷ bare loop, sorted: {:.3} ({:.3}-{:.3})",
         spread.median, spread.min, spread.max
     );
-    let of = (kind.name(), "backlog", "Engine in process");
+    let of = (kind.name(), "backlog", ENGINE);
     let mut rows = vec![Row::new(of, "÷ bare loop, sorted", spread)];
     rows.extend(Spread::of(paddings).map(|padding| Row::new(of, "padded ÷ real steps", padding)));
     Ok((rows, json!({ "ratio": spread, "rounds": each })))

@@ -93,10 +93,33 @@ pub(super) fn type_of(value: &Value) -> &'static str {
     }
 }
 
+/// Writes the elements of `columns`, found from what is at their origins, side by side into `out`, which is all zeros;
+/// `complain` is told of each that is unfit.
+pub(super) fn write<'c, 'v>(
+    columns: &'c [Column],
+    at: impl Fn(Origin) -> &'v Value,
+    dtype: Dtype,
+    out: &mut [u8],
+    mut complain: impl FnMut(Origin, &Unfit<'c>),
+) {
+    let (mut rest, mut parent) = (out, None);
+    for column in columns {
+        let base = at(column.origin);
+        if !column.sibling {
+            parent = column.pointer.parent(base);
+        }
+        let width = column.width * dtype.size();
+        let cells = rest.split_off_mut(..width).unwrap_or_default();
+        if let Err(unfit) = column.write(base, parent, dtype, cells) {
+            complain(column.origin, &unfit);
+        }
+    }
+}
+
 impl Column {
     /// Writes the elements of this column, found from `base` at its pointer's `parent` there, into `out`, which is all
     /// zeros.
-    pub(super) fn write(
+    fn write(
         &self,
         base: &Value,
         parent: Option<&Value>,

@@ -5,7 +5,7 @@ use std::{fmt, ops::Range};
 use serde_json::Value;
 
 use super::{
-    column::type_of,
+    column::{self, type_of},
     complaints::{Complaints, unrepresentable},
     image::No,
     plan::{Input, Plan},
@@ -132,19 +132,10 @@ impl Plan {
                     dtype,
                     bytes,
                 } => {
-                    let (mut rest, mut parent) = (span(&mut row, bytes), None);
-                    for column in columns {
-                        let base = base(column.origin);
-                        if !column.sibling {
-                            parent = column.pointer.parent(base);
-                        }
-                        let width = column.width * dtype.size();
-                        let cells = rest.split_off_mut(..width).unwrap_or_default();
-                        if let Err(unfit) = column.write(base, parent, *dtype, cells) {
-                            let pointer = absolute(column.origin, unfit.pointer);
-                            complaints.push(pointer, unfit.detail());
-                        }
-                    }
+                    let out = span(&mut row, bytes);
+                    column::write(columns, base, *dtype, out, |origin, unfit| {
+                        complaints.push(absolute(origin, unfit.pointer), unfit.detail());
+                    });
                 }
                 Input::Texts { columns, first } => {
                     let places = row.strings.iter_mut().skip(*first);

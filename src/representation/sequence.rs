@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    column::{Column, type_of},
+    column::{self, Column, type_of},
     complaints::Complaints,
     pointer::Pointer,
     spec::Origin,
@@ -68,26 +68,22 @@ impl Sequence {
     ) {
         let dtype = self.slot.dtype;
         let steps = span(row, &self.slot).chunks_exact_mut(self.slot.step().max(1));
-        for (number, (element, mut rest)) in elements.iter().zip(steps).enumerate() {
+        for (number, (element, out)) in elements.iter().zip(steps).enumerate() {
             if complaints.enough() {
                 return;
             }
-            for column in &self.columns {
-                let width = column.width * dtype.size();
-                let cells = rest.split_off_mut(..width).unwrap_or_default();
-                let base = match column.origin {
-                    Origin::Element => element,
-                    Origin::Request => request,
+            let at = |origin| match origin {
+                Origin::Element => element,
+                Origin::Request => request,
+            };
+            column::write(&self.columns, at, dtype, out, |origin, unfit| {
+                let pointer = unfit.pointer.as_str();
+                let pointer = match origin {
+                    Origin::Element => format!("{place}/{number}{pointer}"),
+                    Origin::Request => pointer.to_owned(),
                 };
-                if let Err(unfit) = column.write(base, dtype, cells) {
-                    let pointer = unfit.pointer.as_str();
-                    let pointer = match column.origin {
-                        Origin::Element => format!("{place}/{number}{pointer}"),
-                        Origin::Request => pointer.to_owned(),
-                    };
-                    complaints.push(pointer, unfit.detail());
-                }
-            }
+                complaints.push(pointer, unfit.detail());
+            });
         }
     }
 }
