@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
-    batcher::{self, Coming, Predicted},
+    batcher::{self, Coming, Going, Predicted},
     decision::Thresholds,
     failpoint,
     fault::{Failure, Fault},
@@ -83,6 +83,8 @@ pub struct Answer {
     pub version: Option<String>,
     /// Time spent in each stage.
     pub timings: Timings,
+    /// Of an outcome: to be told when it is where it is wanted.
+    pub(crate) going: Option<Going>,
 }
 
 impl Answer {
@@ -92,6 +94,7 @@ impl Answer {
             result: Err(rejection.into()),
             version: version.map(str::to_owned),
             timings: Timings::default(),
+            going: None,
         }
     }
 }
@@ -195,7 +198,11 @@ impl Engine {
                     priority,
                     coming: Some(live.batcher.expect()),
                 };
-                self.score_by(live, asked).await
+                let mut answer = self.score_by(live, asked).await;
+                if let Some(going) = answer.going.take() {
+                    going.arrived();
+                }
+                answer
             }
             Err(rejection) => Answer::without_work(None, rejection),
         }
@@ -204,11 +211,16 @@ impl Engine {
     /// Scores by a version that is resolved already.
     pub(crate) async fn score_by(&self, live: &Arc<Live>, asked: Asked) -> Answer {
         let mut timings = Timings::default();
-        let result = self.walk(live, asked, &mut timings).await;
+        let walked = self.walk(live, asked, &mut timings).await;
+        let (result, going) = match walked {
+            Ok((outcome, going)) => (Ok(outcome), going),
+            Err(failure) => (Err(failure), None),
+        };
         Answer {
             result,
             version: Some(live.package.version().to_owned()),
             timings,
+            going,
         }
     }
 
@@ -218,7 +230,7 @@ impl Engine {
         live: &Arc<Live>,
         asked: Asked,
         timings: &mut Timings,
-    ) -> Result<Value, Failure> {
+    ) -> Result<(Value, Option<Going>), Failure> {
         let started = Instant::now();
         let deadline = deadline(live, started, asked.deadline)?;
         live.package.validate(&asked.object)?;
@@ -232,7 +244,8 @@ impl Engine {
         let submitted = live.batcher.submit(rows, priority, deadline, coming);
         let predicted = submitted.await?;
         failpoint::hit("predicted");
-        decide(live, &thresholds, &predicted, timings)
+        let outcome = decide(live, &thresholds, &predicted, timings)?;
+        Ok((outcome, predicted.going))
     }
 
     /// Object → rows, and what it says of the decision; off the event loop, one a core, where it is heavy.

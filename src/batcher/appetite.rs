@@ -11,6 +11,8 @@ pub(super) struct Appetite {
     sizes: [Option<Times>; BUCKETS],
     /// Runs that were taken note of.
     noted: u64,
+    /// How long answers are on their way once a run is over: a batch is not done before.
+    trail: Duration,
     /// By rows, what was worked out, and at which note: every request asks for a few sizes, and batches change them.
     memo: RefCell<Vec<(u64, Times)>>,
 }
@@ -26,6 +28,8 @@ struct Times {
     run: f64,
     /// Seconds that a run is from the average.
     deviation: f64,
+    /// Which of all that were noted was the last.
+    noted: u64,
 }
 
 /// The last one holds every batch of more than 2¹⁵ rows.
@@ -40,6 +44,9 @@ const FAR: f64 = 4.0;
 /// A run that takes more than this many averages counts as if it took so many: one stall is not how long runs take.
 const OUTLIER: f64 = 4.0;
 
+/// What was noted so many runs earlier is of another time: the machine may have become slower since, or faster.
+const OF_LATE: u64 = 64;
+
 /// Some models take longer for more rows at once than for fewer one after another, but hardly this many times.
 const SLACK: f64 = 2.0;
 
@@ -53,8 +60,9 @@ impl Appetite {
         appetite
     }
 
-    /// Takes note of a run that went well.
-    pub(super) fn observe(&mut self, observed: &BatchObservation) {
+    /// Takes note of a run that went well, and of how long answers are on their way back.
+    pub(super) fn observe(&mut self, observed: &BatchObservation, trail: Duration) {
+        self.trail = trail;
         // Where sequences differ in length, so do the times of as many rows, and none of them is wrong.
         self.note(observed.rows, observed.run, observed.steps.padded > 0);
     }
@@ -69,11 +77,12 @@ impl Appetite {
             return;
         };
         self.noted += 1;
-        let (rows, run) = (size(rows), run.as_secs_f64());
+        let (rows, run, noted) = (size(rows), run.as_secs_f64(), self.noted);
         let first = Times {
             rows,
             run,
             deviation: run / MEMORY,
+            noted,
         };
         // What is thought to take far longer than it does is hardly run: the first that is has to correct it.
         let Some(before) = times.filter(|before| varies || before.run < run * OUTLIER) else {
@@ -87,6 +96,7 @@ impl Appetite {
             rows: mixed(before.rows, rows),
             run: mixed(before.run, run),
             deviation: mixed(before.deviation, (run - before.run).abs()),
+            noted,
         });
     }
 
@@ -118,10 +128,16 @@ impl Appetite {
 
     /// Nil before anything has run. No size is thought to run longer than a larger one, or than the largest that ran;
     /// nor longer than [`SLACK`] times as long as so many rows in batches of a smaller size. So sizes of which what is
-    /// known is wrong are run, and it is corrected.
+    /// known is wrong are run, and it is corrected. But what is known of other sizes since long before this one ran
+    /// says nothing against that.
     fn work_out(&self, rows: usize) -> Times {
+        let own = self.sizes.get(bucket(rows)).copied().flatten();
+        let ran = own.map_or(0, |own| own.noted);
         let rows = size(rows);
-        let known = || self.sizes.iter().flatten();
+        let known = || {
+            let known = self.sizes.iter().flatten();
+            known.filter(move |times| times.noted + OF_LATE > ran)
+        };
         let larger = known().filter(|times| times.rows >= rows);
         let smaller = known().filter(|times| times.rows < rows).map(|times| {
             let apart = (rows / times.rows).ceil() * SLACK;
@@ -129,6 +145,7 @@ impl Appetite {
                 rows,
                 run: times.run * apart,
                 deviation: times.deviation * apart,
+                noted: times.noted,
             }
         });
         let bounds = larger.copied().chain(smaller);
@@ -149,6 +166,7 @@ impl Appetite {
                     rows,
                     run: between(a.run, b.run),
                     deviation: between(a.deviation, b.deviation),
+                    noted: a.noted.max(b.noted),
                 }
             }
             (Some(nearest), _) | (None, Some(nearest)) => *nearest,
@@ -164,7 +182,7 @@ impl RunTime for Appetite {
 
     fn longest(&self, rows: usize) -> Duration {
         let times = self.times(rows);
-        Duration::from_secs_f64(times.run + times.deviation * FAR)
+        Duration::from_secs_f64(times.run + times.deviation * FAR) + self.trail
     }
 }
 
@@ -184,6 +202,11 @@ mod tests {
     use crate::{batcher::curve::Point, tensor::Steps};
 
     const MS: Duration = Duration::from_millis(1);
+
+    fn ran(rows: usize, run: Duration) -> BatchObservation {
+        let steps = Steps::default();
+        BatchObservation { rows, run, steps }
+    }
 
     #[test]
     fn a_size_that_never_ran_is_predicted_by_its_neighbours() {
@@ -250,14 +273,43 @@ mod tests {
     }
 
     #[test]
+    fn where_runs_have_become_slow_what_other_sizes_took_before_says_nothing() {
+        let mut appetite = Appetite::default();
+        for (rows, run) in [(1, MS), (8, 4 * MS), (16, 7 * MS), (64, 26 * MS)] {
+            appetite.record(rows, run);
+        }
+        for run in [35, 35, 35, 75].into_iter().cycle().take(200) {
+            appetite.record(32, run * MS);
+        }
+        let (likely, longest) = (appetite.likely(32), appetite.longest(32));
+        assert!(
+            likely > 40 * MS && longest > 75 * MS,
+            "{likely:?} {longest:?}"
+        );
+        // But of sizes that do not run any more, nothing better is known.
+        assert!(appetite.likely(8) <= 5 * MS);
+    }
+
+    #[test]
+    fn a_batch_is_not_done_before_its_answers_are_where_they_are_wanted() {
+        let mut appetite = Appetite::default();
+        appetite.observe(&ran(8, 8 * MS), 30 * MS);
+        assert!(appetite.longest(8) >= 38 * MS);
+        assert_eq!(appetite.likely(8), 8 * MS, "the device is free before");
+    }
+
+    #[test]
     fn a_short_sequence_is_not_how_long_the_next_one_takes() {
         let mut appetite = Appetite::default();
         for run in [1, 16].into_iter().cycle().take(101) {
-            appetite.observe(&BatchObservation {
-                rows: 1,
-                run: run * MS,
-                steps: Steps { real: 1, padded: 1 },
-            });
+            appetite.observe(
+                &BatchObservation {
+                    rows: 1,
+                    run: run * MS,
+                    steps: Steps { real: 1, padded: 1 },
+                },
+                Duration::ZERO,
+            );
         }
         let (likely, longest) = (appetite.likely(1), appetite.longest(1));
         assert!(likely > 5 * MS && likely < 12 * MS, "{likely:?}");

@@ -15,6 +15,7 @@ pub mod sharing;
 mod shell;
 pub mod state;
 mod watch;
+mod way;
 
 use std::{
     fmt,
@@ -79,6 +80,27 @@ impl Drop for Coming {
     }
 }
 
+/// An answer that is on its way to whoever asked: how long that takes is time that others do not have.
+#[derive(Clone)]
+pub struct Going {
+    shared: Arc<Shared>,
+    /// The run was over then.
+    since: Instant,
+}
+
+impl Going {
+    /// It is there. One of which this is not said tells nothing.
+    pub fn arrived(self) {
+        self.shared.answered(self.since.elapsed());
+    }
+}
+
+impl fmt::Debug for Going {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Going").field(&self.since).finish()
+    }
+}
+
 /// A request's rows, predicted.
 #[derive(Clone, Debug, Default)]
 pub struct Predicted {
@@ -90,6 +112,10 @@ pub struct Predicted {
     pub predict: Duration,
     /// The largest batch that any of the rows was part of.
     pub batch_size: usize,
+    /// When the last run of them was over.
+    pub over: Option<Instant>,
+    /// To be told when the answer is where it is wanted.
+    pub going: Option<Going>,
 }
 
 /// One run, as it is over.
@@ -198,10 +224,14 @@ impl Batcher {
             keys: Some(keys),
         };
         let answer = tokio::time::timeout_at(deadline.into(), answered).await;
-        let predicted = answer
+        let mut predicted = answer
             .map_err(|_elapsed| late())?
             .map_err(|_dropped| no_session())??;
         claim.keys = None;
+        predicted.going = predicted.over.map(|since| Going {
+            shared: Arc::clone(shared),
+            since,
+        });
         Ok(predicted)
     }
 

@@ -42,6 +42,8 @@ struct Gathered {
 pub(super) struct RunFacts {
     /// When the batch left the queue.
     pub(super) left: Instant,
+    /// When the run was over.
+    pub(super) over: Instant,
     pub(super) run: Duration,
     pub(super) rows: usize,
 }
@@ -153,6 +155,8 @@ impl Ticket {
             queue_wait: gathered.queue_wait,
             predict: gathered.predict,
             batch_size: gathered.batch_size,
+            over: Some(facts.over),
+            going: None,
         };
         let answer = gathered.answer.take();
         drop(gathered);

@@ -77,9 +77,11 @@ fn settle(
         let steps = result
             .as_ref()
             .map_or(Steps::default(), |outputs| outputs.steps);
+        let over = Instant::now();
         let facts = RunFacts {
             left,
-            run: began.elapsed(),
+            over,
+            run: over.saturating_duration_since(began),
             rows: part.len(),
         };
         if result.is_err() && shared.is_abandoned() {

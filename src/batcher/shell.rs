@@ -25,14 +25,9 @@ use super::{
     device::{Member, Turn},
     policy::{self, Entry, Policy, PolicyConfig, RunTime, Traffic},
     request::{Request, Ticket, hopeless, late, no_session, overloaded},
+    way::{ON_THE_WAY, Trail, mixed},
 };
 use crate::fault::Failure;
-
-/// How long requests and replies are on their way to and from the broker, confirms and acknowledgements included.
-const ON_THE_WAY: Duration = Duration::from_millis(300);
-
-/// The weight of a new lead is one part in this many.
-const LEADS: u32 = 16;
 
 /// A batch that has left the queue, and the device to run it on.
 pub(super) struct Leaving<'a> {
@@ -49,6 +44,7 @@ pub(super) struct Shared {
     work: Condvar,
     /// Requests on their way here.
     coming: AtomicUsize,
+    trail: Trail,
     observer: Observer,
     member: Member,
     alive: watch::Sender<usize>,
@@ -92,6 +88,7 @@ impl Shared {
             }),
             work: Condvar::new(),
             coming: AtomicUsize::new(0),
+            trail: Trail::default(),
             observer,
             member,
             alive: watch::Sender::new(sessions),
@@ -120,6 +117,11 @@ impl Shared {
         }
     }
 
+    /// An answer is where it is wanted, so long after its run.
+    pub(super) fn answered(&self, after: Duration) {
+        self.trail.note(after);
+    }
+
     fn traffic(&self, state: &State) -> Traffic {
         Traffic {
             coming: self.coming.load(Ordering::Relaxed),
@@ -138,7 +140,7 @@ impl Shared {
     ) -> Result<std::ops::Range<u64>, Failure> {
         let mut state = self.state();
         if let Some(lead) = lead {
-            state.lead = state.lead / LEADS * (LEADS - 1) + lead.min(ON_THE_WAY) / LEADS;
+            state.lead = mixed(state.lead, lead);
         }
         let keys = admit(&mut state, request, rows, priority);
         // Taken in or not, it is on its way no more.
@@ -277,7 +279,8 @@ impl Shared {
     /// Takes note of a run. How long one took that failed, or was stopped, says nothing of others.
     pub(super) fn ran(&self, observation: BatchObservation, went_well: bool) {
         if went_well {
-            self.state().appetite.observe(&observation);
+            let trail = self.trail.average();
+            self.state().appetite.observe(&observation, trail);
         }
         (self.observer)(observation);
     }

@@ -85,6 +85,7 @@ impl Intake {
             result,
             version,
             timings,
+            going,
         } = answer;
         let timings = Timings {
             total: Some(delivery.received.elapsed()),
@@ -94,7 +95,7 @@ impl Intake {
         let answering = self.answering(head, &id, package, version.as_deref(), &timings);
         let written = result.and_then(|outcome| Ok(Reply::outcome(&answering, &outcome)?));
         match written {
-            Ok(reply) => Verdict::Reply(Written::outcome(reply)),
+            Ok(reply) => Verdict::Reply(Written::outcome(reply, going)),
             Err(Failure::Rejected(rejection)) => {
                 // Another worker may be ahead of this one in a rollout.
                 let ahead =

@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
+    batcher::Going,
     broker::{Delivery, HeaderValue, Publication, PublishFault, Texts, topology},
     duplicates::{Entry, Stored},
     message::{
@@ -73,20 +74,31 @@ pub(super) enum Written {
         reply: Reply,
         /// A rejection's code and stage.
         said: Option<(Cow<'static, str>, Stage)>,
+        /// Of an outcome: to be told once it is confirmed.
+        going: Option<Going>,
     },
     /// The one that the same request got before.
     Before(Stored),
 }
 
 impl Written {
-    pub(super) fn outcome(reply: Reply) -> Written {
-        Written::Own { reply, said: None }
+    pub(super) fn outcome(reply: Reply, going: Option<Going>) -> Written {
+        let said = None;
+        Written::Own { reply, said, going }
+    }
+
+    fn take_going(&mut self) -> Option<Going> {
+        match self {
+            Written::Own { going, .. } => going.take(),
+            Written::Before(_) => None,
+        }
     }
 
     pub(super) fn rejection(answering: &Answering<'_>, rejection: &Rejection) -> Written {
         Written::Own {
             reply: Reply::rejection(answering, rejection),
             said: Some((rejection.code.as_str(), rejection.stage)),
+            going: None,
         }
     }
 }
@@ -115,9 +127,10 @@ impl Case {
                 }
             }
         };
-        let Some(written) = written else {
+        let Some(mut written) = written else {
             return self.replied(why, Ok(Sent::Confirmed));
         };
+        let going = written.take_going();
         let publication = intake.publication(desk, delivery, entry.as_ref(), written);
         let Some(publication) = publication.await else {
             return self.replied(why, Ok(Sent::Undeliverable));
@@ -126,7 +139,12 @@ impl Case {
         // No task waits for the confirm: a thousand that do would not fit into the caches.
         publisher.publish_then(publication, move |confirmed| {
             let sent = match confirmed {
-                Ok(()) => Ok(Sent::Confirmed),
+                Ok(()) => {
+                    if let Some(going) = going {
+                        going.arrived();
+                    }
+                    Ok(Sent::Confirmed)
+                }
                 Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
                     self.desk.metrics.replies_unroutable.increment(1);
                     Ok(Sent::Undeliverable)
@@ -237,7 +255,7 @@ impl Intake {
             Some(entry) => Box::pin(self.settled(desk, entry, written)).await,
         };
         let (body, properties) = match written {
-            Written::Own { reply, said } => {
+            Written::Own { reply, said, .. } => {
                 match said {
                     None => desk.metrics.outcomes.increment(1),
                     Some((code, stage)) => desk.metrics.rejected(&code, stage.as_str()),
