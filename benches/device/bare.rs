@@ -4,14 +4,16 @@
 
 use crate::packages::Kind;
 use crate::results::Spread;
+use crate::turns;
 use anyhow::{Context, Result};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::Tensor;
+use ort::value::{DynValue, Tensor};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,104 +29,101 @@ const ROUNDS: usize = 5;
 /// How long a size is run in each, at least.
 const EACH: Duration = Duration::from_millis(150);
 
-/// The rates over 1, 2, 4 … rows.
-pub fn run(library: &Path, model: &Path, kind: Kind) -> Result<Vec<Rate>> {
-    let mut session = open(library, model)?;
-    let mut rng = StdRng::seed_from_u64(6);
-    let mut sizes: Vec<(Rate, Vec<f64>, Vec<Tensor<f32>>)> = Vec::new();
-    for rows in (0..)
-        .map(|power| 1_usize << power)
-        .take_while(|rows| *rows <= kind.max_size())
-    {
-        let dims: Vec<usize> = [rows].into_iter().chain(kind.row()).collect();
-        let tensors = (0..kind.variety().div_ceil(rows)).map(|_| {
-            let values = 0..dims.iter().product();
-            let values: Vec<f32> = values.map(|_: usize| rng.random()).collect();
-            Tensor::from_array((dims.clone(), values))
-        });
-        let tensors = tensors.collect::<ort::Result<_>>()?;
-        let rate = Rate {
-            rows,
-            rows_per_s: 0.0,
-        };
-        sizes.push((rate, Vec::new(), tensors));
-    }
-    for _ in 0..ROUNDS {
-        sizes.shuffle(&mut rand::rng());
-        for (Rate { rows, .. }, rates, tensors) in &mut sizes {
-            let mut next = tensors.iter().cycle();
-            let mut run = || -> Result<()> {
-                session.run(ort::inputs!["x" => next.next().context("a tensor")?])?;
-                Ok(())
-            };
-            run()?;
-            let (began, mut runs) = (Instant::now(), 0);
-            while began.elapsed() < EACH {
-                run()?;
-                runs += 1;
-            }
-            rates.push((runs * *rows) as f64 / began.elapsed().as_secs_f64());
-        }
-    }
-    sizes.sort_by_key(|(rate, ..)| rate.rows);
-    let median = |(rate, rates, _)| {
-        let spread = Spread::of(rates).context("rounds")?;
-        Ok(Rate {
-            rows_per_s: spread.median,
-            ..rate
-        })
-    };
-    sizes.into_iter().map(median).collect()
+/// Batches of one size that are run one after another.
+struct Size {
+    rows: usize,
+    batches: Vec<Inputs>,
 }
 
-/// The rates at which texts of these lengths run if they may all wait for each other: sorted, so many rows at a time.
-pub fn texts(library: &Path, model: &Path, mut lengths: Vec<usize>) -> Result<Vec<Rate>> {
+/// The inputs of a batch, by name.
+type Inputs = Vec<(&'static str, DynValue)>;
+
+/// Tells how fast sizes of 1, 2, 4 … rows run, and then runs the fastest whenever it is its turn.
+pub fn rows(library: &Path, model: &Path, kind: Kind, lasts: Duration) -> Result<()> {
+    // First: it loads ONNX Runtime, which makes tensors.
+    let session = open(library, model)?;
+    let mut rng = StdRng::seed_from_u64(6);
+    let sizes = sizes(kind.max_size()).map(|rows| {
+        let dims: Vec<usize> = [rows].into_iter().chain(kind.row()).collect();
+        let batches = (0..kind.variety().div_ceil(rows)).map(|_| {
+            let values = 0..dims.iter().product();
+            let values: Vec<f32> = values.map(|_: usize| rng.random()).collect();
+            let x = Tensor::from_array((dims.clone(), values))?;
+            Ok(vec![("x", x.into_dyn())])
+        });
+        let batches = batches.collect::<Result<_>>()?;
+        Ok(Size { rows, batches })
+    });
+    fastest(session, sizes.collect::<Result<_>>()?, lasts)
+}
+
+/// The same of texts of these lengths, if they may all wait for each other: sorted, so many rows at a time.
+pub fn texts(library: &Path, model: &Path, mut lengths: Vec<usize>, lasts: Duration) -> Result<()> {
+    let session = open(library, model)?;
     lengths.sort_unstable();
-    let mut session = open(library, model)?;
-    let mut sizes: Vec<(Rate, Vec<f64>)> = (0..8)
-        .map(|power| {
-            (
-                Rate {
-                    rows: 1 << power,
-                    rows_per_s: 0.0,
-                },
-                Vec::new(),
-            )
-        })
-        .collect();
-    for round in 0..=ROUNDS {
+    let sizes = sizes(128).map(|rows| {
+        let batches = lengths.chunks(rows).map(|texts| {
+            let longest = texts.last().copied().unwrap_or(1);
+            let dims = [texts.len(), longest];
+            let ids: Vec<i64> = (0..texts.len() * longest)
+                .map(|n| n as i64 % 1_000)
+                .collect();
+            let there = texts
+                .iter()
+                .flat_map(|length| (0..longest).map(move |step| i64::from(step < *length)));
+            let mask = Tensor::from_array((dims, there.collect::<Vec<i64>>()))?;
+            let ids = Tensor::from_array((dims, ids))?;
+            Ok(vec![("ids", ids.into_dyn()), ("mask", mask.into_dyn())])
+        });
+        let batches = batches.collect::<Result<_>>()?;
+        Ok(Size { rows, batches })
+    });
+    fastest(session, sizes.collect::<Result<_>>()?, lasts)
+}
+
+fn sizes(most: usize) -> impl Iterator<Item = usize> {
+    let doubling = (0..).map(|power| 1_usize << power);
+    doubling.take_while(move |rows| *rows <= most)
+}
+
+fn fastest(mut session: Session, mut sizes: Vec<Size>, lasts: Duration) -> Result<()> {
+    let mut rates: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for _ in 0..ROUNDS {
         sizes.shuffle(&mut rand::rng());
-        for (Rate { rows, .. }, rates) in &mut sizes {
-            let mut spent = Duration::ZERO;
-            for texts in lengths.chunks(*rows) {
-                let longest = texts.last().copied().unwrap_or(1);
-                let dims = [texts.len(), longest];
-                let ids: Vec<i64> = (0..texts.len() * longest)
-                    .map(|n| n as i64 % 1_000)
-                    .collect();
-                let there = texts
-                    .iter()
-                    .flat_map(|length| (0..longest).map(move |step| i64::from(step < *length)));
-                let mask = Tensor::from_array((dims, there.collect::<Vec<i64>>()))?;
-                let ids = Tensor::from_array((dims, ids))?;
-                let began = Instant::now();
-                session.run(ort::inputs!["ids" => ids, "mask" => mask])?;
-                spent += began.elapsed();
-            }
-            if round > 0 {
-                rates.push(lengths.len() as f64 / spent.as_secs_f64());
-            }
+        for size in &sizes {
+            let rate = rate(&mut session, size, EACH)?;
+            rates.entry(size.rows).or_default().push(rate);
         }
     }
-    sizes.sort_by_key(|(rate, _)| rate.rows);
-    let median = |(rate, rates)| {
+    let median = |(rows, rates)| {
         let spread = Spread::of(rates).context("rounds")?;
-        Ok(Rate {
-            rows_per_s: spread.median,
-            ..rate
-        })
+        let rows_per_s = spread.median;
+        Ok(Rate { rows, rows_per_s })
     };
-    sizes.into_iter().map(median).collect()
+    let rates: Vec<Rate> = rates.into_iter().map(median).collect::<Result<_>>()?;
+    let best = best(&rates)?;
+    let size = sizes.iter().find(|size| size.rows == best.rows);
+    let size = size.context("the best")?;
+    turns::take(&rates, || rate(&mut session, size, lasts))
+}
+
+/// Rows a second: all batches, over and over, for so long at least.
+fn rate(session: &mut Session, size: &Size, lasts: Duration) -> Result<f64> {
+    let mut run = |batch: &Inputs| -> Result<()> {
+        let inputs: Vec<_> = batch.iter().map(|(name, value)| (*name, value)).collect();
+        session.run(inputs)?;
+        Ok(())
+    };
+    run(size.batches.first().context("a batch")?)?;
+    let (began, mut rows) = (Instant::now(), 0);
+    // All of them or none: they may differ in what they cost.
+    while began.elapsed() < lasts {
+        for batch in &size.batches {
+            run(batch)?;
+        }
+        rows += size.batches.len() * size.rows;
+    }
+    Ok(rows as f64 / began.elapsed().as_secs_f64())
 }
 
 fn open(library: &Path, model: &Path) -> Result<Session> {

@@ -61,6 +61,13 @@ impl Drop for Backlog {
     }
 }
 
+/// Most rows of a batch.
+pub fn most_rows(engine: &Engine, kind: Kind) -> Result<usize> {
+    let live = engine.repository().resolve(kind.name(), None);
+    let live = live.map_err(|rejection| anyhow::anyhow!("{rejection:?}"))?;
+    Ok(live.max_size)
+}
+
 /// What the package's sessions can have in hand with some to spare.
 fn in_hand(engine: &Engine, kind: Kind) -> Result<usize> {
     let live = engine.repository().resolve(kind.name(), None);
@@ -79,8 +86,6 @@ pub async fn capacity(engine: &Engine, kind: Kind, lasts: Duration) -> Result<f6
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Lengths {
     pub texts_per_s: f64,
-    /// Most texts of a batch.
-    pub batch: usize,
     /// Words that ran ÷ words that the texts have.
     pub padding: f64,
 }
@@ -99,10 +104,8 @@ pub async fn lengths(engine: &Engine, kind: Kind, lasts: Duration) -> Result<Len
             .find_map(|line| line.strip_prefix(name.as_str()));
         Ok(count.context("no steps are counted")?.parse()?)
     };
-    let live = engine.repository().resolve(kind.name(), None);
     Ok(Lengths {
         texts_per_s,
-        batch: live.map_or(0, |live| live.max_size),
         padding: counted("padded")? / counted("real")?,
     })
 }

@@ -18,6 +18,7 @@
 
 mod bare;
 mod engine;
+mod turns;
 
 #[path = "../common/models.rs"]
 mod models;
@@ -42,6 +43,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+use turns::Waiting;
 
 /// The worker's.
 #[global_allocator]
@@ -118,24 +122,33 @@ fn run(options: &Options) -> Result<()> {
     match &options.role {
         None if !options.bench => println!("run by `cargo bench --bench device`"),
         None => bench(options)?,
-        Some(Role::Bare(subject)) => tell(&bare::run(&library(), &subject.path, subject.kind)?)?,
-        Some(Role::Backlog(subject)) => tell(
-            &subject
-                .with(async |engine, lasts| engine::capacity(engine, subject.kind, lasts).await)?,
-        )?,
+        Some(Role::Bare(subject)) => {
+            let lasts = Duration::from_secs(subject.seconds);
+            bare::rows(&library(), &subject.path, subject.kind, lasts)?;
+        }
+        Some(Role::Backlog(subject)) => subject.with(async |engine, lasts| {
+            let batch = engine::most_rows(engine, subject.kind)?;
+            turns::take(&batch, || {
+                let turn = engine::capacity(engine, subject.kind, lasts);
+                block_in_place(|| Handle::current().block_on(turn))
+            })
+        })?,
         Some(Role::BareTexts(subject)) => {
             let texts = subject.kind.objects(subject.kind.variety());
             let lengths = texts.iter().map(packages::length).collect();
-            tell(&bare::texts(&library(), &subject.path, lengths)?)?;
+            let lasts = Duration::from_secs(subject.seconds);
+            bare::texts(&library(), &subject.path, lengths, lasts)?;
         }
         Some(Role::Lengths(subject)) => {
             // Before anything counts.
             inferq::telemetry::recorder::install_recorder()?;
-            tell(
-                &subject.with(async |engine, lasts| {
-                    engine::lengths(engine, subject.kind, lasts).await
-                })?,
-            )?;
+            subject.with(async |engine, lasts| {
+                let batch = engine::most_rows(engine, subject.kind)?;
+                turns::take(&batch, || {
+                    let turn = engine::lengths(engine, subject.kind, lasts);
+                    block_in_place(|| Handle::current().block_on(turn))
+                })
+            })?;
         }
         Some(Role::Beside(subject)) => tell(&subject.with(async |engine, lasts| {
             engine::beside(engine, subject.kind, Kind::Conv, lasts).await
@@ -211,34 +224,15 @@ fn bench(options: &Options) -> Result<()> {
         }
         let repository = folder.join("device").join(kind.name());
         let model = kind.write(&repository, 1)?;
-        let (mut ratios, mut each) = (Vec::new(), Vec::new());
-        for _ in 0..options.rounds.get() {
-            let rates: Vec<Rate> = ask(options, "bare", (kind, &model), &[])?;
-            let best = bare::best(&rates)?;
-            let engine: f64 = ask(options, "backlog", (kind, &repository), &[])?;
-            let ratio = engine / best.rows_per_s;
-            println!(
-                "{:<8} engine {engine:>9.1} rows/s, ONNX Runtime alone {:>9.1} at b = {}: {ratio:.3}",
-                kind.name(),
-                best.rows_per_s,
-                best.rows
-            );
-            ratios.push(ratio);
-            each.push(json!({ "engine_rows_per_s": engine, "bare": rates }));
-        }
-        let spread = Spread::of(ratios).context("rounds")?;
-        println!(
-            "{:<8} ÷ bare loop: {:.3} ({:.3}-{:.3})",
-            kind.name(),
-            spread.median,
-            spread.min,
-            spread.max
-        );
+        let (mut bare, rates) = Waiting::start::<Vec<Rate>>("bare", kind, &model)?;
+        let (mut engine, batch) = Waiting::start::<usize>("backlog", kind, &repository)?;
+        let turns = turns::between(&mut engine, &mut bare, turns(options), |rate: &f64| *rate)?;
+        told(kind.name(), "÷ bare loop", turns.ratio, (batch, &rates))?;
         let of = (kind.name(), "backlog", ENGINE);
-        rows.push(Row::new(of, "÷ bare loop", spread));
+        rows.push(Row::new(of, "÷ bare loop", turns.ratio));
         figures.insert(
             kind.name().to_owned(),
-            json!({ "ratio": spread, "rounds": each }),
+            json!({ "batch": batch, "bare": rates, "turns": turns }),
         );
     }
     if has("lengths") {
@@ -345,27 +339,43 @@ fn lengths(options: &Options, folder: &Path) -> Result<(Vec<Row>, serde_json::Va
     let kind = Kind::Transformer;
     let repository = folder.join("device").join(kind.name());
     let model = kind.write(&repository, 1)?;
-    let (mut ratios, mut paddings, mut each) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..options.rounds.get() {
-        let rates: Vec<Rate> = ask(options, "bare-texts", (kind, &model), &[])?;
-        let best = bare::best(&rates)?;
-        let engine: Lengths = ask(options, "lengths", (kind, &repository), &[])?;
-        let ratio = engine.texts_per_s / best.rows_per_s;
-        println!(
-            "lengths  engine {:>9.1} texts/s in batches of {}, padded ÷ real {:.3}; ONNX Runtime alone, sorted, {:>9.1} at b = {}: {ratio:.3}",
-            engine.texts_per_s, engine.batch, engine.padding, best.rows_per_s, best.rows
-        );
-        ratios.push(ratio);
-        paddings.push(engine.padding);
-        each.push(json!({ "engine": engine, "bare": rates }));
-    }
-    let spread = Spread::of(ratios).context("rounds")?;
+    let (mut bare, rates) = Waiting::start::<Vec<Rate>>("bare-texts", kind, &model)?;
+    let (mut engine, batch) = Waiting::start::<usize>("lengths", kind, &repository)?;
+    let rate = |one: &Lengths| one.texts_per_s;
+    let turns = turns::between(&mut engine, &mut bare, turns(options), rate)?;
+    told(
+        "lengths",
+        "÷ bare loop, sorted",
+        turns.ratio,
+        (batch, &rates),
+    )?;
+    let padding = Spread::of(turns.subject.iter().map(|one| one.padding));
+    let padding = padding.context("turns")?;
     println!(
-        "lengths  ÷ bare loop, sorted: {:.3} ({:.3}-{:.3})",
-        spread.median, spread.min, spread.max
+        "{:<8} padded ÷ real steps: {:.3}",
+        "lengths", padding.median
     );
     let of = (kind.name(), "backlog", ENGINE);
-    let mut rows = vec![Row::new(of, "÷ bare loop, sorted", spread)];
-    rows.extend(Spread::of(paddings).map(|padding| Row::new(of, "padded ÷ real steps", padding)));
-    Ok((rows, json!({ "ratio": spread, "rounds": each })))
+    let rows = vec![
+        Row::new(of, "÷ bare loop, sorted", turns.ratio),
+        Row::new(of, "padded ÷ real steps", padding),
+    ];
+    Ok((
+        rows,
+        json!({ "batch": batch, "bare": rates, "turns": turns }),
+    ))
+}
+
+/// Turns of a few seconds are short.
+fn turns(options: &Options) -> usize {
+    4 * options.rounds.get()
+}
+
+fn told(what: &str, figure: &str, ratio: Spread, (batch, rates): (usize, &[Rate])) -> Result<()> {
+    let best = bare::best(rates)?;
+    println!(
+        "{what:<8} {figure}: {:.3} ({:.3}-{:.3}); batches of up to {batch} rows; ONNX Runtime alone at b = {}, at first {:.1} rows/s",
+        ratio.median, ratio.min, ratio.max, best.rows, best.rows_per_s
+    );
+    Ok(())
 }
