@@ -84,13 +84,13 @@ impl Appetite {
             deviation: run / MEMORY,
             noted,
         };
+        let outlier = if varies { OUTLIER * OUTLIER } else { OUTLIER };
         // What is thought to take far longer than it does is hardly run: the first that is has to correct it.
-        let Some(before) = times.filter(|before| varies || before.run < run * OUTLIER) else {
+        let Some(before) = times.filter(|before| before.run < run * outlier) else {
             *times = Some(first);
             return;
         };
-        let most = if varies { run } else { before.run * OUTLIER };
-        let run = run.min(most);
+        let run = run.min(before.run * outlier);
         let mixed = |old: f64, new: f64| old + (new - old) / MEMORY;
         *times = Some(Times {
             rows: mixed(before.rows, rows),
@@ -182,7 +182,9 @@ impl RunTime for Appetite {
 
     fn longest(&self, rows: usize) -> Duration {
         let times = self.times(rows);
-        Duration::from_secs_f64(times.run + times.deviation * FAR) + self.trail
+        let run = Duration::from_secs_f64(times.run + times.deviation * FAR);
+        // Whoever asks may have an answer before the broker says so: the way never counts for more than the run.
+        run + self.trail.min(run)
     }
 }
 
@@ -292,10 +294,15 @@ mod tests {
 
     #[test]
     fn a_batch_is_not_done_before_its_answers_are_where_they_are_wanted() {
-        let mut appetite = Appetite::default();
-        appetite.observe(&ran(8, 8 * MS), 30 * MS);
-        assert!(appetite.longest(8) >= 38 * MS);
-        assert_eq!(appetite.likely(8), 8 * MS, "the device is free before");
+        let alone = |trail| {
+            let mut appetite = Appetite::default();
+            appetite.observe(&ran(8, 8 * MS), trail);
+            assert_eq!(appetite.likely(8), 8 * MS, "the device is free before");
+            appetite.longest(8)
+        };
+        let run = alone(Duration::ZERO);
+        assert_eq!(alone(3 * MS), run + 3 * MS);
+        assert_eq!(alone(300 * MS), run * 2, "but not for more than the run");
     }
 
     #[test]

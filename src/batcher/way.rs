@@ -16,6 +16,9 @@ pub(super) fn mixed(average: Duration, time: Duration) -> Duration {
     average / TIMES * (TIMES - 1) + time.min(ON_THE_WAY) / TIMES
 }
 
+/// One that is so many times shorter than the average ends a stall: nobody waits until many have told the same.
+const SHORTER: u32 = 4;
+
 /// How long answers are on their way once their run is over, on average.
 #[derive(Debug, Default)]
 pub(super) struct Trail(AtomicU64);
@@ -24,7 +27,13 @@ impl Trail {
     /// One was so long on its way.
     pub(super) fn note(&self, time: Duration) {
         // One of two at the same moment may be lost.
-        let average = mixed(self.average(), time).as_nanos();
+        let average = self.average();
+        let average = if time < average / SHORTER {
+            time
+        } else {
+            mixed(average, time)
+        };
+        let average = average.as_nanos();
         let average = u64::try_from(average).unwrap_or(u64::MAX);
         self.0.store(average, Ordering::Relaxed);
     }
@@ -48,5 +57,10 @@ mod tests {
         assert!(trail.average().abs_diff(4 * MS) < MS / 10);
         trail.note(Duration::from_secs(60));
         assert!(trail.average() < 25 * MS);
+        for _ in 0..256 {
+            trail.note(Duration::from_secs(5));
+        }
+        trail.note(3 * MS);
+        assert_eq!(trail.average(), 3 * MS, "the stall is over");
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     decision,
     message::object::Object,
     representation,
-    tensor::{MAX_BATCH_BYTES, RowLayout, Signature},
+    tensor::{MAX_BATCH_BYTES, Port, RowLayout, Signature},
 };
 
 impl PackageFiles {
@@ -48,7 +48,10 @@ impl PackageFiles {
         )
         .map_err(|found| faults.extend(found.into_iter().map(spec)))
         .ok();
-        if let (Some((_, plan)), Some(decision)) = (&plan, &decision) {
+        if let (Some((layout, plan)), Some(decision)) = (&plan, &decision) {
+            if layout.longest() > 0 {
+                faults.extend(open_outputs(manifest, signature, decision));
+            }
             goldens(&self, plan, decision, &mut faults);
         }
         match (plan, decision) {
@@ -100,6 +103,28 @@ fn layout(
     }));
     let none = faults.len() == before;
     none.then(|| signature.layout(longest).ok()).flatten()
+}
+
+/// Outputs that are as long as the rows that run together, padding included: what is a row's own is not to be told.
+fn open_outputs(
+    manifest: &Manifest,
+    signature: &Signature,
+    decision: &decision::Plan,
+) -> Vec<PackageFault> {
+    let read = decision.outputs();
+    let open = signature.outputs.iter().filter(|port| {
+        read.contains(&port.name.as_str()) && port.row_shape.iter().any(Option::is_none)
+    });
+    let fault = |port: &Port| {
+        PackageFault::new(
+            &manifest.model,
+            format!("output {}", port.name),
+            "an axis behind the batch that the graph leaves open",
+            "a fixed number on each, where inputs are sequences: rows of different lengths run together",
+            "export the model with what it makes of a whole sequence (a pooled output) as its output",
+        )
+    };
+    open.map(fault).collect()
 }
 
 /// Whether a full batch fits into memory: a buffer that cannot be had would end the whole worker.

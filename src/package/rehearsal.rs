@@ -178,7 +178,11 @@ impl Package {
             return Some(found);
         }
         // Whether anything ran beside what is longer; where there are no sequences, nothing has to.
-        let mut padded = rows.iter().any(|row| row.length != first.length) || first.length == 0;
+        let together = |rows: &[&Row]| {
+            let first = rows.first().map(|row| row.length);
+            rows.iter().any(|row| Some(row.length) != first)
+        };
+        let mut padded = rows.chunks(size).any(together) || first.length == 0;
         for part in parts {
             match self.beside_longer(part, predict) {
                 Beside::Changed(found) => return Some(found),

@@ -21,11 +21,15 @@ const ASSUMED: f64 = 16.0;
 /// Rows are put into so many groups at most before they are parted: the work grows with its square.
 const GROUPS: usize = 32;
 
+/// A band that has not run for so many runs is forgotten: what is thought to be slow is avoided, and would be for good.
+const REMEMBERED: u64 = 256;
+
 /// How long runs take by their steps (rows × the longest), as it was measured: a table, and no line through it.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Seconds a step of the bands that ran.
-    seen: [Option<f64>; BANDS],
+    /// Seconds a step of the bands that ran of late, and which run was the last.
+    seen: [Option<(f64, u64)>; BANDS],
+    runs: u64,
     /// The same of all: where none ran, what the nearest that did lets expect.
     rates: [f64; BANDS],
 }
@@ -34,6 +38,7 @@ impl Default for Pace {
     fn default() -> Self {
         let mut pace = Pace {
             seen: [None; BANDS],
+            runs: 0,
             rates: [0.0; BANDS],
         };
         pace.fill();
@@ -47,6 +52,11 @@ impl Pace {
         let Some(band) = steps.checked_ilog2() else {
             return;
         };
+        self.runs += 1;
+        let last = self.runs;
+        for seen in &mut self.seen {
+            *seen = seen.filter(|(_, ran)| ran + REMEMBERED >= last);
+        }
         // The first run of a band is held to what others let expect of it.
         let any = self.seen.iter().any(Option::is_some);
         let expected = self.rates.get(band as usize).filter(|_| any);
@@ -55,10 +65,11 @@ impl Pace {
             return;
         };
         let rate = run.as_secs_f64() / count(steps);
-        *seen = Some(match *seen {
+        let rate = match *seen {
             None => rate.min(expected),
-            Some(before) => before + (rate.min(before * HELD_UP) - before) / RUNS,
-        });
+            Some((before, _)) => before + (rate.min(before * HELD_UP) - before) / RUNS,
+        };
+        *seen = Some((rate, last));
         self.fill();
     }
 
@@ -87,7 +98,7 @@ impl Pace {
             .seen
             .iter()
             .enumerate()
-            .filter_map(|(k, rate)| Some((k, (*rate)?)))
+            .filter_map(|(k, seen)| Some((k, (*seen)?.0)))
             .collect();
         for (band, rate) in self.rates.iter_mut().enumerate() {
             let nearest = known.iter().min_by_key(|(k, _)| k.abs_diff(band));
@@ -177,6 +188,20 @@ mod tests {
         let before = held_up.likely(96);
         held_up.record(96, Duration::from_secs(10));
         assert!(held_up.likely(96) < before * 1.5);
+    }
+
+    #[test]
+    fn a_band_that_is_avoided_is_tried_again_some_time() {
+        let mut pace = pace(16.0);
+        let before = pace.likely(3_072);
+        for _ in 0..50 {
+            pace.record(3_072, Duration::from_secs_f64(3_072.0 * 3.0 / 1e6));
+        }
+        assert!(pace.likely(3_072) > before * 2.0);
+        for _ in 0..=REMEMBERED {
+            pace.record(1_536, Duration::from_secs_f64(1_552.0 / 1e6));
+        }
+        assert!(pace.likely(3_072) < before * 1.5);
     }
 
     #[test]

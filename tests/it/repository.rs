@@ -134,6 +134,20 @@ async fn a_model_of_which_nothing_shows_that_it_bears_padding_runs_rows_one_by_o
     assert_eq!(live.max_size, 1);
 }
 
+#[test]
+fn an_output_that_is_as_long_as_the_batch_s_longest_row_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let model = Graph::new()
+        .input("x", FLOAT, &[N, STEPS])
+        .output("y", FLOAT, &[N, STEPS])
+        .node("Identity", &["x"], &["y"]);
+    sequences(root.path(), "each", &model);
+    let engine = open(root.path());
+    let refused = format!("{:?}", engine.repository().refused());
+    assert!(refused.contains("output y"), "{refused}");
+    assert!(refused.contains("a pooled output"), "{refused}");
+}
+
 #[tokio::test]
 async fn two_folders_cannot_both_be_one_version() {
     let root = tempfile::tempdir().unwrap();
