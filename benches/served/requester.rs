@@ -98,6 +98,17 @@ impl Requester {
         Ok(())
     }
 
+    /// Until a worker consumes what is asked.
+    pub async fn served(&self) -> Result<()> {
+        let queue = format!("inferq.{}", self.kind.name());
+        let began = Instant::now();
+        while wire::ready(&self.declaring, &queue).await?.1 == 0 {
+            ensure!(began.elapsed() < PATIENCE, "nobody consumes {queue}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
     /// A queue that is never empty, for so long.
     pub async fn backlog(&mut self, pid: u32, lasts: Duration) -> Result<Figures> {
         let deep = Arc::new(Semaphore::new(0));

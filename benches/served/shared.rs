@@ -31,6 +31,8 @@ pub async fn run(site: &Site, rounds: usize) -> Result<Vec<Row>> {
             Requester::open(&site.url, kinds[1]).await?,
         );
         let mut worker = start(site, &repository, "shared")?;
+        // Both are measured before either is served.
+        tokio::try_join!(first.served(), second.served())?;
         let until = Instant::now() + WARM + site.lasts;
         let both = async {
             tokio::try_join!(
