@@ -35,14 +35,11 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["rss", "echo_only"])]
     pub backlog: bool,
     /// Measure inferq beside workers in Python, in `target/bench/venv`
-    #[arg(long, conflicts_with_all = ["rss", "backlog", "echo_only", "at_least"])]
+    #[arg(long, conflicts_with_all = ["rss", "backlog", "echo_only"])]
     pub peers: bool,
     /// Measure the time that requests take at a tenth of what the worker can do
-    #[arg(long, conflicts_with_all = ["rss", "backlog", "peers", "echo_only", "at_least"])]
+    #[arg(long, conflicts_with_all = ["rss", "backlog", "peers", "echo_only"])]
     pub light: bool,
-    /// Fail when the median ratio is lower
-    #[arg(long, value_name = "RATIO", conflicts_with_all = ["echo_only", "rss", "backlog"])]
-    pub at_least: Option<f64>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     pub bench: bool,

@@ -6,7 +6,7 @@ use crate::replies::ReplySize;
 use crate::report::{self, Row, Spread};
 use crate::subject::Subject;
 use crate::trial::{self, Figures, Site};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
@@ -69,15 +69,7 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
         let times = Spread::once(ours.median / echo.median);
         rows.push(Row::new(inferq, "worker µs ÷ echo's", times));
     }
-    report::write(site, "round_trips", &rows, &results)?;
-    if let (Some(wanted), Some(ratio)) = (options.at_least, ratio) {
-        let median = ratio.median;
-        ensure!(
-            median >= wanted,
-            "the median ratio is {median:.3}, below {wanted}"
-        );
-    }
-    Ok(())
+    report::write(site, "round_trips", &rows, &results)
 }
 
 /// Measures the echo's set-ups. Whichever comes out best by luck is measured again in the rounds.

@@ -71,7 +71,7 @@ impl Subject {
     }
 
     /// Where the worker's words go.
-    fn log(&self, site: &Site) -> PathBuf {
+    pub fn log(&self, site: &Site) -> PathBuf {
         let name = match self {
             Subject::Echo { .. } => "echo",
             Subject::Inferq { .. } => "inferq",
@@ -87,8 +87,13 @@ impl Subject {
     }
 
     pub fn start(&self, site: &Site, queue: &str) -> Result<Worker> {
+        Worker::start(self.command(site, queue)?, self.log(site))
+    }
+
+    /// What starts it.
+    pub fn command(&self, site: &Site, queue: &str) -> Result<Command> {
         let url = site.url.as_str();
-        let command = match self {
+        Ok(match self {
             Subject::Echo { setup, reply_size } => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["echo", "--url", url, "--queue", queue]);
@@ -106,7 +111,6 @@ impl Subject {
                 command.arg(&peer.model);
                 command
             }
-        };
-        Worker::start(command, self.log(site))
+        })
     }
 }
