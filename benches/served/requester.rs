@@ -15,6 +15,8 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, QueueDeleteOptions};
 use lapin::types::ShortString;
 use lapin::{Channel, Connection, Consumer};
+use serde_json::Value;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -31,6 +33,8 @@ const DEEP: usize = 4_000;
 /// A worker that is silent for so long will not speak again.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PREFETCH: u16 = 2_000;
+/// Scores of one request may differ by so much: a matrix product of more rows adds up in another order.
+const SAME: f64 = 1e-4;
 
 /// Requests of one package, and their replies.
 pub struct Requester {
@@ -44,6 +48,8 @@ pub struct Requester {
     replying: Channel,
     replies: ReadyChunks<Consumer>,
     queue: String,
+    /// The first answer to each body.
+    answers: HashMap<usize, Value>,
 }
 
 /// A request that is under way.
@@ -83,6 +89,7 @@ impl Requester {
             replying,
             replies: replies.ready_chunks(usize::from(PREFETCH)),
             queue,
+            answers: HashMap::new(),
         })
     }
 
@@ -279,7 +286,25 @@ impl Requester {
             let multiple = BasicAckOptions { multiple: true };
             self.replying.basic_ack(last.delivery_tag, multiple).await?;
         }
+        for reply in chunk.iter().filter(|reply| is_outcome(reply)) {
+            self.check(reply)?;
+        }
         Ok(chunk)
+    }
+
+    /// The same body has the same answer, whatever rows it ran with.
+    fn check(&mut self, reply: &Delivery) -> Result<()> {
+        let body = index(reply)? as usize % self.bodies.len();
+        let answer: Value = serde_json::from_slice(&reply.data)?;
+        let score = |answer: &Value| answer["score"].as_f64().context("no score");
+        let first = self.answers.entry(body).or_insert_with(|| answer.clone());
+        let (first, now) = (score(first)?, score(&answer)?);
+        let bound = SAME * first.abs().max(1.0);
+        ensure!(
+            (first - now).abs() <= bound,
+            "the same request had a score of {first}, and now of {now}"
+        );
+        Ok(())
     }
 
     pub fn producer(&self) -> Producer {
@@ -323,18 +348,19 @@ fn ended(reply: &Delivery, sent: &[Sent], now: Instant) -> Result<Ended> {
     })
 }
 
+fn is_outcome(reply: &Delivery) -> bool {
+    let kind = reply.properties.kind().as_ref();
+    kind.is_some_and(|kind| kind.as_str() == "outcome")
+}
+
 /// The run that a reply is of, and how many rows it had; `None` of a rejection as late as it says it is.
 pub fn ran(reply: &Delivery) -> Result<Option<(Duration, usize)>> {
-    let kind = reply
-        .properties
-        .kind()
-        .as_ref()
-        .map_or("", ShortString::as_str);
-    if kind != "outcome" {
+    if !is_outcome(reply) {
+        let kind = reply.properties.kind();
         let said = String::from_utf8_lossy(&reply.data);
         ensure!(
             said.contains("\"deadline_exceeded\""),
-            "a reply of type {kind}: {said}"
+            "a reply of type {kind:?}: {said}"
         );
         return Ok(None);
     }

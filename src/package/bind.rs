@@ -88,6 +88,7 @@ fn layout(
             .any(Option::is_none)
     });
     let before = faults.len();
+    faults.extend(mixed_steps(manifest, signature));
     faults.extend(open.map(|port| {
         let axes = port
             .row_shape
@@ -103,6 +104,32 @@ fn layout(
     }));
     let none = faults.len() == before;
     none.then(|| signature.layout(longest).ok()).flatten()
+}
+
+/// Sequences and masks of one row have as many steps as each other, so that either all of them have an open axis, or
+/// none has.
+fn mixed_steps(manifest: &Manifest, signature: &Signature) -> Option<PackageFault> {
+    let steps = |port: &&Port| {
+        let input = manifest.input.get(&port.name);
+        input.is_some_and(|input| input.sequence.is_some() || input.mask)
+    };
+    let axis = |port: &Port| port.row_shape.first().copied();
+    let mut ports = signature.inputs.iter().filter(steps);
+    let first = ports.next()?;
+    let open = axis(first)?.is_none();
+    let other = ports.find(|port| axis(port).is_some_and(|steps| steps.is_none() != open))?;
+    let (open, fixed) = if open { (first, other) } else { (other, first) };
+    let steps = axis(fixed).flatten().unwrap_or_default();
+    Some(PackageFault::new(
+        &manifest.model,
+        format!("input {}", fixed.name),
+        format!(
+            "{steps} steps, where input {} leaves its steps open",
+            open.name
+        ),
+        "the steps of all sequences and masks open, or those of none: a row has as many of each",
+        "export the model with the same dynamic axis for both, or with the same fixed one",
+    ))
 }
 
 /// Outputs that are as long as the rows that run together, padding included: what is a row's own is not to be told.

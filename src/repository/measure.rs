@@ -99,8 +99,15 @@ impl Measuring<'_> {
         let limit = self.package.limits().run;
         let sizes = ladder(self.max_size, self.session.signature().fixed_batch());
         let measured = self.session.call(move |session| {
+            let began = Instant::now();
             // What was made shorter than it came may not be what the model takes.
-            rows.retain(|row| row.length == 0 || session.run(&[row]).is_ok());
+            rows.retain(|row| {
+                row.length == 0 || began.elapsed() < budget && session.run(&[row]).is_ok()
+            });
+            if rows.is_empty() {
+                return Measured::Short;
+            }
+            let budget = budget.saturating_sub(began.elapsed());
             let mut next = rows.iter().cycle();
             let run = |size: usize| {
                 watch(most_tries(&sizes));

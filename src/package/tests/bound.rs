@@ -90,6 +90,32 @@ fn an_open_axis_is_a_fault_of_the_model() {
 }
 
 #[test]
+fn a_mask_has_as_many_steps_as_its_sequence() {
+    let folder = Folder::valid();
+    let inputs = "[input.ids]\nsequence = { pointer = \"/ids\", longest = 8 }\n\n[input.mask]\nmask = true\n\n";
+    folder.edit(
+        TOML,
+        "[input.features]",
+        &format!("{inputs}[input.features]"),
+    );
+    let bind = |ids, mask| {
+        let mut signature = signature();
+        let inputs = [("ids", Dtype::Float32, ids), ("mask", Dtype::Int64, mask)];
+        let inputs = inputs.map(|(name, dtype, steps)| port(name, dtype, &[steps]));
+        signature.inputs.extend(inputs);
+        folder.read().unwrap().bind(&signature)
+    };
+    let words = "found 8 steps, where input";
+    let faults = bind(None, Some(8)).unwrap_err();
+    expect(&faults, "model.onnx", "input mask", words);
+    let faults = bind(Some(8), None).unwrap_err();
+    expect(&faults, "model.onnx", "input ids", words);
+    for both in [None, Some(8)] {
+        bind(both, both).expect("as many of each");
+    }
+}
+
+#[test]
 fn a_golden_picture_needs_an_image_input() {
     let folder = Folder::valid();
     folder.write("golden/a.png", "a picture");
