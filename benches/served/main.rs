@@ -17,7 +17,9 @@
     reason = "a bench may stop where it stands"
 )]
 
+mod deep;
 mod figures;
+mod joined;
 mod load;
 mod producer;
 mod requester;
@@ -73,11 +75,12 @@ struct Options {
         default_value = "mlp,forest,conv,transformer"
     )]
     models: Vec<Kind>,
-    /// Only these loads, after a backlog and a tenth of what it gives, by which they are measured; and two packages at once
+    /// Only these loads, after a backlog and a tenth of what it gives, by which they are measured; and two packages at
+    /// once, and a worker that joins another
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "poisson-50,poisson-90,bursts,overload,shared"
+        default_value = "poisson-50,poisson-90,bursts,overload,shared,joined"
     )]
     loads: Vec<String>,
     /// Each load is run so often
@@ -93,6 +96,11 @@ struct Options {
     #[arg(long, hide = true)]
     bench: bool,
 }
+
+/// Loads that are of more than one package, or worker.
+const OTHERS: [&str; 2] = [SHARED, JOINED];
+const SHARED: &str = "shared";
+const JOINED: &str = "joined";
 
 impl Options {
     fn shortened(self) -> Options {
@@ -156,15 +164,18 @@ fn run(options: &Options) -> Result<()> {
             lasts: Duration::from_secs(options.seconds),
             measure_ms: if options.short { 500 } else { 10_000 },
         };
-        let shared = options.loads.iter().any(|load| load == "shared");
-        let loads: Vec<&str> = options.loads.iter().map(String::as_str).collect();
-        let loads: Vec<&str> = loads.into_iter().filter(|load| *load != "shared").collect();
+        let loads = options.loads.iter().map(String::as_str);
+        let (others, loads): (Vec<&str>, Vec<&str>) = loads.partition(|load| OTHERS.contains(load));
         Figures::heading();
         for kind in &options.models {
             rows.extend(served(&site, *kind, &loads, options.rounds).await?);
         }
-        if shared {
+        if others.contains(&SHARED) {
             rows.extend(shared::run(&site, options.rounds).await?);
+        }
+        if others.contains(&JOINED) {
+            rows.extend(joined::run(&site, Kind::Mlp, options.rounds).await?);
+            rows.extend(joined::run(&site, Kind::Conv, options.rounds).await?);
         }
         anyhow::Ok(())
     })?;

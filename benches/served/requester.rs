@@ -1,19 +1,19 @@
 //! Who asks and takes the replies.
 
+use crate::deep::deep_for;
 use crate::figures::{Around, Ended, Figures};
 use crate::load::Load;
 use crate::packages::Kind;
 use crate::process;
 use crate::producer::Producer;
 use crate::wire;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::ReadyChunks;
 use inferq::message::object::Object;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, QueueDeleteOptions};
-use lapin::types::ShortString;
 use lapin::{Channel, Connection, Consumer};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -27,9 +27,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 const WARM: Duration = Duration::from_secs(2);
 /// Channels that publish, and messages of each under way.
 const CHANNELS: usize = 8;
-const WINDOW: usize = 256;
-/// Requests in the queue and at the worker, of what never ends.
-const DEEP: usize = 4_000;
+pub const WINDOW: usize = 256;
 /// A worker that is silent for so long will not speak again.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PREFETCH: u16 = 2_000;
@@ -50,6 +48,9 @@ pub struct Requester {
     queue: String,
     /// The first answer to each body.
     answers: HashMap<usize, Value>,
+    /// Requests of [`Requester::never_empty`] so far, and those of them without a reply.
+    pub asked: u64,
+    pub open: usize,
 }
 
 /// A request that is under way.
@@ -90,6 +91,8 @@ impl Requester {
             replies: replies.ready_chunks(usize::from(PREFETCH)),
             queue,
             answers: HashMap::new(),
+            asked: 0,
+            open: 0,
         })
     }
 
@@ -277,8 +280,15 @@ impl Requester {
 
     /// The replies that have come, at least one; acknowledged.
     pub async fn next(&mut self) -> Result<Vec<Delivery>> {
-        let Ok(chunk) = tokio::time::timeout(PATIENCE, self.replies.next()).await else {
-            bail!("no reply for {PATIENCE:?}");
+        let replies = self.next_within(PATIENCE).await?;
+        ensure!(!replies.is_empty(), "no reply for {PATIENCE:?}");
+        Ok(replies)
+    }
+
+    /// The same; none, if none comes for so long.
+    pub async fn next_within(&mut self, patience: Duration) -> Result<Vec<Delivery>> {
+        let Ok(chunk) = tokio::time::timeout(patience, self.replies.next()).await else {
+            return Ok(Vec::new());
         };
         let chunk = chunk.context("the reply queue is gone")?;
         let chunk: Vec<Delivery> = chunk.into_iter().collect::<Result<_, _>>()?;
@@ -316,11 +326,6 @@ impl Requester {
             free: self.free.clone(),
         }
     }
-}
-
-/// More than a worker has in hand, and no more than is worked off in seconds.
-pub fn deep_for(kind: Kind) -> usize {
-    if kind == Kind::Conv { 200 } else { DEEP }
 }
 
 fn unix_ms() -> i64 {

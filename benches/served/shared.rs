@@ -1,7 +1,8 @@
 //! Two packages of unequal weight, both with more than they can do.
 
+use crate::deep::deep_for;
 use crate::packages::Kind;
-use crate::requester::{Requester, deep_for, ran};
+use crate::requester::{Requester, ran};
 use crate::results::{Row, Spread};
 use crate::{Site, start, worker};
 use anyhow::Result;
@@ -75,31 +76,15 @@ pub async fn run(site: &Site, rounds: usize) -> Result<Vec<Row>> {
 
 /// Keeps the queue full until then, and gives the device time of what was answered meanwhile, but for the beginning.
 async fn device_time(requester: &mut Requester, kind: Kind, until: Instant) -> Result<Duration> {
-    let producer = requester.producer();
-    let (mut next, mut open, mut spent) = (0, 0, Duration::ZERO);
-    let warm = Instant::now() + WARM;
-    loop {
-        if Instant::now() < until && open < deep_for(kind) {
-            let count = (deep_for(kind) - open).min(256) as u64;
-            producer
-                .publish((next..next + count).map(|index| (index, None)).collect())
-                .await?;
-            next += count;
-            open += count as usize;
-            continue;
-        }
-        if open == 0 {
-            return Ok(spent);
-        }
-        let replies = requester.next().await?;
-        open -= replies.len();
-        let now = Instant::now();
-        if now > warm && now < until {
-            for reply in &replies {
-                if let Some((run, rows)) = ran(reply)? {
-                    spent += run / u32::try_from(rows)?;
-                }
-            }
+    let deep = deep_for(kind);
+    requester.never_empty(deep, WARM).await?;
+    let lasts = until.saturating_duration_since(Instant::now());
+    let mut spent = Duration::ZERO;
+    for reply in requester.never_empty(deep, lasts).await? {
+        if let Some((run, rows)) = ran(&reply)? {
+            spent += run / u32::try_from(rows)?;
         }
     }
+    requester.empty().await?;
+    Ok(spent)
 }
