@@ -4,15 +4,20 @@
 //! OS thread that a [`SessionThread`] stands for.
 
 mod buffers;
+mod cuda;
+mod device;
+mod flight;
 mod library;
 mod memory;
 mod outputs;
 mod parts;
 mod probe;
+mod ring;
 mod session;
 mod signature;
 mod stop;
 mod thread;
+mod trial;
 
 #[cfg(test)]
 #[path = "../../tests/it/onnx.rs"]
@@ -22,9 +27,15 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "failpoints")]
+pub use self::cuda::{Wait, plant};
 pub use self::{
-    library::{Library, LibraryFault, disable_reports},
+    cuda::{Bare, device_memory, device_name},
+    device::{DeviceChoice, DeviceId},
+    flight::Flight,
+    library::{Library, LibraryFault, disable_reports, has_cuda},
     session::{Session, SessionSpec, inspect},
     stop::Stopper,
     thread::{SessionThread, ThreadGuard},
+    trial::try_device,
 };
