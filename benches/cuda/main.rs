@@ -43,7 +43,7 @@ use serde_json::{Value, json};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How often engine and bare loop take turns.
-const TURNS: usize = 5;
+const TURNS: usize = 7;
 
 #[derive(Parser)]
 #[command(name = "cuda")]
@@ -299,27 +299,27 @@ impl Bench {
     fn engine(&self, model: &str, kind: Kind, case: rows::Case, limit: &Limit) -> Result<Value> {
         let session = self.thread(model, limit.rows)?;
         let engine = engine::Engine::start(self.thread(model, case.max_size)?, kind, case)?;
-        let (mut ratios, mut periods, mut bares, mut rates) = (vec![], vec![], vec![], vec![]);
+        let (mut ratios, mut hidden, mut rates) = (vec![], vec![], vec![]);
+        let copies = limit.bare.up.as_secs_f64() + limit.bare.down.as_secs_f64();
         engine.rate(self.lasts / 2); // before anything counts
+        let mut before = self.bare(&session, kind, limit.rows)?.run.as_secs_f64();
         for _ in 0..TURNS {
-            let bare = self.bare(&session, kind, limit.rows)?;
             let rate = engine.rate(self.lasts);
-            let bare_rate = limit.rows as f64 / bare.run.as_secs_f64();
-            ratios.push(rate.rows_per_s / bare_rate);
-            // A whole batch's worth of time.
-            periods.push(case.max_size as f64 / rate.rows_per_s);
-            bares.push(bare.run.as_secs_f64());
+            let after = self.bare(&session, kind, limit.rows)?.run.as_secs_f64();
+            let bare = f64::midpoint(before, after);
+            ratios.push(rate.rows_per_s * bare / limit.rows as f64);
+            let period = limit.rows as f64 / rate.rows_per_s;
+            hidden.push(1.0 - (period - bare) / copies);
             rates.push(rate);
+            before = after;
         }
         let batch = rates.iter().map(|rate| rate.rows_per_batch).sum::<f64>() / rates.len() as f64;
         let mean = kind.longest().map(|_| engine.mean_length);
         let (low, high) = (least(&ratios), greatest(&ratios));
         let ratio = median(ratios);
         let rows_per_s = median(rates.iter().map(|rate| rate.rows_per_s).collect());
-        let hidden = (case.max_size == limit.rows && mean.is_none()).then(|| {
-            let copies = limit.bare.up.as_secs_f64() + limit.bare.down.as_secs_f64();
-            1.0 - (median(periods) - median(bares.clone())) / copies
-        });
+        let padding = mean.map(|_| median(rates.iter().map(|rate| rate.padding).collect()));
+        let hidden = (case.max_size == limit.rows && mean.is_none()).then(|| median(hidden));
         let to_host = limit
             .host
             .map(|host| rows_per_s / (limit.rows as f64 / host));
@@ -331,14 +331,15 @@ impl Bench {
             to_host.map_or("-".to_owned(), |x| format!("{x:.3}")),
             hidden.map_or("-".to_owned(), |x| format!("{x:.3}")),
             mean.map_or(String::new(), |mean| format!(
-                "; mean length {mean:.1}, bar 0.85 x (128 / mean) = {:.3}",
+                "; padded / real steps {:.3}; mean length {mean:.1}, bar 0.85 x (128 / mean) = {:.3}",
+                padding.unwrap_or(f64::NAN),
                 0.85 * 128.0 / mean
             )),
         );
         Ok(json!({
             "max_size": case.max_size, "rows_a_request": case.each, "bare_rows": limit.rows, "rows_per_s": rows_per_s,
             "rows_a_batch": batch, "ratio": ratio, "least": low, "most": high, "to_host": to_host, "hidden": hidden,
-            "mean_length": mean, "padding": rates.last().map(|rate| rate.padding),
+            "mean_length": mean, "padding": padding,
         }))
     }
 
