@@ -55,7 +55,7 @@ impl Engine {
         let rows = kind.mixed(&layout, variety);
         let length: usize = rows.iter().map(|row| row.length).sum();
         let seen = Arc::new(Seen::default());
-        let sees = Arc::clone(&seen);
+        let hears = Arc::clone(&seen);
         let config = PolicyConfig {
             max_size: case.max_size,
             max_delay: Duration::from_millis(5),
@@ -69,10 +69,11 @@ impl Engine {
             vec![session],
             Device::gpu().join(Share::default()),
             move |observed: BatchObservation| {
-                sees.batches.fetch_add(1, Ordering::Relaxed);
-                sees.rows.fetch_add(observed.rows, Ordering::Relaxed);
-                sees.real.fetch_add(observed.steps.real, Ordering::Relaxed);
-                sees.padded
+                hears.batches.fetch_add(1, Ordering::Relaxed);
+                hears.rows.fetch_add(observed.rows, Ordering::Relaxed);
+                hears.real.fetch_add(observed.steps.real, Ordering::Relaxed);
+                hears
+                    .padded
                     .fetch_add(observed.steps.padded, Ordering::Relaxed);
             },
         );
@@ -122,7 +123,7 @@ impl Engine {
             ];
             all.map(|count| count.load(Ordering::Relaxed) as f64)
         };
-        std::thread::sleep(lasts / 4);
+        std::thread::sleep(lasts / 3);
         let (began, before) = (Instant::now(), read());
         std::thread::sleep(lasts);
         let (took, after) = (began.elapsed().as_secs_f64(), read());

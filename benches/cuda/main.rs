@@ -14,6 +14,8 @@
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     clippy::unwrap_used,
+    clippy::unused_self,
+    clippy::wildcard_enum_match_arm,
     reason = "a bench may stop where it stands"
 )]
 
@@ -184,7 +186,7 @@ impl Bench {
     /// Batches of so many rows, as long as can be, one behind the other.
     fn bare(&self, session: &SessionThread, kind: Kind, rows: usize) -> Result<Bare> {
         let lasts = self.lasts;
-        let timed = session.call(move |session: &mut Session| -> Result<Bare> {
+        session.call(move |session: &mut Session| -> Result<Bare> {
             let layout = session
                 .signature()
                 .layout(kind.longest())
@@ -202,8 +204,7 @@ impl Bench {
             let times =
                 (lasts.as_secs_f64() / 3.0 / once.as_secs_f64().max(1e-6)).clamp(4.0, 5_000.0);
             bare(times as u32)
-        })?;
-        timed
+        })?
     }
 
     /// The limits at each size.

@@ -74,7 +74,7 @@ impl Kind {
     pub fn rows(self, layout: &RowLayout, count: usize, length: usize) -> Vec<Row> {
         let mut rng = StdRng::seed_from_u64(7);
         (0..count)
-            .map(|_| self.row(layout, length, &mut rng))
+            .map(|_| Self::row(layout, length, &mut rng))
             .collect()
     }
 
@@ -89,12 +89,12 @@ impl Kind {
             let (u, v): (f64, f64) = (rng.random_range(1e-9..1.0), rng.random());
             let normal = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
             let length = (32.0 * (0.7 * normal).exp()).round() as usize;
-            self.row(layout, length.clamp(1, longest), &mut rng)
+            Self::row(layout, length.clamp(1, longest), &mut rng)
         };
         (0..count).map(|_| row()).collect()
     }
 
-    fn row(self, layout: &RowLayout, length: usize, rng: &mut StdRng) -> Row {
+    fn row(layout: &RowLayout, length: usize, rng: &mut StdRng) -> Row {
         let mut row = layout.row(length);
         for slot in layout.slots() {
             let bytes = &mut row.bytes[slot.bytes(length)];

@@ -18,6 +18,7 @@ mod flying;
 mod memory;
 mod pipe;
 mod plant;
+mod ports;
 mod slot;
 
 use std::{
@@ -25,7 +26,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use cudarc::driver::{CudaContext, CudaStream, DriverError, sys};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result as driver, sys};
 use ort::{ep, session::builder::SessionBuilder};
 
 pub use self::bare::Bare;
@@ -64,13 +65,17 @@ impl Gpu {
                 "{id} cannot be had: found no NVIDIA driver (libcuda.so.1); install the driver, or set runtime.device = \"cpu\""
             )));
         }
-        let gpu = Gpu::of(id, ordinal).map_err(|fault| {
-            let found = CudaContext::device_count().unwrap_or(0);
+        let cannot = |why: &str| {
             internal(format!(
-                "{id} cannot be had: {}; the driver has {found} GPUs; look at what nvidia-smi lists, or set runtime.device = \"cpu\"",
-                told(fault)
+                "{id} cannot be had: {why}; look at what nvidia-smi lists, or set runtime.device = \"cpu\""
             ))
-        })?;
+        };
+        let found = driver::init().and_then(|()| CudaContext::device_count());
+        let found = found.map_err(|fault| cannot(&told(fault)))?;
+        if usize::try_from(found).is_ok_and(|found| found <= ordinal) {
+            return Err(cannot(&format!("the driver has {found} GPUs")));
+        }
+        let gpu = Gpu::of(id, ordinal).map_err(|fault| cannot(&told(fault)))?;
         let gpu = Arc::new(gpu?);
         open.insert(ordinal, Arc::clone(&gpu));
         Ok(gpu)

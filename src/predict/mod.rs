@@ -9,6 +9,7 @@ mod device;
 mod flight;
 mod library;
 mod memory;
+mod open;
 mod outputs;
 mod parts;
 mod probe;
@@ -18,6 +19,7 @@ mod signature;
 mod stop;
 mod thread;
 mod trial;
+mod widths;
 
 #[cfg(test)]
 #[path = "../../tests/it/onnx.rs"]
@@ -34,7 +36,8 @@ pub use self::{
     device::{DeviceChoice, DeviceId},
     flight::Flight,
     library::{Library, LibraryFault, disable_reports, has_cuda},
-    session::{Session, SessionSpec, inspect},
+    open::inspect,
+    session::{Session, SessionSpec},
     stop::Stopper,
     thread::{SessionThread, ThreadGuard},
     trial::try_device,

@@ -1,7 +1,7 @@
 //! One model, opened and ready to run.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -9,10 +9,7 @@ use std::{
 use ort::{
     ErrorCode,
     logging::LogLevel,
-    session::{
-        HasSelectedOutputs, OutputSelector, RunOptions,
-        builder::{GraphOptimizationLevel, SessionBuilder},
-    },
+    session::{HasSelectedOutputs, OutputSelector, RunOptions, builder::GraphOptimizationLevel},
 };
 
 use super::{
@@ -21,6 +18,7 @@ use super::{
     cuda::{Bare, Gpu, Pipe},
     flight::Flight,
     memory::Limited,
+    open::open,
     outputs::{self, Share},
     parts::{self, Pace},
     signature::{self, Width},
@@ -69,55 +67,6 @@ enum Memory {
     Host(Buffers),
     /// On a GPU, batch behind batch.
     Pipe(Box<Pipe>),
-}
-
-/// The inputs and outputs of the model at `path`, all of them.
-///
-/// # Errors
-/// The file is not a model that ONNX Runtime can open, or an input or output has a type that no
-/// package can use; says which and how to mend it.
-pub fn inspect(library: &Library, path: &Path) -> Result<Signature, Fault> {
-    let model = open(library, path, None, |builder| {
-        Ok(builder
-            .with_intra_threads(1)?
-            .with_optimization_level(GraphOptimizationLevel::Disable)?)
-    })?;
-    let signature = signature::read(&model, &[])?;
-    signature::width(&signature.inputs)?;
-    Ok(signature)
-}
-
-fn open(
-    library: &Library,
-    path: &Path,
-    gpu: Option<&Gpu>,
-    with: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
-) -> Result<ort::session::Session, Fault> {
-    let builder = || -> ort::Result<SessionBuilder> {
-        let builder = SessionBuilder::new(library.environment())?;
-        Ok(with(builder)?
-            .with_log_level(LogLevel::Warning)?
-            .with_inter_threads(1)?
-            // Spinning threads cost other sessions, and the broker's, more than it gains here.
-            .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?)
-    };
-    let builder = builder();
-    let builder = match (gpu, builder) {
-        (Some(gpu), Ok(builder)) => Ok(gpu.register(builder, library.version())?),
-        (_, builder) => builder,
-    };
-    let open = || builder?.commit_from_file(path);
-    open().map_err(|fault| {
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        Fault::model(
-            Stage::Predict,
-            format!(
-                "{file} cannot be opened by ONNX Runtime {}: {fault}; expected an ONNX model that it reads, its external data beside it; export it again, with an opset that this ONNX Runtime knows",
-                library.version()
-            ),
-        )
-    })
 }
 
 impl Session {
@@ -237,7 +186,11 @@ impl Session {
     pub fn launch(&mut self, rows: &[&Row]) -> Result<Flight, Fault> {
         // Every run has as many rows as any, or there is nothing to tell them apart by.
         if self.width != Width::Any || rows.iter().all(|row| row.length == 0) {
-            return self.launch_parts(rows, &[rows.len()], None);
+            if let (Memory::Pipe(pipe), Width::Any) = (&self.memory, self.width) {
+                let width = pipe.plan(rows.len().min(self.max_size));
+                return self.launch_parts(rows, &[rows.len()], (width, None));
+            }
+            return self.launch_exact(rows);
         }
         let mut order: Vec<usize> = (0..rows.len()).collect();
         let length = |place: &usize| rows.get(*place).map_or(0, |row| row.length);
@@ -249,7 +202,22 @@ impl Session {
             .collect();
         let parts = lock(&self.pace).parts(&lengths);
         let places = (!order.is_sorted()).then_some(order);
-        self.launch_parts(&sorted, &parts, places)
+        self.launch_parts(&sorted, &parts, (0, places))
+    }
+
+    /// As [`launch`](Self::launch), but all rows run together, as many as there are and however long each is.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch).
+    pub fn launch_exact(&mut self, rows: &[&Row]) -> Result<Flight, Fault> {
+        self.launch_parts(rows, &[rows.len()], (0, None))
+    }
+
+    /// From now on no row is run with copies of others, where that would spare time: the model minds company.
+    pub fn never_pad(&mut self) {
+        if let Memory::Pipe(pipe) = &mut self.memory {
+            pipe.never_pad();
+        }
     }
 
     /// As [`run`](Self::run), but all rows run together, however long each is.
@@ -257,22 +225,27 @@ impl Session {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_together(&mut self, rows: &[&Row]) -> Result<Outputs, Fault> {
-        self.launch_parts(rows, &[rows.len()], None)?.land()
+        self.launch_exact(rows)?.land()
     }
 
-    /// Runs rows in parts of so many each, one after the other; `places` says where each belongs in the batch.
+    /// Runs rows in parts of so many each, one after the other, of `width` rows where that is not nothing; `places` says
+    /// where each belongs in the batch.
     fn launch_parts(
         &mut self,
         rows: &[&Row],
         parts: &[usize],
-        places: Option<Vec<usize>>,
+        (width, places): (usize, Option<Vec<usize>>),
     ) -> Result<Flight, Fault> {
         if rows.is_empty() || rows.len() > self.max_size {
             let (found, most) = (rows.len(), self.max_size);
             let detail = format!("a batch of {found} rows; expected 1 to {most}");
             return Err(Fault::internal(Stage::Predict, detail));
         }
-        let step = self.width.step(self.max_size);
+        let width = match width {
+            0 => self.width,
+            width => Width::Just(width),
+        };
+        let step = width.step(self.max_size);
         let mut chunks = Vec::with_capacity(parts.len());
         for part in parts {
             let mut left = *part;
@@ -282,7 +255,7 @@ impl Session {
             }
         }
         if let Memory::Pipe(pipe) = &mut self.memory {
-            let runs = (chunks.as_slice(), self.width);
+            let runs = (chunks.as_slice(), width);
             let flying = pipe.launch(rows, runs, self.options.of_run(), places)?;
             return Ok(Flight::flying(flying));
         }
@@ -357,8 +330,8 @@ impl Session {
 }
 
 /// A panic elsewhere says nothing of how long runs take.
-pub(super) fn lock(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
-    pace.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock<T>(times: &Mutex<T>) -> MutexGuard<'_, T> {
+    times.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run_options(signature: &Signature) -> ort::Result<RunOptions<HasSelectedOutputs>> {

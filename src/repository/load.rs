@@ -108,6 +108,10 @@ pub(super) fn load(
         warnings.extend(longest);
         if let Some(sensitive) = verdict {
             policy.max_size = 1;
+            let never_pad = sessions
+                .iter()
+                .try_for_each(|session| session.call(Session::never_pad));
+            never_pad.map_err(|fault| vec![broken(&package.manifest().model, &fault)])?;
             warnings.push(sensitive.to_string());
         }
         let measuring = Measuring {

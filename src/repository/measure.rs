@@ -105,31 +105,43 @@ impl Measuring<'_> {
         let measured = self.session.call(move |session| {
             // What was made shorter than it came may not be what the model takes.
             rows.retain(|row| row.length == 0 || session.run(&[row]).is_ok());
-            let mut next = rows.iter().cycle();
+            let (mut next, depth) = (rows.iter().cycle(), session.depth());
             let run = |size: usize| {
                 watch(most_tries(&sizes));
                 let batches = rows.len().min(MIX).div_ceil(size);
                 // Where batches overlap, how long one takes behind another is what counts.
-                let batches = if session.depth() > 1 {
+                let batches = if depth > 1 {
                     batches.max(BEHIND)
                 } else {
                     batches
                 };
+                let mut launch = || {
+                    let batch: Vec<&Row> = next.by_ref().take(size).collect();
+                    let launched = if batch.iter().all(|row| row.length == 0) {
+                        session.launch_exact(&batch)
+                    } else {
+                        session.launch(&batch)
+                    };
+                    launched.map_err(|fault| fault.to_string())
+                };
+                let tried = Instant::now();
+                if depth > 1 {
+                    // The device gets used to the size.
+                    land(Some(launch()?))?;
+                }
                 let began = Instant::now();
                 let mut aloft = VecDeque::new();
                 for _ in 0..batches {
-                    let batch: Vec<&Row> = next.by_ref().take(size).collect();
-                    let flight = session.launch(&batch).map_err(|fault| fault.to_string())?;
-                    aloft.push_back(flight);
-                    if aloft.len() >= session.depth() {
+                    aloft.push_back(launch()?);
+                    if aloft.len() >= depth {
                         land(aloft.pop_front())?;
                     }
                 }
                 while !aloft.is_empty() {
                     land(aloft.pop_front())?;
                 }
-                let spent = began.elapsed();
-                let batch = spent / u32::try_from(batches).unwrap_or(u32::MAX);
+                let (spent, batch) = (tried.elapsed(), began.elapsed());
+                let batch = batch / u32::try_from(batches).unwrap_or(u32::MAX);
                 if batch >= limit {
                     return Err(format!("it took {batch:?}, and limits.run_ms is {limit:?}"));
                 }

@@ -8,9 +8,9 @@ use crate::{
 use inferq::tensor::Row;
 
 /// A row takes long to copy, and next to nothing to run.
-const WIDE: usize = 1 << 20;
+const WIDE: usize = 1 << 21;
 const ROWS: usize = 16;
-const BATCHES: usize = 12;
+const BATCHES: usize = 8;
 
 /// The greatest, and the least, of each row.
 fn extremes() -> Graph {

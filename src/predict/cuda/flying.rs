@@ -5,11 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    failed,
-    pipe::{Output, Part},
-    slot::Slot,
-};
+use super::{failed, pipe::Part, ports::Output, slot::Slot};
 use crate::{
     fault::Fault,
     predict::{
@@ -17,6 +13,7 @@ use crate::{
         parts::Pace,
         ring::{Held, Step},
         session::lock,
+        widths::Widths,
     },
     tensor::{Outputs, Steps},
 };
@@ -31,6 +28,7 @@ pub(in crate::predict) struct Flying {
     pub(super) places: Option<Vec<usize>>,
     pub(super) steps: Steps,
     pub(super) pace: Arc<Mutex<Pace>>,
+    pub(super) widths: Arc<Mutex<Widths>>,
 }
 
 impl Flying {
@@ -40,13 +38,17 @@ impl Flying {
         slot.done.synchronize().map_err(failed("a batch"))?;
         self.held.advance(Step::Running)?;
         let slot = self.held.at(Step::Readable)?;
-        if self.steps.padded > 0 {
-            let mut pace = lock(&self.pace);
-            let marks = slot.marks.iter().zip(slot.marks.iter().skip(1));
-            for (part, (from, to)) in self.parts.iter().zip(marks) {
-                let ms = from.elapsed_ms(to).map_err(failed("a time"))?;
-                let took = Duration::from_secs_f32((ms / 1e3).max(0.0));
-                pace.record(part.width * part.longest, took);
+        let marks = slot.marks.iter().zip(slot.marks.iter().skip(1));
+        for (part, (from, to)) in self.parts.iter().zip(marks) {
+            let ms = from.elapsed_ms(to).map_err(failed("a time"))?;
+            let took = Duration::from_secs_f32((ms / 1e3).max(0.0));
+            if !part.settled {
+                continue;
+            }
+            if part.longest > 0 {
+                lock(&self.pace).record(part.width * part.longest, took);
+            } else {
+                lock(&self.widths).ran(part.width, took);
             }
         }
         let mut given = Vec::with_capacity(self.outputs.len());

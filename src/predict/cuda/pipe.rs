@@ -1,37 +1,37 @@
 //! Batches one after another through the slots: written, copied up, run, copied down, read.
 
 use std::{
-    ffi::CString,
+    collections::HashSet,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use cudarc::driver::{CudaEvent, CudaStream, DriverError};
-use ort::{
-    session::{HasSelectedOutputs, RunOptions, Session},
-    value::{TensorElementType as Element, ValueType},
-};
+use ort::session::{HasSelectedOutputs, RunOptions, Session};
 
 use super::{
     Gpu,
-    binding::{Binding, Failed, Name, Tensor},
+    binding::{Binding, Failed, Tensor},
     failed,
     flying::Flying,
     internal,
     memory::ALIGNMENT,
     plant::{Wait, is_left_out},
+    ports::{Input, Output, input, output},
     slot::{Sizes, Slot},
 };
 use crate::{
     fault::Fault,
     predict::{
         buffers::{self, Rows},
-        outputs::{self, Share},
+        outputs::Share,
         parts::Pace,
         ring::{Ring, Step},
-        session::run_fault,
+        session::{lock, run_fault},
         signature::Width,
+        widths::Widths,
     },
-    tensor::{self, BatchAxis, Dtype, Port, Row, RowLayout, Signature, Steps},
+    tensor::{Row, RowLayout, Signature, Steps},
 };
 
 /// One batch runs, one waits behind it with its inputs on the device, one is written or read.
@@ -39,6 +39,9 @@ const SLOTS: usize = 3;
 
 /// Most threads that write the rows of a batch: one wrote the pictures of 64 rows in more time than an H200 ran them.
 const WRITERS: usize = 4;
+
+/// So many shapes are remembered.
+const SHAPES: usize = 4_096;
 
 /// Rows of different lengths are padded to a multiple of so many steps: tensor cores want 16-bit floats by eights.
 const ROUND: usize = 8;
@@ -52,23 +55,13 @@ pub(in crate::predict) struct Pipe {
     inputs: Vec<Input>,
     outputs: Arc<[Output]>,
     pace: Arc<Mutex<Pace>>,
+    widths: Arc<Mutex<Widths>>,
+    /// Rows and steps that have run.
+    shapes: HashSet<(usize, usize)>,
+    /// Most rows of a batch.
+    most: usize,
     /// Threads that write rows.
     writers: usize,
-}
-
-struct Input {
-    name: Name,
-    slot: tensor::Slot,
-    has_batch_axis: bool,
-}
-
-pub(super) struct Output {
-    pub(super) name: Name,
-    pub(super) port: Port,
-    pub(super) element: Element,
-    pub(super) row_shape: Vec<usize>,
-    pub(super) row_bytes: usize,
-    pub(super) has_batch_axis: bool,
 }
 
 /// Rows that run together.
@@ -76,6 +69,8 @@ pub(super) struct Part {
     pub(super) share: Share,
     pub(super) width: usize,
     pub(super) longest: usize,
+    /// Whether the device is used to its shape, so that how long it takes says something.
+    pub(super) settled: bool,
     /// Where it begins in each input, and in each output.
     pub(super) inputs: Vec<usize>,
     pub(super) outputs: Vec<usize>,
@@ -115,8 +110,21 @@ impl Pipe {
             inputs,
             outputs: outputs.into(),
             pace: Arc::clone(pace),
+            widths: Arc::default(),
+            shapes: HashSet::new(),
+            most: rows,
             writers: (cores() / 2).clamp(1, WRITERS),
         }))
+    }
+
+    /// Rows of the runs that so many are best run in.
+    pub(in crate::predict) fn plan(&self, rows: usize) -> usize {
+        lock(&self.widths).plan(rows, self.most)
+    }
+
+    /// From now on no row is run with others that nobody asked for.
+    pub(in crate::predict) fn never_pad(&mut self) {
+        lock(&self.widths).never_pad();
     }
 
     /// Writes the rows into a slot, once there is one, part by part, and has the GPU do the rest.
@@ -131,12 +139,11 @@ impl Pipe {
             return Err(internal("the rows do not fit the model's layout"));
         }
         let mut held = self.ring.acquire();
-        let parts = self.fill(held.at(Step::Filling)?, rows, (chunks, width))?;
+        let mut parts = self.fill(held.at(Step::Filling)?, rows, (chunks, width))?;
         held.advance(Step::Filling)?;
-        let timed = self.layout.longest() > 0;
         self.send_up(held.at(Step::Sealed)?, &parts)?;
         held.advance(Step::Sealed)?;
-        self.run(held.at(Step::Running)?, &parts, options, timed)?;
+        self.run(held.at(Step::Running)?, &mut parts, options)?;
         self.fetch(held.at(Step::Running)?, &parts)?;
         let steps = Steps {
             real: rows.iter().map(|row| row.length).sum(),
@@ -150,6 +157,7 @@ impl Pipe {
             places,
             steps,
             pace: Arc::clone(&self.pace),
+            widths: Arc::clone(&self.widths),
         })
     }
 
@@ -176,6 +184,7 @@ impl Pipe {
                 share,
                 width,
                 longest: some.longest(),
+                settled: false,
                 inputs: inputs.clone(),
                 outputs: outputs.clone(),
             };
@@ -227,30 +236,37 @@ impl Pipe {
     fn run(
         &mut self,
         slot: &mut Slot,
-        parts: &[Part],
+        parts: &mut [Part],
         options: &RunOptions<HasSelectedOutputs>,
-        timed: bool,
     ) -> Result<(), Fault> {
-        let mark = |slot: &mut Slot, number: usize, gpu: &Gpu| {
-            let marks = slot.marks(parts.len() + 1);
-            let mark = marks.map(|marks| marks.get(number))?;
-            mark.map_or(Ok(()), |mark| mark.record(&gpu.compute))
+        let (count, stream) = (parts.len() + 1, Arc::clone(&self.gpu.compute));
+        let mark = |slot: &mut Slot, number: usize| {
+            let marks = slot.marks(count).map(|marks| marks.get(number))?;
+            marks.map_or(Ok(()), |mark| mark.record(&stream))
         };
-        for (number, part) in parts.iter().enumerate() {
-            if timed {
-                mark(slot, number, &self.gpu).map_err(failed("an event"))?;
-            }
+        for (number, part) in parts.iter_mut().enumerate() {
+            mark(slot, number).map_err(failed("an event"))?;
             self.bind(slot, part)?;
-            self.binding
-                .run(options)
-                .map_err(|Failed(code, text)| run_fault(code, &text))?;
+            let began = Instant::now();
+            let ran = self.binding.run(options);
+            ran.map_err(|Failed(code, text)| run_fault(code, &text))?;
+            part.settled = if part.longest == 0 {
+                lock(&self.widths).launched(part.width, self.most, began.elapsed())
+            } else {
+                self.has_run((part.width, part.longest))
+            };
         }
-        if timed {
-            mark(slot, parts.len(), &self.gpu).map_err(failed("an event"))?;
+        mark(slot, parts.len()).map_err(failed("an event"))?;
+        let ran = slot.ran.record(&stream);
+        ran.map_err(failed("an event"))
+    }
+
+    /// Whether so many rows of so many steps have run before. A new shape is slow the first time.
+    fn has_run(&mut self, shape: (usize, usize)) -> bool {
+        if self.shapes.len() >= SHAPES {
+            self.shapes.clear();
         }
-        slot.ran
-            .record(&self.gpu.compute)
-            .map_err(failed("an event"))
+        !self.shapes.insert(shape)
     }
 
     /// Binds the part's rows of every input and output.
@@ -314,59 +330,6 @@ fn order(stream: &CudaStream, event: &CudaEvent, wait: Wait) -> Result<(), Fault
         return Ok(());
     }
     stream.wait(event).map_err(failed("an event"))
-}
-
-fn input(model: &Session, (slot, port): (&tensor::Slot, &Port)) -> Option<Input> {
-    let declared = model
-        .inputs()
-        .iter()
-        .find(|input| input.name() == port.name);
-    let (name, _) = name(declared?).filter(|_| port.dtype != Dtype::String)?;
-    Some(Input {
-        name,
-        slot: slot.clone(),
-        has_batch_axis: port.batch != BatchAxis::Absent,
-    })
-}
-
-fn output(model: &Session, port: &Port, width: Width) -> Option<Output> {
-    let known = match (width, port.batch) {
-        (Width::Any | Width::Just(_), BatchAxis::Dynamic) | (Width::Scalar, BatchAxis::Absent) => {
-            true
-        }
-        (Width::Just(rows), BatchAxis::Fixed(declared)) => rows == declared,
-        // What such a model gives is not told by what it declares.
-        (Width::Any, BatchAxis::Fixed(_) | BatchAxis::Absent)
-        | (Width::Just(_), BatchAxis::Absent)
-        | (Width::Scalar, BatchAxis::Dynamic | BatchAxis::Fixed(_)) => false,
-    };
-    if !known {
-        return None;
-    }
-    let declared = model
-        .outputs()
-        .iter()
-        .find(|output| output.name() == port.name);
-    let (name, element) = name(declared?)?;
-    let row_shape: Vec<usize> = port.row_shape.iter().copied().collect::<Option<_>>()?;
-    let elements = row_shape.iter().copied().fold(1, usize::saturating_mul);
-    Some(Output {
-        name,
-        port: port.clone(),
-        element,
-        row_bytes: elements.saturating_mul(outputs::size(element)?),
-        row_shape,
-        has_batch_axis: port.batch != BatchAxis::Absent,
-    })
-}
-
-fn name(outlet: &ort::value::Outlet) -> Option<(Name, Element)> {
-    let ValueType::Tensor { ty, .. } = outlet.dtype() else {
-        return None;
-    };
-    let name = CString::new(outlet.name()).ok()?;
-    let element = (*ty).into();
-    Some((Name { name, element }, *ty))
 }
 
 fn cores() -> usize {
