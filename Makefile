@@ -4,7 +4,7 @@
 PYTHON := target/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run build demo demo-stop test test-clients chaos fuzz bench schemas lint
+.PHONY: help setup setup-run setup-cuda build demo demo-stop test test-clients test-cuda chaos fuzz bench bench-cuda schemas lint
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ setup: ## get what is missing for everything below; idempotent, no network when 
 
 setup-run:
 	@compose/setup.sh run
+
+setup-cuda: ## ONNX Runtime's build for NVIDIA GPUs, into target/onnxruntime-cuda (310 MB; CUDA 13 and cuDNN 9 are yours to install)
+	@python3 compose/onnxruntime.py target/onnxruntime-cuda cuda
 
 build: ## the release binary, target/release/inferq
 	cargo build --release
@@ -64,6 +67,22 @@ bench: setup-run target/bench/venv/stamp ## throughput and memory, as ratios to 
 	cargo bench --bench roundtrip -- --backlog
 	cargo bench --features fuzzing --bench steps
 	cargo bench --bench report
+
+# Both need an NVIDIA driver, and CUDA 13 and cuDNN 9 where the loader finds them (LD_LIBRARY_PATH).
+CUDA_ORT = $${ORT_DYLIB_PATH:-$(CURDIR)/target/onnxruntime-cuda/libonnxruntime.so}
+# One at a time: a wait that is left out is left out for all.
+test-cuda: setup-cuda ## sessions and batches on a GPU; CHECK='compute-sanitizer --error-exitcode 9' looks at memory too
+	ORT_DYLIB_PATH=$(CUDA_ORT) ORT_DISABLE_TELEMETRY=1 \
+		$(if $(CHECK),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(CHECK)') \
+		cargo test --features failpoints --test cuda -- --ignored --test-threads=1
+
+target/bench/cuda/models/stamp: benches/cuda/models.py
+	$${MODELS_PYTHON:-python3} $< $(@D)
+	touch $@
+
+bench-cuda: setup-cuda target/bench/cuda/models/stamp ## the engine on a GPU beside ONNX Runtime alone; MODELS_PYTHON makes the models, with torch
+	ORT_DYLIB_PATH=$(CUDA_ORT) ORT_DISABLE_TELEMETRY=1 \
+		cargo bench --bench cuda -- --json target/bench/cuda/figures.json
 
 schemas: ## write schemas/ anew from the Rust types
 	UPDATE_SCHEMAS=1 cargo test --test it schemas::

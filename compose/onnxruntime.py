@@ -1,7 +1,8 @@
-"""Puts the pinned ONNX Runtime library at FOLDER/libonnxruntime.so: `onnxruntime.py FOLDER`.
+"""Puts the pinned ONNX Runtime library at FOLDER/libonnxruntime.so: `onnxruntime.py FOLDER [cuda]`.
 
-The library is a plain file in the wheel of the Python package. The wheel is named in full, so
-that it does not matter which Python runs this; pip must be there only when the file is not.
+The library is a plain file in the wheel of the Python package; `cuda` is that of its build for NVIDIA GPUs, whose
+providers lie beside it. The wheel is named in full, so that it does not matter which Python runs this; pip must be
+there only when the files are not.
 """
 
 import hashlib
@@ -15,11 +16,20 @@ import tempfile
 import zipfile
 
 VERSION = "1.31.1"
-MEMBER = f"onnxruntime/capi/libonnxruntime.so.{VERSION}"
-# Of the library itself: it is the same file in the wheels for every version of Python.
+LIBRARY = "libonnxruntime.so"
+# Of the files themselves, as they are to be called: they are the same in the wheels for every version of Python.
 SHA256 = {
-    "x86_64": "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3",
-    "aarch64": "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467",
+    ("onnxruntime", "x86_64"): {
+        LIBRARY: "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3",
+    },
+    ("onnxruntime", "aarch64"): {
+        LIBRARY: "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467",
+    },
+    ("onnxruntime-gpu", "x86_64"): {
+        "libonnxruntime_providers_shared.so": "086ec1d5388f64153d9c63470d126693db9a182c8ce236d3a1119068471b8a0d",
+        "libonnxruntime_providers_cuda.so": "d5290158115fa5569a3fe8f1f4037ee9b0e86658a96e52f852bbb7039aa88137",
+        LIBRARY: "5104254339ecadae808da771bd0b63b240f0dbd466514234905e54372435c303",
+    },
 }
 NOTICES = ["LICENSE", "ThirdPartyNotices.txt"]
 
@@ -36,11 +46,13 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def download(machine, folder):
+def download(package, machine, folder):
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--dest", folder]
     command += ["--implementation", "cp", "--python-version", "3.12", "--abi", "cp312"]
-    command += ["--platform", f"manylinux_2_28_{machine}", f"onnxruntime=={VERSION}"]
+    for glibc in ["2_27", "2_28"]:
+        command += ["--platform", f"manylinux_{glibc}_{machine}"]
+    command.append(f"{package}=={VERSION}")
     if subprocess.run(command, check=False).returncode != 0:
         sys.exit(
             "setup: the wheel could not be fetched; to use a library that you have, "
@@ -49,40 +61,46 @@ def download(machine, folder):
     return next(pathlib.Path(folder).glob("*.whl"))
 
 
-def place(wheel, destination):
-    """Writes the library beside its place and renames it, so that it is there whole or not."""
+def place(wheel, folder, wanted):
+    """Writes each file beside its place, and renames all once each is as pinned: they are there whole or not."""
+    beside = {}
     with zipfile.ZipFile(wheel) as archive:
         for notice in NOTICES:
-            (destination.parent / notice).write_bytes(archive.read(f"onnxruntime/{notice}"))
-        beside = destination.with_suffix(".part")
-        with archive.open(MEMBER) as source, open(beside, "wb") as target:
-            shutil.copyfileobj(source, target)
-    os.chmod(beside, 0o755)
-    return beside
+            (folder / notice).write_bytes(archive.read(f"onnxruntime/{notice}"))
+        for name, digest in wanted.items():
+            member = f"onnxruntime/capi/{name}" + (f".{VERSION}" if name == LIBRARY else "")
+            beside[name] = folder / f"{name}.part"
+            with archive.open(member) as source, open(beside[name], "wb") as target:
+                shutil.copyfileobj(source, target)
+            found = sha256(beside[name])
+            if found != digest:
+                for part in beside.values():
+                    part.unlink()
+                sys.exit(f"setup: {member} has sha256 {found}, expected {digest}; nothing was kept")
+    for name, part in beside.items():
+        os.chmod(part, 0o755)
+        part.replace(folder / name)
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["cuda"]):
         sys.exit(__doc__)
     machine = platform.machine()
-    wanted = SHA256.get(machine)
+    package = "onnxruntime-gpu" if sys.argv[2:] else "onnxruntime"
+    wanted = SHA256.get((package, machine))
     if platform.system() != "Linux" or wanted is None:
         sys.exit(
-            f"setup: no ONNX Runtime is pinned for {platform.system()} on {machine}; "
+            f"setup: no {package} is pinned for {platform.system()} on {machine}; "
             f"set ORT_DYLIB_PATH to a library {VERSION} of your own"
         )
-    destination = pathlib.Path(sys.argv[1]) / "libonnxruntime.so"
-    if destination.is_file() and sha256(destination) == wanted:
+    folder = pathlib.Path(sys.argv[1])
+    destination = folder / LIBRARY
+    if all((folder / name).is_file() and sha256(folder / name) == digest for name, digest in wanted.items()):
         return say(f"already there ({destination})")
-    say("taking the library out of its wheel")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        beside = place(download(machine, folder), destination)
-    found = sha256(beside)
-    if found != wanted:
-        beside.unlink()
-        sys.exit(f"setup: {MEMBER} has sha256 {found}, expected {wanted}; nothing was kept")
-    beside.replace(destination)
+    say(f"taking the library out of the wheel of {package}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as beside:
+        place(download(package, machine, beside), folder, wanted)
     return say(f"there ({destination}, sha256 as pinned)")
 
 

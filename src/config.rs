@@ -18,7 +18,11 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
-use crate::{batcher, broker, duplicates, intake, telemetry};
+use crate::{
+    batcher, broker, duplicates, intake,
+    predict::{DeviceChoice, DeviceId, Library, LibraryFault},
+    telemetry,
+};
 
 use layers::{SECRETS, Settings};
 
@@ -69,6 +73,23 @@ impl Default for Repository {
 pub struct Runtime {
     /// The `libonnxruntime.so` to load; looked for in the usual places when absent.
     pub library: Option<PathBuf>,
+    /// Where models run: `auto`, `cpu`, or `cuda:0` for the first NVIDIA GPU. `auto` takes the first GPU if a trial run
+    /// works there, and else says why it does not.
+    pub device: DeviceChoice,
+}
+
+impl Runtime {
+    /// ONNX Runtime, on the device that was chosen; on the processor where the choice is still open.
+    ///
+    /// # Errors
+    /// As [`Library::open`].
+    pub fn open(&self) -> Result<Library, LibraryFault> {
+        let device = match self.device {
+            DeviceChoice::Auto => DeviceId::Cpu,
+            DeviceChoice::Only(device) => device,
+        };
+        Ok(Library::open(self.library.as_deref())?.on(device))
+    }
 }
 
 /// The operators' HTTP.

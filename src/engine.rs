@@ -138,7 +138,18 @@ impl Engine {
         library: Option<&Path>,
         appetite: &batcher::Config,
     ) -> Result<Engine, EngineFault> {
-        let library = Library::open(library)?;
+        Engine::over(Library::open(library)?, repository, appetite)
+    }
+
+    /// The same, with sessions where this library has them: see [`Library::on`].
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn over(
+        library: Library,
+        repository: &Path,
+        appetite: &batcher::Config,
+    ) -> Result<Engine, EngineFault> {
         Ok(Engine::new(Repository::open(
             library, repository, appetite,
         )?))

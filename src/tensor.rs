@@ -17,10 +17,14 @@ pub use self::layout::{Row, RowLayout, Slot};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
+    /// 16-bit float: inputs only, as outputs are widened.
+    Float16,
     /// 32-bit float.
     Float32,
     /// 64-bit float.
     Float64,
+    /// 8-bit signed integer: inputs only, as outputs are widened.
+    Int8,
     /// 8-bit unsigned integer.
     Uint8,
     /// 32-bit signed integer.
@@ -40,7 +44,8 @@ impl Dtype {
         match self {
             Dtype::Float32 | Dtype::Int32 => 4,
             Dtype::Float64 | Dtype::Int64 => 8,
-            Dtype::Uint8 | Dtype::Bool => 1,
+            Dtype::Float16 => 2,
+            Dtype::Int8 | Dtype::Uint8 | Dtype::Bool => 1,
             Dtype::String => 0,
         }
     }
@@ -49,8 +54,10 @@ impl Dtype {
 impl std::fmt::Display for Dtype {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Dtype::Float16 => "float16",
             Dtype::Float32 => "float32",
             Dtype::Float64 => "float64",
+            Dtype::Int8 => "int8",
             Dtype::Uint8 => "uint8",
             Dtype::Int32 => "int32",
             Dtype::Int64 => "int64",

@@ -50,6 +50,13 @@ impl Device {
         Device::new(std::thread::available_parallelism().map_or(1, Into::into))
     }
 
+    /// A GPU. It computes one batch at a time; another may be on its way to it meanwhile, so that a batch takes turns
+    /// for as long as it is either.
+    #[must_use]
+    pub fn gpu() -> Device {
+        Device::new(2)
+    }
+
     /// A package that will want the device.
     #[must_use]
     pub fn join(&self, share: Share) -> Member {

@@ -4,11 +4,14 @@
 //! the threads that own the sessions pull batches
 //! from it themselves, so that a row changes threads once on its way in and once on its way out.
 
+mod ahead;
 mod appetite;
 mod config;
 pub mod curve;
 mod device;
+mod pipeline;
 pub mod policy;
+mod queue;
 mod request;
 mod serve;
 pub mod sharing;
@@ -26,6 +29,7 @@ use std::{
 use self::{
     appetite::Appetite,
     curve::Curve,
+    pipeline::Places,
     request::{Request, late, no_session},
     serve::serve,
     shell::Shared,
@@ -172,11 +176,26 @@ impl Batcher {
         let stoppers = sessions
             .iter()
             .map(|session| Some(session.stopper().clone()));
+        // What a session launches is waited for in a place of its own, and nothing stops it.
+        let stoppers = stoppers.chain(sessions.iter().map(|_| None));
+        let count = sessions.len();
         let runs = Arc::new(Runs::new(run_limit, stoppers));
         runs.watch(name);
         let detach = |(place, session): (usize, SessionThread)| {
             let (shared, runs) = (Arc::clone(&shared), Arc::clone(&runs));
-            session.detach(move |session| serve(&shared, (&runs, place), |rows| session.run(rows)))
+            session.detach(move |session| {
+                if session.depth() == 1 {
+                    return serve(&shared, (&runs, place), |rows| session.run(rows));
+                }
+                let places = Places {
+                    launching: place,
+                    landing: count + place,
+                };
+                pipeline::serve(&shared, (&runs, places), |rows| {
+                    let flight = session.launch(rows)?;
+                    Ok(|| flight.land())
+                });
+            })
         };
         let threads = sessions.into_iter().enumerate().map(detach).collect();
         Batcher(Arc::new(Handle {

@@ -206,3 +206,15 @@ pub(super) fn overloaded() -> Rejection {
         "as many requests as this package allows are waiting already; send this one again later",
     )
 }
+
+/// Rows that are too late, or would be.
+pub(super) fn refuse(tickets: Vec<Ticket>, now: Instant) {
+    for ticket in tickets {
+        let why = if ticket.deadline() <= now {
+            late()
+        } else {
+            hopeless()
+        };
+        ticket.fail(why);
+    }
+}

@@ -2,14 +2,14 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use super::{
     BatchObservation,
     request::{RunFacts, Ticket},
-    shell::{Leaving, Shared},
+    shell::{Leaving, Next, Shared},
     watch::Runs,
 };
 use crate::{
@@ -26,33 +26,41 @@ pub(super) fn serve(
     mut run: impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
 ) {
     let _alive = Alive(shared);
-    let mut watched = |rows: &[&Row]| {
-        runs.began(session);
-        let result = catch_unwind(AssertUnwindSafe(|| run(rows)))
-            .unwrap_or_else(|_| Err(internal("a panic during a run")));
-        let stopped = runs.ended(session);
-        result.map_err(|fault| {
-            if stopped {
-                too_long(runs.limit())
-            } else {
-                fault
-            }
-        })
-    };
-    while let Some(Leaving { left, batch, turn }) = shared.next_batch() {
+    let mut watched = |rows: &[&Row]| watched((runs, session), || run(rows));
+    let never = AtomicBool::new(false);
+    while let Next::Run(Leaving { left, batch, turn }) = shared.next_batch(&never) {
         let _running = Running(shared);
-        settle(shared, left, batch, &mut watched);
+        settle(shared, left, batch, None, &mut watched);
         drop(turn);
     }
 }
 
+/// Runs something of which others look that it does not take too long.
+pub(super) fn watched<T>(
+    (runs, session): (&Runs, usize),
+    run: impl FnOnce() -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    runs.began(session);
+    let result = catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(internal("a panic during a run")));
+    let stopped = runs.ended(session);
+    result.map_err(|fault| {
+        if stopped {
+            too_long(runs.limit())
+        } else {
+            fault
+        }
+    })
+}
+
 /// Runs a batch and answers all of its rows. A run that fails is repeated in halves until those rows are
 /// alone that fail by themselves, so that no batch-mate suffers: of n rows with one culprit, 2 log n
-/// more runs.
-fn settle(
+/// more runs. `failed` is why the whole of it did, and after how long, where it has run already.
+pub(super) fn settle(
     shared: &Shared,
     left: Instant,
     batch: Vec<Ticket>,
+    mut failed: Option<(Fault, Duration)>,
     run: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
 ) {
     let whole = batch.len();
@@ -67,12 +75,13 @@ fn settle(
         }
         let rows: Vec<&Row> = part.iter().filter_map(Ticket::row).collect();
         let began = Instant::now();
-        let result = run(&rows).and_then(|outputs| {
-            let complete = outputs.rows == part.len();
-            complete
-                .then_some(outputs)
-                .ok_or_else(|| internal("a run of other rows than given"))
-        });
+        let (result, ran) = match failed.take() {
+            Some((fault, ran)) => (Err(fault), Some(ran)),
+            None => (
+                run(&rows).and_then(|outputs| complete(outputs, part.len())),
+                None,
+            ),
+        };
         let went_well = result.is_ok();
         let steps = result
             .as_ref()
@@ -81,7 +90,7 @@ fn settle(
         let facts = RunFacts {
             left,
             over,
-            run: over.saturating_duration_since(began),
+            run: ran.unwrap_or_else(|| over.saturating_duration_since(began)),
             rows: part.len(),
         };
         if result.is_err() && shared.is_abandoned() {
@@ -89,11 +98,7 @@ fn settle(
         }
         match result {
             Ok(outputs) => {
-                let outputs = Arc::new(outputs);
-                for (row, ticket) in part.into_iter().enumerate() {
-                    let outputs = Arc::clone(&outputs);
-                    ticket.succeed(RowOutputs { outputs, row }, facts);
-                }
+                answer(part, outputs, facts);
             }
             Err(fault) if part.len() > 1 => {
                 if !told {
@@ -118,6 +123,24 @@ fn settle(
     }
 }
 
+/// The outputs of a run of so many rows.
+pub(super) fn complete(outputs: Outputs, rows: usize) -> Result<Outputs, Fault> {
+    if outputs.rows == rows {
+        Ok(outputs)
+    } else {
+        Err(internal("a run of other rows than given"))
+    }
+}
+
+/// Gives each row its own.
+pub(super) fn answer(tickets: Vec<Ticket>, outputs: Outputs, facts: RunFacts) {
+    let outputs = Arc::new(outputs);
+    for (row, ticket) in tickets.into_iter().enumerate() {
+        let outputs = Arc::clone(&outputs);
+        ticket.succeed(RowOutputs { outputs, row }, facts);
+    }
+}
+
 fn too_long(limit: Duration) -> Fault {
     let detail = format!("the run was stopped after {limit:?} (limits.run_ms)");
     Fault::model(Stage::Predict, detail)
@@ -127,7 +150,7 @@ fn internal(detail: &str) -> Fault {
     Fault::internal(Stage::Predict, detail)
 }
 
-struct Running<'a>(&'a Shared);
+pub(super) struct Running<'a>(pub(super) &'a Shared);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
@@ -136,7 +159,7 @@ impl Drop for Running<'_> {
 }
 
 /// Counts a session out, however its thread ends.
-struct Alive<'a>(&'a Shared);
+pub(super) struct Alive<'a>(pub(super) &'a Shared);
 
 impl Drop for Alive<'_> {
     fn drop(&mut self) {

@@ -23,8 +23,9 @@ use super::{
     BatchObservation, BatcherStats,
     appetite::Appetite,
     device::{Member, Turn},
-    policy::{self, Entry, Policy, PolicyConfig, RunTime, Traffic},
-    request::{Request, Ticket, hopeless, late, no_session, overloaded},
+    policy::{self, PolicyConfig, RunTime, Traffic},
+    queue::{State, admit},
+    request::{Request, Ticket, refuse},
     way::{ON_THE_WAY, Trail, mixed},
 };
 use crate::fault::Failure;
@@ -34,6 +35,15 @@ pub(super) struct Leaving<'a> {
     pub(super) left: Instant,
     pub(super) batch: Vec<Ticket>,
     pub(super) turn: Turn<'a>,
+}
+
+/// What a session does next.
+pub(super) enum Next<'a> {
+    Run(Leaving<'a>),
+    /// Looks at what it was called for.
+    Called,
+    /// Ends: the batcher is closing and all is done.
+    End,
 }
 
 pub(super) type Observer = Box<dyn Fn(BatchObservation) + Send + Sync>;
@@ -51,21 +61,6 @@ pub(super) struct Shared {
     abandoned: AtomicBool,
 }
 
-struct State {
-    policy: Policy<Ticket>,
-    appetite: Appetite,
-    /// How long a request is on its way here, on average.
-    lead: Duration,
-    sleeping: usize,
-    alarm: Option<Instant>,
-    /// Sessions that wait for the device.
-    asking: usize,
-    running: usize,
-    /// Sessions that still pull.
-    alive: usize,
-    closing: bool,
-}
-
 impl Shared {
     pub(super) fn new(
         config: PolicyConfig,
@@ -75,17 +70,7 @@ impl Shared {
         observer: Observer,
     ) -> Self {
         Shared {
-            state: Mutex::new(State {
-                policy: Policy::new(config),
-                appetite,
-                lead: Duration::ZERO,
-                sleeping: 0,
-                alarm: None,
-                asking: 0,
-                running: 0,
-                alive: sessions,
-                closing: false,
-            }),
+            state: Mutex::new(State::new(config, appetite, sessions)),
             work: Condvar::new(),
             coming: AtomicUsize::new(0),
             trail: Trail::default(),
@@ -162,7 +147,7 @@ impl Shared {
         if state.sleeping == 0 || (state.asking > 0 && state.policy.waiting() <= taken) {
             return;
         }
-        let due = state.policy.due(&state.appetite, self.traffic(state));
+        let due = state.due(self.traffic(state));
         if let Some(due) = due
             && state.alarm.is_none_or(|alarm| due < alarm)
         {
@@ -171,26 +156,32 @@ impl Shared {
         }
     }
 
-    /// Waits for a batch to run, and for the device; `None` when the batcher is closing and all is done.
-    pub(super) fn next_batch(&self) -> Option<Leaving<'_>> {
+    /// Waits for a batch to run, and for the device; or until it is `called`, by [`call`](Self::call).
+    pub(super) fn next_batch(&self, called: &AtomicBool) -> Next<'_> {
         let (mut state, mut turn) = (self.state(), None);
         loop {
+            if called.swap(false, Ordering::Relaxed) {
+                return Next::Called;
+            }
             let (now, traffic) = (Instant::now(), self.traffic(&state));
+            let due = state.due(traffic);
             let State {
-                policy, appetite, ..
+                policy,
+                appetite,
+                ahead,
+                ..
             } = &mut *state;
-            let late = policy.refuse_late(now, appetite);
+            let late = policy.refuse_late(now, &ahead.behind(now, appetite));
             if !late.is_empty() {
                 drop(state);
                 refuse(late, now);
                 state = self.state();
                 continue;
             }
-            let due = policy.due(appetite, traffic);
             if due.is_none_or(|due| due > now) {
                 drop(turn.take());
                 if due.is_none() && state.closing {
-                    return None;
+                    return Next::End;
                 }
                 state = self.sleep(state, now, due);
                 continue;
@@ -199,7 +190,7 @@ impl Shared {
                 (state, turn) = self.take_turn(state, now);
                 continue;
             };
-            let policy::Leaving { batch, refused } = policy.take(now, appetite);
+            let policy::Leaving { batch, refused } = policy.take(now, &ahead.behind(now, appetite));
             if !batch.is_empty() {
                 state.running += 1;
             }
@@ -207,7 +198,7 @@ impl Shared {
             drop(state);
             refuse(refused, now);
             if !batch.is_empty() {
-                return Some(Leaving {
+                return Next::Run(Leaving {
                     left: now,
                     batch,
                     turn,
@@ -285,6 +276,32 @@ impl Shared {
         (self.observer)(observation);
     }
 
+    /// A batch was launched behind those that run; that took so long.
+    pub(super) fn launched(&self, rows: usize, took: Duration) {
+        let State {
+            ahead, appetite, ..
+        } = &mut *self.state();
+        ahead.launched(Instant::now(), rows, took, appetite);
+    }
+
+    /// The first of those that were launched is over. What waited to go behind it may be due.
+    pub(super) fn landed(&self) {
+        let mut state = self.state();
+        let State {
+            ahead, appetite, ..
+        } = &mut *state;
+        ahead.landed(Instant::now(), appetite);
+        self.wake_for_what_waits(&mut state);
+    }
+
+    /// Has a session that waits for a batch look at something else.
+    pub(super) fn call(&self, called: &AtomicBool) {
+        let state = self.state();
+        called.store(true, Ordering::Relaxed);
+        drop(state);
+        self.work.notify_all();
+    }
+
     /// From now on nothing is taken in; what waits leaves at once, and then the sessions end.
     pub(super) fn begin_close(&self) {
         let mut state = self.state();
@@ -347,53 +364,5 @@ impl Shared {
             oldest_wait: oldest.map_or(Duration::ZERO, |came| came.elapsed()),
             hung: None,
         }
-    }
-}
-
-/// Takes in all rows of a request, or none, as of when it came.
-fn admit(
-    state: &mut State,
-    request: &Arc<Request>,
-    rows: usize,
-    priority: u8,
-) -> Result<std::ops::Range<u64>, Failure> {
-    let (now, deadline) = (request.came(), request.deadline());
-    if deadline <= now {
-        return Err(late().into());
-    }
-    if state.closing || state.alive == 0 {
-        return Err(no_session().into());
-    }
-    if state.policy.room() < rows {
-        return Err(overloaded().into());
-    }
-    let (appetite, sessions) = (&state.appetite, state.alive);
-    let policy = &state.policy;
-    if policy.is_hopeless(now, (priority, deadline), appetite, sessions) {
-        return Err(hopeless().into());
-    }
-    let mut keys = 0..0;
-    for ticket in request.tickets() {
-        let entry = Entry {
-            priority,
-            deadline,
-            ticket,
-        };
-        if let Ok(key) = state.policy.push(now, entry) {
-            keys = (if keys.is_empty() { key } else { keys.start })..key + 1;
-        }
-    }
-    Ok(keys)
-}
-
-/// Rows that are too late, or would be.
-fn refuse(tickets: Vec<Ticket>, now: Instant) {
-    for ticket in tickets {
-        let why = if ticket.deadline() <= now {
-            late()
-        } else {
-            hopeless()
-        };
-        ticket.fail(why);
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
-use super::{Failed, config, output};
-use crate::{predict::Library, repository::load_package};
+use super::{Failed, config, device, output};
+use crate::repository::load_package;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -22,8 +22,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     let config = config(file, &[])?;
-    let library = Library::open(config.runtime.library.as_deref())
-        .map_err(|fault| Failed::Unavailable(fault.into()))?;
+    let library = device::library(&config)?;
     match load_package(&library, &args.dir) {
         Ok(live) => {
             for warning in &live.warnings {

@@ -2,6 +2,7 @@
 
 mod check;
 mod dead;
+mod device;
 mod input;
 mod output;
 mod print;
@@ -69,6 +70,8 @@ enum Command {
     Config(print::Args),
     /// Print the JSON Schema of what inferq reads or writes.
     Schema(schema::Args),
+    #[command(name = device::TRY, hide = true)]
+    TryDevice(device::Args),
 }
 
 /// Why a command did not do all that it was asked, by exit code (the BSD `sysexits` that scripts know).
@@ -144,6 +147,7 @@ fn run(cli: Cli) -> Result<(), Failed> {
         Command::Dead(args) => dead::run(args, file),
         Command::Config(args) => print::run(&args, file),
         Command::Schema(args) => schema::run(&args),
+        Command::TryDevice(args) => device::run(&args, file),
     }
 }
 

@@ -11,7 +11,7 @@ use plotters::prelude::*;
 use serde_json::json;
 
 use super::{
-    Failed, config,
+    Failed, config, device,
     output::{self, Progress},
 };
 use crate::{
@@ -49,8 +49,7 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
         let told = "appetite.measure_ms: found 0, expected 1 to 600000; set INFERQ__APPETITE__MEASURE_MS=10000";
         return Err(Failed::Usage(anyhow!(told)));
     }
-    let library = Library::open(config.runtime.library.as_deref())
-        .map_err(|fault| Failed::Unavailable(fault.into()))?;
+    let library = device::library(&config)?;
     let progress = Progress::of_unknown();
     let watching = progress.clone();
     let loaded = profile_package(&library, &args.dir, &config.appetite, move |runs| {

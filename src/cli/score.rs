@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::{Failed, block_on, config, input, output::Progress};
+use super::{Failed, block_on, config, device, input, output::Progress};
 use crate::{
     engine::{Engine, Request},
     fault::Failure,
@@ -21,7 +21,6 @@ use crate::{
         request::Head,
     },
     package::Package,
-    predict::Library,
     repository::{Repository, load_package},
 };
 
@@ -52,8 +51,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     let config = config(file, &[])?;
     let samples = input::read(&args.files).map_err(Failed::Data)?;
-    let library = Library::open(config.runtime.library.as_deref())
-        .map_err(|fault| Failed::Unavailable(fault.into()))?;
+    let library = device::library(&config)?;
     let live = load_package(&library, &args.dir).map_err(|faults| {
         let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Failed::Data(anyhow!("{}: {}", args.dir.display(), lines.join("\n")))

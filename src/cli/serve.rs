@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{Failed, block_on, config};
+use super::{Failed, block_on, config, device};
 use crate::{
     engine::EngineFault,
+    predict::DeviceChoice,
     telemetry::logs::init_tracing,
     worker::{self, WorkerFault},
 };
@@ -35,7 +36,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
-    let config = config(
+    let mut config = config(
         file,
         &[
             ("broker.url", args.broker_url),
@@ -44,6 +45,8 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
         ],
     )?;
     init_tracing(&config.telemetry).map_err(|e| Failed::Usage(e.into()))?;
+    let device = device::settle(&config, |told| tracing::info!("{told}"))?;
+    config.runtime.device = DeviceChoice::Only(device);
     block_on(worker::run(config))?.map_err(|fault| match fault {
         WorkerFault::Engine(EngineFault::Library(_))
         | WorkerFault::Broker(_)

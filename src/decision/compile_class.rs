@@ -33,13 +33,15 @@ impl Compiler<'_> {
             (None, Some(thresholds)) => self.score(spec, thresholds, &source, key),
             (labels, None) => match source.dtype {
                 Dtype::String => Some(self.named(spec, &source, key)),
-                Dtype::Int32 | Dtype::Int64 | Dtype::Uint8
+                Dtype::Int8 | Dtype::Int32 | Dtype::Int64 | Dtype::Uint8
                     if spec.index.is_some() || source.elements == Some(1) || labels.is_none() =>
                 {
                     Some(self.named(spec, &source, key))
                 }
-                Dtype::Float32
+                Dtype::Float16
+                | Dtype::Float32
                 | Dtype::Float64
+                | Dtype::Int8
                 | Dtype::Uint8
                 | Dtype::Int32
                 | Dtype::Int64

@@ -1,6 +1,8 @@
 //! Rows that are no golden example's, made from those that are: company of other values, so that a model that lets
 //! the rows of a batch change each other shows it.
 
+use half::f16;
+
 use crate::tensor::{Dtype, Row, RowLayout, Slot};
 
 /// Rows that strangers are made of, at most: each stranger is tried alone first.
@@ -40,6 +42,14 @@ impl Change {
         let cells = row.bytes.get_mut(slot.bytes(row.length));
         let cells = cells.unwrap_or_default();
         match slot.dtype {
+            Dtype::Float16 => each(cells, |cell| {
+                let x = f16::from_ne_bytes(cell);
+                let y = f16::from_f32(match self {
+                    Change::Shift => x.to_f32() * 1.5 + 0.25,
+                    Change::Stretch => x.to_f32() * -16.0 - 1.0,
+                });
+                if y.is_finite() { y } else { x }.to_ne_bytes()
+            }),
             Dtype::Float32 => each(cells, |cell| {
                 let x = f32::from_ne_bytes(cell);
                 let y = match self {
@@ -67,6 +77,14 @@ impl Change {
             }),
             Dtype::Int32 => each(cells, |cell| {
                 let n = i32::from_ne_bytes(cell);
+                match self {
+                    Change::Shift => n.saturating_add(1),
+                    Change::Stretch => n / 2,
+                }
+                .to_ne_bytes()
+            }),
+            Dtype::Int8 => each(cells, |cell| {
+                let n = i8::from_ne_bytes(cell);
                 match self {
                     Change::Shift => n.saturating_add(1),
                     Change::Stretch => n / 2,
@@ -104,6 +122,8 @@ mod tests {
             Dtype::Int64,
             Dtype::Bool,
             Dtype::String,
+            Dtype::Float16,
+            Dtype::Int8,
         ];
         let slots = types.map(|dtype| (dtype.to_string(), dtype, vec![2]));
         let layout = RowLayout::new(slots);

@@ -7,7 +7,7 @@ use std::{
 
 use ort::{environment::Environment, logging::LogLevel};
 
-use super::{memory, probe::probe};
+use super::{DeviceId, memory, probe::probe};
 
 /// The library's file name on this platform, as the system's loader knows it.
 const FILE: &str = if cfg!(windows) {
@@ -18,11 +18,19 @@ const FILE: &str = if cfg!(windows) {
     "libonnxruntime.so"
 };
 
-/// The loaded ONNX Runtime. Cheap to clone.
+/// What its CUDA build has beside it.
+const PROVIDER: &str = if cfg!(windows) {
+    "onnxruntime_providers_cuda.dll"
+} else {
+    "libonnxruntime_providers_cuda.so"
+};
+
+/// The loaded ONNX Runtime, and where its sessions run. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Library {
     environment: Environment,
     version: Arc<str>,
+    device: DeviceId,
     /// Whether runs can be held to a limit of memory, or why not.
     limits: Result<(), Arc<str>>,
 }
@@ -115,6 +123,18 @@ impl Library {
         &self.version
     }
 
+    /// The same, with sessions on this device: the processor unless said otherwise.
+    #[must_use]
+    pub fn on(self, device: DeviceId) -> Library {
+        Library { device, ..self }
+    }
+
+    /// Where sessions run.
+    #[must_use]
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
     /// Whether runs can be held to a limit of memory, or why not.
     pub(super) fn limits_memory(&self) -> Result<(), &str> {
         self.limits.as_ref().copied().map_err(|why| &**why)
@@ -140,6 +160,15 @@ const DISABLE_REPORTS: &str = "ORT_DISABLE_TELEMETRY";
 pub unsafe fn disable_reports() {
     // SAFETY: by this function's own contract nobody reads the environment meanwhile.
     unsafe { std::env::set_var(DISABLE_REPORTS, "1") }
+}
+
+/// Whether the library that [`Library::open`] finds at `path` has its CUDA provider beside it. Nothing is loaded.
+#[must_use]
+pub fn has_cuda(path: Option<&Path>) -> bool {
+    match locate(path) {
+        Ok(Place::File(file)) => file.with_file_name(PROVIDER).is_file(),
+        Ok(Place::System { .. }) | Err(_) => false,
+    }
 }
 
 /// Where to load from.
@@ -217,6 +246,7 @@ fn load(path: &Path) -> Result<Library, LibraryFault> {
     Ok(Library {
         environment,
         version: version.into(),
+        device: DeviceId::Cpu,
         limits,
     })
 }

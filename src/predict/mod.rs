@@ -4,15 +4,22 @@
 //! OS thread that a [`SessionThread`] stands for.
 
 mod buffers;
+mod cuda;
+mod device;
+mod flight;
 mod library;
 mod memory;
+mod open;
 mod outputs;
 mod parts;
 mod probe;
+mod ring;
 mod session;
 mod signature;
 mod stop;
 mod thread;
+mod trial;
+mod widths;
 
 #[cfg(test)]
 #[path = "../../tests/it/onnx.rs"]
@@ -22,9 +29,16 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "failpoints")]
+pub use self::cuda::{Wait, plant};
 pub use self::{
-    library::{Library, LibraryFault, disable_reports},
-    session::{Session, SessionSpec, inspect},
+    cuda::{Bare, device_memory, device_name},
+    device::{DeviceChoice, DeviceId},
+    flight::Flight,
+    library::{Library, LibraryFault, disable_reports, has_cuda},
+    open::inspect,
+    session::{Session, SessionSpec},
     stop::Stopper,
     thread::{SessionThread, ThreadGuard},
+    trial::try_device,
 };

@@ -1,5 +1,6 @@
 //! What a run gave, copied out of ONNX Runtime's memory and widened to the few types of [`Values`].
 
+use bytemuck::{CheckedBitPattern, checked::try_cast_slice};
 use half::{bf16, f16};
 use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType as Element, ValueType};
 
@@ -15,9 +16,9 @@ pub(super) fn empty(port: &Port) -> Output {
         name: port.name.clone(),
         row_shape: Vec::new(),
         values: match port.dtype {
-            Dtype::Float32 | Dtype::Bool => Values::Float(Vec::new()),
+            Dtype::Float16 | Dtype::Float32 | Dtype::Bool => Values::Float(Vec::new()),
             Dtype::Float64 => Values::Double(Vec::new()),
-            Dtype::Uint8 | Dtype::Int32 | Dtype::Int64 => Values::Int(Vec::new()),
+            Dtype::Int8 | Dtype::Uint8 | Dtype::Int32 | Dtype::Int64 => Values::Int(Vec::new()),
             Dtype::String => Values::Text(Vec::new()),
         },
     }
@@ -33,6 +34,48 @@ pub(super) struct Share {
     /// Rows of the whole batch: the room to reserve.
     pub(super) batch: usize,
 }
+
+/// Where a run's elements are read.
+#[derive(Clone, Copy)]
+enum Given<'a> {
+    Value(&'a DynValue),
+    Bytes(&'a [u8]),
+}
+
+/// Adds the rows of a run, whose shape was fixed before it, from the memory that they are in.
+pub(super) fn append_bytes(
+    output: &mut Output,
+    (element, bytes): (Element, &[u8]),
+    row_shape: &[usize],
+    share: Share,
+) -> Result<(), Fault> {
+    if output.values.is_empty() {
+        output.row_shape = row_shape.to_vec();
+    }
+    widen(output, element, Given::Bytes(bytes), share)
+}
+
+/// Bytes of an element; `None` where it has no fixed size, or is of a type that no output has.
+pub(super) fn size(element: Element) -> Option<usize> {
+    let mut known = SIZES.iter();
+    let (_, size) = known.find(|(elements, _)| elements.contains(&element))?;
+    Some(*size)
+}
+
+const SIZES: [(&[Element], usize); 4] = [
+    (&[Element::Float64, Element::Int64, Element::Uint64], 8),
+    (&[Element::Float32, Element::Int32, Element::Uint32], 4),
+    (
+        &[
+            Element::Float16,
+            Element::Bfloat16,
+            Element::Int16,
+            Element::Uint16,
+        ],
+        2,
+    ),
+    (&[Element::Int8, Element::Uint8, Element::Bool], 1),
+];
 
 /// Adds a run's rows to `output`, once their number is what it must be.
 pub(super) fn append(output: &mut Output, value: &DynValue, share: Share) -> Result<(), Fault> {
@@ -70,9 +113,18 @@ pub(super) fn append(output: &mut Output, value: &DynValue, share: Share) -> Res
         )));
     }
 
+    widen(output, *ty, Given::Value(value), share)
+}
+
+fn widen(
+    output: &mut Output,
+    element: Element,
+    value: Given<'_>,
+    share: Share,
+) -> Result<(), Fault> {
     let elements: usize = output.row_shape.iter().product();
     let (take, room) = (elements * share.rows, elements * share.batch);
-    let done = match (&mut output.values, ty) {
+    let done = match (&mut output.values, element) {
         (Values::Float(to), Element::Float32) => extend(to, value, take, room, |v: f32| Some(v)),
         (Values::Float(to), Element::Float16) => {
             extend(to, value, take, room, |v: f16| Some(v.to_f32()))
@@ -126,14 +178,17 @@ fn move_rows<T: Clone>(values: &mut [T], places: &[usize], elements: usize) {
     }
 }
 
-fn extend<T: PrimitiveTensorElementType + Copy, U>(
+fn extend<T: PrimitiveTensorElementType + CheckedBitPattern, U>(
     to: &mut Vec<U>,
-    value: &DynValue,
+    value: Given<'_>,
     take: usize,
     room: usize,
     widen: impl Fn(T) -> Option<U>,
 ) -> Result<(), String> {
-    let (_, from) = value.try_extract_tensor::<T>().map_err(|e| e.to_string())?;
+    let from: &[T] = match value {
+        Given::Value(value) => value.try_extract_tensor().map_err(|e| e.to_string())?.1,
+        Given::Bytes(bytes) => try_cast_slice(bytes).map_err(|e| e.to_string())?,
+    };
     let from = from.get(..take).ok_or("is shorter than its shape says")?;
     to.reserve_exact(room.saturating_sub(to.len()));
     for element in from {
@@ -142,7 +197,10 @@ fn extend<T: PrimitiveTensorElementType + Copy, U>(
     Ok(())
 }
 
-fn extend_text(to: &mut Vec<String>, value: &DynValue, take: usize) -> Result<(), String> {
+fn extend_text(to: &mut Vec<String>, value: Given<'_>, take: usize) -> Result<(), String> {
+    let Given::Value(value) = value else {
+        return Err("is text, which has no bytes of its own".to_owned());
+    };
     let (_, from) = value.try_extract_strings().map_err(|e| e.to_string())?;
     to.extend(from.into_iter().take(take));
     Ok(())

@@ -19,7 +19,10 @@ const HELD_UP: f64 = 4.0;
 const ASSUMED: f64 = 16.0;
 
 /// Rows are put into so many groups at most before they are parted: the work grows with its square.
-const GROUPS: usize = 32;
+const GROUPS: usize = MOST;
+
+/// The most parts of a batch.
+pub(super) const MOST: usize = 32;
 
 /// A band that has not run for so many runs is forgotten: what is thought to be slow is avoided, and would be for good.
 const REMEMBERED: u64 = 256;

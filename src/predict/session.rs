@@ -1,25 +1,26 @@
 //! One model, opened and ready to run.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use ort::{
     ErrorCode,
     logging::LogLevel,
-    session::{
-        HasSelectedOutputs, OutputSelector, RunOptions,
-        builder::{GraphOptimizationLevel, SessionBuilder},
-    },
+    session::{HasSelectedOutputs, OutputSelector, RunOptions, builder::GraphOptimizationLevel},
 };
 
 use super::{
-    Library,
-    buffers::Buffers,
+    DeviceId, Library,
+    buffers::{self, Buffers},
+    cuda::{Bare, Gpu, Pipe},
+    flight::Flight,
     memory::Limited,
+    open::open,
     outputs::{self, Share},
-    parts::Pace,
+    parts::{self, Pace},
     signature::{self, Width},
     stop::{Options, Stopper},
 };
@@ -42,63 +43,30 @@ pub struct SessionSpec {
     pub run_memory: Option<usize>,
     /// The most steps of a sequence, which is what an axis behind the batch is that the graph leaves open.
     pub longest: Option<usize>,
+    /// Where it runs.
+    pub device: DeviceId,
     /// Names of the outputs to fetch; empty for all. ONNX Runtime skips what only the others need.
     pub outputs: Vec<String>,
 }
 
 /// A model that runs batches. Owned by one OS thread; see [`super::SessionThread`].
 pub struct Session {
-    model: ort::session::Session,
-    options: Options,
+    // Dropped in this order: what is bound to the model goes before it.
+    memory: Memory,
+    pub(super) model: ort::session::Session,
+    pub(super) options: Options,
     signature: Signature,
     width: Width,
     max_size: usize,
     run_memory: Option<usize>,
-    buffers: Buffers,
-    pace: Pace,
+    pace: Arc<Mutex<Pace>>,
 }
 
-/// The inputs and outputs of the model at `path`, all of them.
-///
-/// # Errors
-/// The file is not a model that ONNX Runtime can open, or an input or output has a type that no
-/// package can use; says which and how to mend it.
-pub fn inspect(library: &Library, path: &Path) -> Result<Signature, Fault> {
-    let model = open(library, path, |builder| {
-        Ok(builder
-            .with_intra_threads(1)?
-            .with_optimization_level(GraphOptimizationLevel::Disable)?)
-    })?;
-    let signature = signature::read(&model, &[])?;
-    signature::width(&signature.inputs)?;
-    Ok(signature)
-}
-
-fn open(
-    library: &Library,
-    path: &Path,
-    with: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
-) -> Result<ort::session::Session, Fault> {
-    let builder = || -> ort::Result<SessionBuilder> {
-        let builder = SessionBuilder::new(library.environment())?;
-        Ok(with(builder)?
-            .with_log_level(LogLevel::Warning)?
-            .with_inter_threads(1)?
-            // Spinning threads cost other sessions, and the broker's, more than it gains here.
-            .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?)
-    };
-    let open = || builder()?.commit_from_file(path);
-    open().map_err(|fault| {
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        Fault::model(
-            Stage::Predict,
-            format!(
-                "{file} cannot be opened by ONNX Runtime {}: {fault}; expected an ONNX model that it reads, its external data beside it; export it again, with an opset that this ONNX Runtime knows",
-                library.version()
-            ),
-        )
-    })
+/// Where rows become the inputs of a run.
+enum Memory {
+    Host(Buffers),
+    /// On a GPU, batch behind batch.
+    Pipe(Box<Pipe>),
 }
 
 impl Session {
@@ -116,10 +84,20 @@ impl Session {
                 ),
             ));
         }
-        let model = open(library, &spec.model, |builder| {
+        let gpu = match spec.device {
+            DeviceId::Cpu => None,
+            DeviceId::Cuda(ordinal) => Some(Gpu::open(ordinal)?),
+        };
+        let model = open(library, &spec.model, gpu.as_deref(), |builder| {
             let builder = builder
                 .with_intra_threads(spec.threads.max(1))?
                 .with_optimization_level(GraphOptimizationLevel::All)?;
+            // A pattern is kept for each shape, and sequences have many.
+            let builder = if gpu.is_some() && spec.longest.is_some() {
+                builder.with_memory_pattern(false)?
+            } else {
+                builder
+            };
             match spec.run_memory {
                 // A pattern is one block for the whole run, as large as the first run's, holes and all.
                 Some(_) => Ok(builder.with_env_allocators()?.with_memory_pattern(false)?),
@@ -129,18 +107,40 @@ impl Session {
         let signature = signature::read(&model, &spec.outputs)?;
         let width = signature::width(&signature.inputs)?;
         let max_size = spec.max_size.max(1);
-        let buffers = Buffers::new(&signature, width.step(max_size), spec.longest)?;
-        let options = run_options(&signature)
+        let (step, pace) = (width.step(max_size), Arc::<Mutex<Pace>>::default());
+        let layout = buffers::layout(&signature, step, spec.longest)?;
+        let pipe = match &gpu {
+            None => None,
+            Some(gpu) => {
+                let runs = match width {
+                    Width::Any => parts::MOST,
+                    Width::Just(_) | Width::Scalar => max_size.div_ceil(step),
+                };
+                let rows = max_size.next_multiple_of(step);
+                let of = (&signature, &layout, width);
+                Pipe::new(gpu, &model, of, (rows, runs), &pace)?
+            }
+        };
+        let mut options = run_options(&signature)
             .map_err(|fault| Fault::internal(Stage::Predict, fault.to_string()))?;
+        let memory = match pipe {
+            Some(pipe) => {
+                // Events order what follows.
+                let alone = options.disable_device_sync();
+                alone.map_err(|fault| Fault::internal(Stage::Predict, fault.to_string()))?;
+                Memory::Pipe(Box::new(pipe))
+            }
+            None => Memory::Host(Buffers::new(&signature, layout, step)),
+        };
         Ok(Session {
+            memory,
             model,
             options: Options::new(options),
             signature,
             width,
             max_size,
             run_memory: spec.run_memory,
-            buffers,
-            pace: Pace::default(),
+            pace,
         })
     }
 
@@ -156,6 +156,15 @@ impl Session {
         self.options.stopper()
     }
 
+    /// How many batches may be on their way at a time: see [`launch`](Self::launch).
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        match self.memory {
+            Memory::Host(_) => 1,
+            Memory::Pipe(_) => 2,
+        }
+    }
+
     /// Runs 1 to `max_size` rows and gives every output's rows in the same order.
     ///
     /// A model exported for a fixed number of rows runs as often as it must; short runs are padded. Rows whose
@@ -165,9 +174,23 @@ impl Session {
     /// # Errors
     /// A model fault when the run fails or an output has another number of rows than was run.
     pub fn run(&mut self, rows: &[&Row]) -> Result<Outputs, Fault> {
+        self.launch(rows)?.land()
+    }
+
+    /// Begins to run as many: on a GPU the rows are written and the rest is asked of it, while the batch before runs.
+    /// Elsewhere the run is over when this returns. Waits where more batches than [`depth`](Self::depth) and one are on
+    /// their way.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), of what fails by then.
+    pub fn launch(&mut self, rows: &[&Row]) -> Result<Flight, Fault> {
         // Every run has as many rows as any, or there is nothing to tell them apart by.
         if self.width != Width::Any || rows.iter().all(|row| row.length == 0) {
-            return self.run_together(rows);
+            if let (Memory::Pipe(pipe), Width::Any) = (&self.memory, self.width) {
+                let width = pipe.plan(rows.len().min(self.max_size));
+                return self.launch_parts(rows, &[rows.len()], (width, None));
+            }
+            return self.launch_exact(rows);
         }
         let mut order: Vec<usize> = (0..rows.len()).collect();
         let length = |place: &usize| rows.get(*place).map_or(0, |row| row.length);
@@ -177,47 +200,108 @@ impl Session {
             .iter()
             .filter_map(|place| rows.get(*place).copied())
             .collect();
-        let parts = self.pace.parts(&lengths);
-        let mut outputs = self.run_parts(&sorted, &parts)?;
-        if !order.is_sorted() {
-            for output in &mut outputs.outputs {
-                outputs::reorder(output, &order);
-            }
-        }
-        Ok(outputs)
+        let parts = lock(&self.pace).parts(&lengths);
+        let places = (!order.is_sorted()).then_some(order);
+        self.launch_parts(&sorted, &parts, (0, places))
     }
 
-    /// The same, but all rows run together, however long each is.
+    /// As [`launch`](Self::launch), but all rows run together, as many as there are and however long each is.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch).
+    pub fn launch_exact(&mut self, rows: &[&Row]) -> Result<Flight, Fault> {
+        self.launch_parts(rows, &[rows.len()], (0, None))
+    }
+
+    /// From now on no row is run with copies of others, where that would spare time: the model minds company.
+    pub fn never_pad(&mut self) {
+        if let Memory::Pipe(pipe) = &mut self.memory {
+            pipe.never_pad();
+        }
+    }
+
+    /// As [`run`](Self::run), but all rows run together, however long each is.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_together(&mut self, rows: &[&Row]) -> Result<Outputs, Fault> {
-        self.run_parts(rows, &[rows.len()])
+        self.launch_exact(rows)?.land()
     }
 
-    /// Runs rows in parts of so many each, one after the other.
-    fn run_parts(&mut self, rows: &[&Row], parts: &[usize]) -> Result<Outputs, Fault> {
+    /// Runs rows in parts of so many each, one after the other, of `width` rows where that is not nothing; `places` says
+    /// where each belongs in the batch.
+    fn launch_parts(
+        &mut self,
+        rows: &[&Row],
+        parts: &[usize],
+        (width, places): (usize, Option<Vec<usize>>),
+    ) -> Result<Flight, Fault> {
         if rows.is_empty() || rows.len() > self.max_size {
             let (found, most) = (rows.len(), self.max_size);
             let detail = format!("a batch of {found} rows; expected 1 to {most}");
             return Err(Fault::internal(Stage::Predict, detail));
         }
+        let width = match width {
+            0 => self.width,
+            width => Width::Just(width),
+        };
+        let step = width.step(self.max_size);
+        let mut chunks = Vec::with_capacity(parts.len());
+        for part in parts {
+            let mut left = *part;
+            while left > 0 {
+                chunks.push(left.min(step));
+                left -= left.min(step);
+            }
+        }
+        if let Memory::Pipe(pipe) = &mut self.memory {
+            let runs = (chunks.as_slice(), width);
+            let flying = pipe.launch(rows, runs, self.options.of_run(), places)?;
+            return Ok(Flight::flying(flying));
+        }
+        let mut outputs = self.run_here(rows, &chunks)?;
+        if let Some(places) = places {
+            for output in &mut outputs.outputs {
+                outputs::reorder(output, &places);
+            }
+        }
+        Ok(Flight::landed(outputs))
+    }
+
+    /// For benches: how long such a batch runs where nothing is copied, and its copies; `None` where it runs from the
+    /// host's memory.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    #[doc(hidden)]
+    pub fn bare(&mut self, rows: &[&Row], times: u32) -> Option<Result<Bare, Fault>> {
+        let Memory::Pipe(pipe) = &mut self.memory else {
+            return None;
+        };
+        Some(pipe.bare(
+            rows,
+            (&[rows.len()], self.width),
+            self.options.of_run(),
+            times,
+        ))
+    }
+
+    /// From the host's memory into the host's memory.
+    fn run_here(&mut self, rows: &[&Row], chunks: &[usize]) -> Result<Outputs, Fault> {
         let mut outputs: Vec<_> = self.signature.outputs.iter().map(outputs::empty).collect();
         let (mut steps, mut rest) = (Steps::default(), rows);
-        let parts = parts.iter().filter_map(|part| rest.split_off(..*part));
-        let chunks = parts.flat_map(|part| part.chunks(self.width.step(self.max_size)));
+        let chunks = chunks.iter().filter_map(|chunk| rest.split_off(..*chunk));
         for some in chunks {
-            let width = match self.width {
-                Width::Any => some.len(),
-                Width::Just(width) => width,
-                Width::Scalar => 1,
+            let Memory::Host(buffers) = &mut self.memory else {
+                return Err(Fault::internal(Stage::Predict, "a session without buffers"));
             };
             let share = Share {
-                ran: (self.width != Width::Scalar).then_some(width),
+                ran: self.width.axis(some.len()),
                 rows: some.len(),
                 batch: rows.len(),
             };
-            let inputs = self.buffers.assemble(some, width)?;
+            let width = share.ran.unwrap_or(1);
+            let inputs = buffers.assemble(some, width)?;
             let limited = self.run_memory.map(Limited::to);
             let began = Instant::now();
             let given = self
@@ -225,10 +309,12 @@ impl Session {
                 .run_with_options(inputs.as_slice(), self.options.of_run())
                 .map_err(|fault| match limited.as_ref().and_then(Limited::exceeded) {
                     Some(most) => too_much(most),
-                    None => run_fault(&fault),
+                    None => run_fault(fault.code(), fault.message()),
                 })?;
             let longest = some.iter().map(|row| row.length).max().unwrap_or(0);
-            self.pace.record(width * longest, began.elapsed());
+            if longest > 0 {
+                lock(&self.pace).record(width * longest, began.elapsed());
+            }
             steps.real += some.iter().map(|row| row.length).sum::<usize>();
             steps.padded += width * longest;
             for (output, value) in outputs.iter_mut().zip(given.values()) {
@@ -243,15 +329,9 @@ impl Session {
     }
 }
 
-impl Width {
-    /// Most rows of one run.
-    fn step(self, max_size: usize) -> usize {
-        match self {
-            Width::Any => max_size,
-            Width::Just(width) => width,
-            Width::Scalar => 1,
-        }
-    }
+/// A panic elsewhere says nothing of how long runs take.
+pub(super) fn lock<T>(times: &Mutex<T>) -> MutexGuard<'_, T> {
+    times.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run_options(signature: &Signature) -> ort::Result<RunOptions<HasSelectedOutputs>> {
@@ -270,9 +350,8 @@ fn too_much(most: usize) -> Fault {
 }
 
 /// What an operator may read of a failed run: which node failed, not on which value.
-fn run_fault(fault: &ort::Error) -> Fault {
+pub(super) fn run_fault(code: ErrorCode, message: &str) -> Fault {
     const VALUES_FROM: &str = "Status Message:";
-    let (code, message) = (fault.code(), fault.message());
     let detail = match message.split_once(VALUES_FROM) {
         Some((place, _)) => format!("{code:?}: {}", place.trim()),
         // The checks ahead of the run, which compare shapes and types only.

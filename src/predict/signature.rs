@@ -53,6 +53,12 @@ const INPUTS: &[(Element, Dtype)] = &[
     (Element::String, Dtype::String),
 ];
 
+/// Inputs that are taken as they are, and whose like is widened where it is an output.
+const NARROW_INPUTS: &[(Element, Dtype)] = &[
+    (Element::Float16, Dtype::Float16),
+    (Element::Int8, Dtype::Int8),
+];
+
 /// Outputs are widened when read, so these are understood besides.
 const NARROW_OUTPUTS: &[(Element, Dtype)] = &[
     (Element::Float16, Dtype::Float32),
@@ -65,9 +71,9 @@ const NARROW_OUTPUTS: &[(Element, Dtype)] = &[
 ];
 
 fn input(outlet: &Outlet) -> Result<Port, Fault> {
-    port(outlet, &[INPUTS]).map_err(|found| {
+    port(outlet, &[INPUTS, NARROW_INPUTS]).map_err(|found| {
         fault(format!(
-            "input `{}` is {found}; expected a tensor of float32, float64, uint8, int32, int64, bool or string; export the model with such an input, or put a Cast before it",
+            "input `{}` is {found}; expected a tensor of float16, float32, float64, int8, uint8, int32, int64, bool or string; export the model with such an input, or put a Cast before it",
             outlet.name()
         ))
     })
@@ -128,6 +134,26 @@ pub(super) enum Width {
     Just(usize),
     /// One, and neither inputs nor outputs have an axis for it.
     Scalar,
+}
+
+impl Width {
+    /// Most rows of one run.
+    pub(super) fn step(self, max_size: usize) -> usize {
+        match self {
+            Width::Any => max_size,
+            Width::Just(width) => width,
+            Width::Scalar => 1,
+        }
+    }
+
+    /// The first axis of a run of so many rows, padding included; `None` where there is none.
+    pub(super) fn axis(self, rows: usize) -> Option<usize> {
+        match self {
+            Width::Any => Some(rows),
+            Width::Just(width) => Some(width),
+            Width::Scalar => None,
+        }
+    }
 }
 
 /// Whether the inputs agree on how they carry the batch.

@@ -2,7 +2,7 @@
 
 use bytemuck::NoUninit;
 
-use super::{Library, Session, SessionSpec, SessionThread, onnx::Graph};
+use super::{DeviceId, Library, Session, SessionSpec, SessionThread, onnx::Graph};
 use crate::{
     fault::Fault,
     tensor::{Outputs, Row, Values},
@@ -30,6 +30,7 @@ fn spec(graph: &Graph, folder: &std::path::Path, max_size: usize, outputs: &[&st
         max_size,
         run_memory: None,
         longest: None,
+        device: DeviceId::Cpu,
         outputs: outputs.iter().map(ToString::to_string).collect(),
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use half::f16;
 
 use super::{
-    Session, SessionSpec, SessionThread, inspect,
-    onnx::{self, FLOAT, FLOAT16, Graph, INT64, N, STRING},
+    DeviceId, Session, SessionSpec, SessionThread, inspect,
+    onnx::{self, BFLOAT16, FLOAT, FLOAT16, Graph, INT8, INT64, N, STRING},
     testing::{floats, library, row, run, session, session_thread},
 };
 use crate::{
@@ -197,8 +197,8 @@ fn types_that_no_package_can_use_are_explained() {
         "{text}"
     );
     assert!(text.contains("options={\"zipmap\": False}"), "{text}");
-    let text = fault_of(session(&onnx::identity(FLOAT16, &[N, 2]), 4, &[]));
-    assert!(text.contains("input `x` is a tensor of f16"), "{text}");
+    let text = fault_of(session(&onnx::identity(BFLOAT16, &[N, 2]), 4, &[]));
+    assert!(text.contains("input `x` is a tensor of bf16"), "{text}");
     let text = fault_of(session(&onnx::identity(FLOAT, &[N, N]), 4, &[]));
     assert!(text.contains("input `x` leaves an axis"), "{text}");
 }
@@ -208,6 +208,19 @@ fn a_half_precision_output_keeps_its_value() {
     let mut session = session(&onnx::casts(), 1, &["half"]).unwrap();
     let outputs = run(&mut session, &[row(&[0.1_f32, 65_504.0])]).unwrap();
     assert_eq!(floats(&outputs, 0), [f16::from_f32(0.1).to_f32(), 65_504.0]);
+}
+
+#[test]
+fn narrow_inputs_are_taken_as_they_are() {
+    let mut half = session(&onnx::identity(FLOAT16, &[N, 2]), 2, &[]).unwrap();
+    let rows = [[1.5, -2.0], [0.25, 65_504.0]].map(|x| row(&x.map(f16::from_f32)));
+    let outputs = run(&mut half, &rows).unwrap();
+    assert_eq!(floats(&outputs, 0), [1.5, -2.0, 0.25, 65_504.0]);
+    let mut bytes = session(&onnx::identity(INT8, &[N, 2]), 2, &[]).unwrap();
+    let rows = [[-128_i8, 127], [0, -1]].map(|x| row(&x));
+    let outputs = run(&mut bytes, &rows).unwrap();
+    let expected = Values::Int(vec![-128, 127, 0, -1]);
+    assert_eq!(outputs.outputs[0].values, expected);
 }
 
 #[test]
@@ -256,6 +269,7 @@ fn a_run_beyond_its_memory_fails_alone_and_the_session_stays_usable() {
             max_size: 1,
             run_memory,
             longest: None,
+            device: DeviceId::Cpu,
             outputs: Vec::new(),
         };
         Session::open(&library(), &spec).unwrap()
@@ -303,6 +317,7 @@ fn a_session_that_cannot_open_is_reported_by_spawn() {
         max_size: 1,
         run_memory: None,
         longest: None,
+        device: DeviceId::Cpu,
         outputs: Vec::new(),
     };
     assert!(

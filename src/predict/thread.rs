@@ -7,7 +7,7 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use super::{Library, Session, SessionSpec, Stopper};
+use super::{DeviceId, Library, Session, SessionSpec, Stopper, cuda};
 use crate::{fault::Fault, message::rejection::Stage, tensor::Signature};
 
 type Job = Box<dyn FnOnce(&mut Session) + Send>;
@@ -67,6 +67,10 @@ impl SessionThread {
                 for job in queue {
                     job(&mut session);
                 }
+            }
+            drop(session);
+            if spec.device != DeviceId::Cpu {
+                cuda::unloaded();
             }
         };
         let name = format!("predict-{}", name.replace('\0', ""));

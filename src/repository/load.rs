@@ -6,7 +6,7 @@ use crate::{
     batcher::{self, BatchObservation, Batcher, Device, Member, PolicyConfig, Share},
     fault::Fault,
     package::{Package, PackageFault, PackageFiles},
-    predict::{Library, Session, SessionSpec, SessionThread, inspect},
+    predict::{DeviceId, Library, Session, SessionSpec, SessionThread, inspect},
     telemetry::metrics::PackageMetrics,
 };
 
@@ -20,7 +20,7 @@ use super::{
 /// # Errors
 /// Everything that is wrong with it, as far as one fault does not hide another.
 pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFault>> {
-    load(library, Package::read(dir)?, Measure::No, alone)
+    load(library, Package::read(dir)?, Measure::No, alone(library))
 }
 
 /// The same, and measures the package, whatever is kept of it. `watch` hears of each try that this takes, and how many
@@ -35,12 +35,21 @@ pub fn profile_package(
     watch: impl FnMut(usize) + Send + 'static,
 ) -> Result<Live, Vec<PackageFault>> {
     let how = Measure::Anew(config, Box::new(watch));
-    load(library, Package::read(dir)?, how, alone)
+    load(library, Package::read(dir)?, how, alone(library))
 }
 
 /// Nobody else wants the device.
-fn alone(_: &str, own: Share) -> Member {
-    Device::processor().join(own)
+fn alone(library: &Library) -> impl FnOnce(&str, Share) -> Member {
+    let device = device_of(library);
+    move |_, own| device.join(own)
+}
+
+/// What the packages share.
+pub(super) fn device_of(library: &Library) -> Device {
+    match library.device() {
+        DeviceId::Cpu => Device::processor(),
+        DeviceId::Cuda(_) => Device::gpu(),
+    }
 }
 
 /// The same, of a package whose files have been read, and measured where that is asked. It gets what `join` gives it of
@@ -60,6 +69,7 @@ pub(super) fn load(
         max_size: package.batch().max_size,
         run_memory: package.limits().run_memory,
         longest: Some(package.layout().longest()).filter(|longest| *longest > 0),
+        device: library.device(),
         outputs: package
             .decision()
             .outputs()
@@ -98,6 +108,10 @@ pub(super) fn load(
         warnings.extend(longest);
         if let Some(sensitive) = verdict {
             policy.max_size = 1;
+            let never_pad = sessions
+                .iter()
+                .try_for_each(|session| session.call(Session::never_pad));
+            never_pad.map_err(|fault| vec![broken(&package.manifest().model, &fault)])?;
             warnings.push(sensitive.to_string());
         }
         let measuring = Measuring {
@@ -114,7 +128,10 @@ pub(super) fn load(
     let share = Share {
         weight: package.share().weight,
         latency: package.share().latency(),
-        cores: package.sessions().threads,
+        cores: match library.device() {
+            DeviceId::Cpu => package.sessions().threads,
+            DeviceId::Cuda(_) => 1,
+        },
     };
     let member = join(package.name(), share);
     let metrics = PackageMetrics::new(package.name());

@@ -1,6 +1,7 @@
 //! How long batches of a package take on this device: recalled, or measured on one of its sessions.
 
 use std::{
+    collections::VecDeque,
     fs,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use crate::{
         state::{self, Key},
     },
     package::Package,
-    predict::{Library, SessionThread},
+    predict::{DeviceId, Flight, Library, SessionThread, device_name},
     tensor::Row,
 };
 
@@ -31,6 +32,9 @@ pub(super) type Watch = Box<dyn FnMut(usize) + Send>;
 
 /// Rows that a try of a small size runs, one batch after another: the examples may differ in what they cost.
 const MIX: usize = 16;
+
+/// Batches that run one behind the other in a try, where they overlap.
+const BEHIND: usize = 4;
 
 /// A package that is about to go live.
 pub(super) struct Measuring<'a> {
@@ -108,17 +112,43 @@ impl Measuring<'_> {
                 return Measured::Short;
             }
             let budget = budget.saturating_sub(began.elapsed());
-            let mut next = rows.iter().cycle();
+            let (mut next, depth) = (rows.iter().cycle(), session.depth());
             let run = |size: usize| {
                 watch(most_tries(&sizes));
                 let batches = rows.len().min(MIX).div_ceil(size);
-                let began = Instant::now();
-                for _ in 0..batches {
+                // Where batches overlap, how long one takes behind another is what counts.
+                let batches = if depth > 1 {
+                    batches.max(BEHIND)
+                } else {
+                    batches
+                };
+                let mut launch = || {
                     let batch: Vec<&Row> = next.by_ref().take(size).collect();
-                    session.run(&batch).map_err(|fault| fault.to_string())?;
+                    let launched = if batch.iter().all(|row| row.length == 0) {
+                        session.launch_exact(&batch)
+                    } else {
+                        session.launch(&batch)
+                    };
+                    launched.map_err(|fault| fault.to_string())
+                };
+                let tried = Instant::now();
+                if depth > 1 {
+                    // The device gets used to the size.
+                    land(Some(launch()?))?;
                 }
-                let spent = began.elapsed();
-                let batch = spent / u32::try_from(batches).unwrap_or(u32::MAX);
+                let began = Instant::now();
+                let mut aloft = VecDeque::new();
+                for _ in 0..batches {
+                    aloft.push_back(launch()?);
+                    if aloft.len() >= depth {
+                        land(aloft.pop_front())?;
+                    }
+                }
+                while !aloft.is_empty() {
+                    land(aloft.pop_front())?;
+                }
+                let (spent, batch) = (tried.elapsed(), began.elapsed());
+                let batch = batch / u32::try_from(batches).unwrap_or(u32::MAX);
                 if batch >= limit {
                     return Err(format!("it took {batch:?}, and limits.run_ms is {limit:?}"));
                 }
@@ -134,7 +164,7 @@ impl Measuring<'_> {
         Key {
             package: self.package.name().to_owned(),
             digest: self.package.digest().to_string(),
-            device: format!("cpu {}", processor()),
+            device: device(self.library.device()),
             library: self.library.version().to_owned(),
             threads: self.package.sessions().threads,
             sessions: self.package.sessions().count,
@@ -142,6 +172,18 @@ impl Measuring<'_> {
             max_size: self.max_size,
         }
     }
+}
+
+/// Waits until a batch is over.
+fn land(flight: Option<Flight>) -> Result<(), String> {
+    let landed = flight.map_or(Ok(()), |flight| flight.land().map(drop));
+    landed.map_err(|fault| fault.to_string())
+}
+
+/// A device, and what it is.
+fn device(id: DeviceId) -> String {
+    let name = device_name(id).ok().flatten();
+    format!("{id} {}", name.unwrap_or_else(processor))
 }
 
 /// The processor's model, as Linux tells it: by name, or on ARM by number; else the architecture.

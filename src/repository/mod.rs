@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    batcher::{self, Batcher, Device, curve::Curve},
+    batcher::{self, Batcher, curve::Curve},
     message::rejection::{Code, Rejection, Stage},
     package::{Package, PackageFault},
     predict::Library,
@@ -135,7 +135,7 @@ impl Repository {
         }
         let mut repository = Repository::new(library);
         repository.refused = refused;
-        let device = Device::processor();
+        let device = load::device_of(&repository.library);
         let join = |name: &str, own| device.join(appetite.share(name, own));
         for dir in packages {
             let how = Measure::UnlessKept(appetite);

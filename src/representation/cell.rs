@@ -1,5 +1,6 @@
 //! One number on its way into a row's bytes: exact for integers, finite for floats.
 
+use half::f16;
 use serde_json::{Number, Value};
 
 use crate::tensor::Dtype;
@@ -67,6 +68,12 @@ impl Cell {
     /// Writes it into the bytes of one element; `None` when `dtype` cannot hold it.
     pub(super) fn store(self, dtype: Dtype, out: &mut [u8]) -> Option<()> {
         match dtype {
+            Dtype::Float16 => put(
+                out,
+                Some(f16::from_f64(self.as_f64()))
+                    .filter(|x| x.is_finite())?
+                    .to_ne_bytes(),
+            ),
             Dtype::Float32 => put(out, finite(self.as_f32())?.to_ne_bytes()),
             Dtype::Float64 => put(
                 out,
@@ -74,6 +81,7 @@ impl Cell {
             ),
             Dtype::Int64 => put(out, self.as_i64()?.to_ne_bytes()),
             Dtype::Int32 => put(out, i32::try_from(self.as_i64()?).ok()?.to_ne_bytes()),
+            Dtype::Int8 => put(out, i8::try_from(self.as_i64()?).ok()?.to_ne_bytes()),
             Dtype::Uint8 => put(out, u8::try_from(self.as_i64()?).ok()?.to_ne_bytes()),
             Dtype::Bool => put(
                 out,
@@ -105,10 +113,12 @@ fn put<const N: usize>(out: &mut [u8], bytes: [u8; N]) -> Option<()> {
 /// What a column of this type takes, in words.
 pub(super) fn range(dtype: Dtype) -> &'static str {
     match dtype {
+        Dtype::Float16 => "a number between -65504 and 65504",
         Dtype::Float32 => "a number between -3.4e38 and 3.4e38",
         Dtype::Float64 => "a number",
         Dtype::Int64 => "a whole number between -2^63 and 2^63 - 1",
         Dtype::Int32 => "a whole number between -2147483648 and 2147483647",
+        Dtype::Int8 => "a whole number between -128 and 127",
         Dtype::Uint8 => "a whole number between 0 and 255",
         Dtype::Bool => "true, false, 1 or 0",
         Dtype::String => "text",

@@ -152,7 +152,7 @@ impl Check<'_> {
             ("std", spec.std.is_some()),
         ];
         match dtype {
-            Dtype::Float32 | Dtype::Float64 => {}
+            Dtype::Float16 | Dtype::Float32 | Dtype::Float64 => {}
             Dtype::Uint8 | Dtype::Int32 | Dtype::Int64 => {
                 for (part, _) in given.iter().filter(|(_, given)| *given) {
                     self.fault(
@@ -164,7 +164,8 @@ impl Check<'_> {
                 }
                 return Vec::new();
             }
-            Dtype::Bool | Dtype::String => {
+            // Half of the samples are beyond 8 bits with a sign.
+            Dtype::Int8 | Dtype::Bool | Dtype::String => {
                 let found = format!("a picture for a {dtype} input");
                 self.fault(
                     "color",

@@ -2,6 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images};
+use half::f16;
 use serde_json::Value;
 
 use super::{
@@ -218,6 +219,10 @@ impl Image {
             None => sample.into(),
         };
         match self.dtype {
+            Dtype::Float16 => put(
+                samples.map(|(c, s)| f16::from_f32(value(c, s)).to_ne_bytes()),
+                out,
+            ),
             Dtype::Float32 => put(samples.map(|(c, s)| value(c, s).to_ne_bytes()), out),
             Dtype::Float64 => put(
                 samples.map(|(c, s)| f64::from(value(c, s)).to_ne_bytes()),
@@ -227,7 +232,7 @@ impl Image {
             Dtype::Int32 => put(samples.map(|(_, s)| i32::from(s).to_ne_bytes()), out),
             Dtype::Int64 => put(samples.map(|(_, s)| i64::from(s).to_ne_bytes()), out),
             // Refused when the plan was compiled.
-            Dtype::Bool | Dtype::String => {}
+            Dtype::Int8 | Dtype::Bool | Dtype::String => {}
         }
     }
 }

@@ -72,12 +72,9 @@ pub(super) async fn boot(config: &Config, board: &Arc<Board>) -> Result<Worker, 
 
 /// Loads ONNX Runtime and the packages, and tells about those that are broken.
 async fn open(config: &Config, board: &Arc<Board>) -> Result<Engine, WorkerFault> {
-    let (dir, library) = (
-        config.repository.dir.clone(),
-        config.runtime.library.clone(),
-    );
+    let (dir, runtime) = (config.repository.dir.clone(), config.runtime.clone());
     let appetite = config.appetite.clone();
-    let load = move || Engine::measured(&dir, library.as_deref(), &appetite);
+    let load = move || Engine::over(runtime.open()?, &dir, &appetite);
     let engine = board.load(load).await?;
     let repository = engine.repository();
     for live in repository.live() {

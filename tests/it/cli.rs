@@ -3,6 +3,7 @@
 mod boot;
 mod commands;
 mod dead;
+mod device;
 mod profile;
 mod score;
 mod send;

@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 
 /// Element types as `onnx.proto` numbers them.
 pub(crate) const FLOAT: i64 = 1;
+pub(crate) const INT8: i64 = 3;
 pub(crate) const INT64: i64 = 7;
 pub(crate) const STRING: i64 = 8;
 pub(crate) const BOOL: i64 = 9;
 pub(crate) const FLOAT16: i64 = 10;
 pub(crate) const DOUBLE: i64 = 11;
+pub(crate) const BFLOAT16: i64 = 16;
 
 /// A dimension that the graph leaves open.
 pub(crate) const N: i64 = -1;

@@ -3,6 +3,7 @@
 mod closing;
 mod device;
 mod observed;
+mod pipeline;
 mod watch;
 
 use std::{

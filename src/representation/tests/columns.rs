@@ -124,6 +124,8 @@ fn every_type_keeps_its_range() {
             json!(i64::from(i32::MIN) - 1),
         ),
         (Dtype::Bool, json!(true), json!(2)),
+        (Dtype::Int8, json!(-128), json!(128)),
+        (Dtype::Float16, json!(65_504), json!(65_520)),
         (Dtype::Float32, json!(3.4e38), json!(3.5e38)),
         (Dtype::Float64, json!(1.7e308), json!("1")),
     ] {
