@@ -57,7 +57,7 @@ impl Kind {
             Kind::Picture if best == 64 => vec![alone(64, 64), alone(128, 128)],
             Kind::Picture => vec![alone(best, best), alone(64, 64)],
             // Texts are shorter than the longest, so that more of them are as much work.
-            Kind::Text => [512, 1_024, 2_048]
+            Kind::Text => [1_024, 2_048, 4_096]
                 .map(|max_size| alone(max_size, best))
                 .into(),
             Kind::Features => [1, 64]

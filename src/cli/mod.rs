@@ -14,13 +14,13 @@ mod serve;
 mod summary;
 mod topology;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
 use crate::{
     config::{Config, ConfigFault},
-    predict::disable_reports,
+    predict::{disable_reports, wait_for_gpus},
 };
 
 pub use schema::{Name as SchemaName, schema};
@@ -74,6 +74,9 @@ enum Command {
     TryDevice(device::Args),
 }
 
+/// A session on a GPU that takes longer to go is left there.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why a command did not do all that it was asked, by exit code (the BSD `sysexits` that scripts know).
 #[derive(Debug)]
 enum Failed {
@@ -112,7 +115,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
         }
     };
-    let (code, error) = match run(cli) {
+    let done = run(cli);
+    wait_for_gpus(PATIENCE);
+    let (code, error) = match done {
         Ok(()) | Err(Failed::Enough) => return ExitCode::SUCCESS,
         Err(Failed::Usage(error)) => (64, error),
         Err(Failed::Data(error)) => (65, error),

@@ -16,6 +16,7 @@ mod bare;
 mod binding;
 mod flying;
 mod memory;
+mod open;
 mod pipe;
 mod plant;
 mod ports;
@@ -29,10 +30,11 @@ use std::{
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result as driver, sys};
 use ort::{ep, session::builder::SessionBuilder};
 
-pub use self::bare::Bare;
 use self::binding::MemoryInfo;
+pub(super) use self::open::Counted;
 #[cfg(feature = "failpoints")]
 pub use self::plant::{Wait, plant};
+pub use self::{bare::Bare, open::wait_for_gpus};
 pub(super) use self::{flying::Flying, pipe::Pipe};
 use super::DeviceId;
 use crate::{fault::Fault, message::rejection::Stage};

@@ -32,7 +32,7 @@ mod tests;
 #[cfg(feature = "failpoints")]
 pub use self::cuda::{Wait, plant};
 pub use self::{
-    cuda::{Bare, device_memory, device_name},
+    cuda::{Bare, device_memory, device_name, wait_for_gpus},
     device::{DeviceChoice, DeviceId},
     flight::Flight,
     library::{Library, LibraryFault, disable_reports, has_cuda},

@@ -7,7 +7,10 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use super::{DeviceId, Library, Session, SessionSpec, Stopper, cuda};
+use super::{
+    DeviceId, Library, Session, SessionSpec, Stopper,
+    cuda::{self, Counted},
+};
 use crate::{fault::Fault, message::rejection::Stage, tensor::Signature};
 
 type Job = Box<dyn FnOnce(&mut Session) + Send>;
@@ -54,6 +57,7 @@ impl SessionThread {
         let (jobs, queue) = mpsc::channel::<Job>();
         let (opened, opening) = mpsc::sync_channel(1);
         let library = library.clone();
+        let counted = (spec.device != DeviceId::Cpu).then(Counted::new);
         let body = move || {
             let session = catch_unwind(AssertUnwindSafe(|| Session::open(&library, &spec)));
             let mut session = match session.unwrap_or_else(|_| Err(gone("opening the model"))) {
@@ -72,6 +76,7 @@ impl SessionThread {
             if spec.device != DeviceId::Cpu {
                 cuda::unloaded();
             }
+            drop(counted);
         };
         let name = format!("predict-{}", name.replace('\0', ""));
         let thread = Builder::new().name(name).spawn(body).map_err(|fault| {
