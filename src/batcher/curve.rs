@@ -70,6 +70,18 @@ impl Curve {
         &self.0
     }
 
+    /// The most rows that run within `limit` for sure, were each row beyond the largest measured size to take as long
+    /// as one of its own; at least that size.
+    #[must_use]
+    pub fn most_within(&self, limit: Duration) -> usize {
+        let last = self.0.last();
+        let each = last.map_or(Duration::MAX, |last| {
+            last.run / u32::try_from(last.rows).unwrap_or(u32::MAX)
+        });
+        let rows = limit.as_nanos() / each.as_nanos().max(1);
+        usize::try_from(rows).unwrap_or(usize::MAX).max(self.most())
+    }
+
     /// The largest measured size.
     pub(super) fn most(&self) -> usize {
         self.0.last().map_or(1, |last| last.rows)
@@ -106,8 +118,8 @@ pub enum Measured<E> {
     Whole(Curve),
     /// A size failed; the smaller ones, if there are any and all have run often enough.
     Failed(usize, E, Option<Curve>),
-    /// The time was up before every size had run often enough.
-    Short,
+    /// The time was up before every size had run often enough; those that ran at all.
+    Short(Option<Curve>),
 }
 
 /// Measures these sizes, from the smallest on, for about `budget`: what runs is not cut off, and the smallest runs
@@ -124,7 +136,7 @@ pub fn measure<E>(
     for rows in sizes {
         // Twice as many rows take at most about twice as long, and run twice.
         if last * 4 > left {
-            return Measured::Short;
+            return Measured::Short(of(runs));
         }
         let timed = run(*rows).and_then(|warming| Ok((warming, run(*rows)?)));
         match timed {
@@ -163,16 +175,20 @@ pub fn measure<E>(
         }
     }
     let enough = runs.values().all(|times| times.len() >= FEW);
+    match (of(runs), failed) {
+        (curve, Some((rows, fault))) => Measured::Failed(rows, fault, curve.filter(|_| enough)),
+        (Some(curve), None) if enough => Measured::Whole(curve),
+        (curve, None) => Measured::Short(curve),
+    }
+}
+
+/// What ran, if anything did.
+fn of(runs: BTreeMap<usize, Vec<Duration>>) -> Option<Curve> {
     let points = runs.into_iter().map(|(rows, times)| Point {
         rows,
         run: median(times),
     });
-    let curve = Curve::try_from(points.collect::<Vec<_>>()).ok();
-    match (curve.filter(|_| enough), failed) {
-        (curve, Some((rows, fault))) => Measured::Failed(rows, fault, curve),
-        (Some(curve), None) => Measured::Whole(curve),
-        (None, None) => Measured::Short,
-    }
+    Curve::try_from(points.collect::<Vec<_>>()).ok()
 }
 
 /// Of an even number the lower of the two in the middle: what disturbs a run never makes it shorter.

@@ -96,7 +96,7 @@ pub(super) fn load(
             policy.max_size
         ));
     }
-    let mut curve = None;
+    let mut timed = None;
     if let Some(session) = sessions.first() {
         let rehearsed = Arc::clone(&package);
         let verdict = session.call(move |session| {
@@ -120,10 +120,9 @@ pub(super) fn load(
             session,
             max_size: policy.max_size,
         };
-        curve = measuring.curve(how, &mut warnings);
-    }
-    if let Some(curve) = &curve {
-        policy.max_size = curve.best().rows;
+        let found = measuring.time(how, &mut warnings);
+        policy.max_size = found.most;
+        timed = Some(found);
     }
     let share = Share {
         weight: package.share().weight,
@@ -143,7 +142,7 @@ pub(super) fn load(
     let batcher = Batcher::start(
         package.name(),
         policy,
-        curve.as_ref(),
+        timed.as_ref().and_then(|timed| timed.curve.as_ref()),
         package.limits().run,
         sessions,
         member,
@@ -153,7 +152,9 @@ pub(super) fn load(
         package,
         batcher,
         max_size: policy.max_size,
-        curve,
+        curve: timed
+            .filter(|timed| timed.whole)
+            .and_then(|timed| timed.curve),
         warnings,
     })
 }

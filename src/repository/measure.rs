@@ -36,6 +36,10 @@ const MIX: usize = 16;
 /// Batches that run one behind the other in a try, where they overlap.
 const BEHIND: usize = 4;
 
+/// Where the best size is not known, a batch surely takes no more than this part of what a run may take, and of how long
+/// a request is wanted.
+const IN_TIME: u32 = 4;
+
 /// A package that is about to go live.
 pub(super) struct Measuring<'a> {
     pub(super) library: &'a Library,
@@ -45,53 +49,90 @@ pub(super) struct Measuring<'a> {
     pub(super) max_size: usize,
 }
 
+/// What is known of how long batches take.
+pub(super) struct Timed {
+    /// Every size that can be had, or what ran until the time was up.
+    pub(super) curve: Option<Curve>,
+    /// Whether its best size is known.
+    pub(super) whole: bool,
+    /// Most rows of a batch.
+    pub(super) most: usize,
+}
+
+impl Timed {
+    fn whole(curve: Curve) -> Timed {
+        let most = curve.best().rows;
+        Timed {
+            curve: Some(curve),
+            whole: true,
+            most,
+        }
+    }
+}
+
 impl Measuring<'_> {
-    /// The curve, where one is wanted and can be had; why not, and what is wrong with the state directory, goes to
-    /// `warnings`. No limit stops a run here that hangs, as none does among the golden examples.
-    pub(super) fn curve(&self, how: Measure<'_>, warnings: &mut Vec<String>) -> Option<Curve> {
+    /// Times batches, where that is wanted; what was wrong with it, or with the state directory, goes to `warnings`. No
+    /// limit stops a run here that hangs, as none does among the golden examples.
+    pub(super) fn time(&self, how: Measure<'_>, warnings: &mut Vec<String>) -> Timed {
+        let untimed = Timed {
+            curve: None,
+            whole: false,
+            most: self.max_size,
+        };
         let (config, anew, watch) = match how {
-            Measure::No => return None,
+            Measure::No => return untimed,
             Measure::UnlessKept(config) => (config, false, Box::new(|_| {}) as Watch),
             Measure::Anew(config, watch) => (config, true, watch),
         };
-        let budget = config.budget()?;
+        let Some(budget) = config.budget() else {
+            return untimed;
+        };
         let key = self.key();
         let mut fault = None;
         if let Some(dir) = &config.state_dir {
             match state::recall(dir, &key) {
-                Ok(Some(curve)) if !anew => return Some(curve),
+                Ok(Some(curve)) if !anew => return Timed::whole(curve),
                 Ok(_) => {}
                 Err(found) => fault = Some(found),
             }
         }
-        let curve = match self.measure(budget, watch) {
+        let timed = match self.measure(budget, watch) {
             Measured::Whole(curve) => {
                 if let Some(dir) = &config.state_dir
                     && let Err(found) = state::keep(dir, &key, &curve)
                 {
                     fault = fault.or(Some(found));
                 }
-                Some(curve)
+                Timed::whole(curve)
             }
             Measured::Failed(rows, why, curve) => {
-                let most = curve
-                    .as_ref()
-                    .map_or(self.max_size, |curve| curve.best().rows);
+                let timed = curve.map(Timed::whole).unwrap_or(Timed {
+                    most: (rows / 2).max(1),
+                    ..untimed
+                });
+                let most = timed.most;
                 warnings.push(format!(
                     "a batch of {rows} rows could not be timed ({why}); batches have up to {most} rows; lower batch.max_size, or raise the limit that was met"
                 ));
-                curve
+                timed
             }
-            Measured::Short => {
-                let (most, ms) = (self.max_size, config.measure_ms);
+            Measured::Short(curve) => {
+                let limits = self.package.limits();
+                let soon = limits.run.min(limits.deadline) / IN_TIME;
+                let most = curve.as_ref().map_or(1, |curve| curve.most_within(soon));
+                let (most, ms) = (most.min(self.max_size), config.measure_ms);
                 warnings.push(format!(
-                    "found no best batch size within appetite.measure_ms = {ms}: batches have up to {most} rows, as batch.max_size says; allow more time, or lower batch.max_size"
+                    "found no best batch size within appetite.measure_ms = {ms}: batches have up to {most} rows; allow more time, or lower batch.max_size"
                 ));
-                None
+                Timed {
+                    curve,
+                    most,
+                    ..untimed
+                }
             }
         };
         warnings.extend(fault.map(|fault| fault.to_string()));
-        curve
+        timed
     }
 
     /// Batches of the golden examples' rows, timed on the session's own thread.
@@ -109,7 +150,7 @@ impl Measuring<'_> {
                 row.length == 0 || began.elapsed() < budget && session.run(&[row]).is_ok()
             });
             if rows.is_empty() {
-                return Measured::Short;
+                return Measured::Short(None);
             }
             let budget = budget.saturating_sub(began.elapsed());
             let (mut next, depth) = (rows.iter().cycle(), session.depth());

@@ -128,6 +128,24 @@ fn a_size_that_fails_is_told_even_where_time_was_short() {
 }
 
 #[test]
+fn where_time_was_short_batches_are_no_larger_than_what_surely_runs_in_time() {
+    let slow = |b| Ok::<_, ()>(took(1_000 * rows(b)));
+    let ended = measure(
+        &ladder(64, None),
+        8_000 * US,
+        slow,
+        &mut StdRng::seed_from_u64(1),
+    );
+    let Measured::Short(Some(curve)) = ended else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(sizes(&curve), [1, 2]);
+    assert_eq!(curve.most_within(7_500 * US), 7);
+    assert_eq!(curve.most_within(1_500 * US), 2, "which ran");
+    assert_eq!(curve.most_within(Duration::MAX), usize::MAX);
+}
+
+#[test]
 fn what_is_no_curve_is_not_read_as_one() {
     let curve = of(&[(1, 10), (2, 15)]);
     let text = serde_json::to_string(&curve).unwrap();
@@ -174,7 +192,11 @@ proptest! {
         prop_assert!(spent <= budget + 2 * longest, "{spent:?}");
         let curve = match ended {
             Measured::Whole(curve) => curve,
-            Measured::Short => return Ok(()),
+            Measured::Short(None) => return Err(TestCaseError::fail("the smallest runs in any case")),
+            Measured::Short(Some(curve)) => {
+                prop_assert!(curve.points().iter().all(|point| ran.contains_key(&point.rows)));
+                return Ok(());
+            }
             Measured::Failed(..) => return Err(TestCaseError::fail("nothing fails here")),
         };
         prop_assert_eq!(sizes(&curve), ladder(most, None));
