@@ -189,7 +189,7 @@ impl RunTime for Appetite {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no batch has 2⁵² rows")]
-fn size(rows: usize) -> f64 {
+pub(super) fn size(rows: usize) -> f64 {
     rows as f64
 }
 

@@ -39,6 +39,7 @@ pub use self::{
     config::{Config, ConfigFault},
     device::{Device, Member},
     policy::PolicyConfig,
+    queue::Wants,
     sharing::Share,
 };
 use crate::{
@@ -254,12 +255,11 @@ impl Batcher {
         Ok(predicted)
     }
 
-    /// How many requests in hand keep the sessions busy, where so many are: what runs, what gathers meanwhile, what the
-    /// device does while requests and replies are on their way to and from the broker, and what is in hand though
-    /// the model is done with it. As many as there are while nothing is known of run times.
+    /// What it wants of its queue; no end of it but what may wait, while nothing is known of run times. Where no
+    /// request has come yet, one is taken to have `rows_each` rows.
     #[must_use]
-    pub fn appetite(&self, in_hand: usize) -> usize {
-        self.0.shared.appetite(in_hand)
+    pub fn wants(&self, rows_each: usize) -> Wants {
+        self.0.shared.wants(rows_each)
     }
 
     /// What is going on.

@@ -300,6 +300,12 @@ impl<T> Policy<T> {
         self.rows.len()
     }
 
+    /// Most rows that may wait.
+    #[must_use]
+    pub fn queue_limit(&self) -> usize {
+        self.config.queue_limit
+    }
+
     /// Rows that could be taken in.
     #[must_use]
     pub fn room(&self) -> usize {

@@ -7,11 +7,25 @@ use std::{
 
 use super::{
     ahead::Ahead,
-    appetite::Appetite,
+    appetite::{Appetite, size},
     policy::{Entry, Policy, PolicyConfig, Traffic},
     request::{Request, Ticket, hopeless, late, no_session, overloaded},
+    way::ON_THE_WAY,
 };
 use crate::fault::Failure;
+
+/// The weight of a request in how many rows one has is one part in this many.
+const REQUESTS: f64 = 16.0;
+
+/// What a batcher wants of its queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Requests in hand that keep the sessions busy: what runs, what gathers meanwhile, and what the device does while
+    /// requests and replies are on their way to and from the broker; no more than may wait.
+    pub requests: usize,
+    /// Requests of which the model is not done.
+    pub under_way: usize,
+}
 
 /// What waits, and what is known of those who run it.
 pub(super) struct State {
@@ -20,6 +34,8 @@ pub(super) struct State {
     pub(super) ahead: Ahead,
     /// How long a request is on its way here, on average.
     pub(super) lead: Duration,
+    /// Rows of a request, on average; 0 before there was one.
+    pub(super) rows_each: f64,
     pub(super) sleeping: usize,
     pub(super) alarm: Option<Instant>,
     /// Sessions that wait for the device.
@@ -38,12 +54,50 @@ impl State {
             appetite,
             ahead: Ahead::default(),
             lead: Duration::ZERO,
+            rows_each: 0.0,
             sleeping: 0,
             alarm: None,
             asking: 0,
             running: 0,
             alive: sessions,
             closing: false,
+        }
+    }
+
+    /// A request of so many rows came.
+    pub(super) fn saw(&mut self, rows: usize) {
+        let rows = size(rows);
+        self.rows_each = if self.rows_each > 0.0 {
+            self.rows_each + (rows - self.rows_each) / REQUESTS
+        } else {
+            rows
+        };
+    }
+
+    /// What keeps the sessions busy, and so many that are on their way here or not done; where no request has come yet,
+    /// one is taken to have so many rows.
+    pub(super) fn wants(&self, rows_each: usize, coming: usize) -> Wants {
+        // A part of what may wait is left: requests may have more rows than the average.
+        let (most, limit) = (self.policy.max_size(), self.policy.queue_limit());
+        let busy = self.appetite.rows_in(ON_THE_WAY, most);
+        let busy = busy
+            .saturating_add(2 * most)
+            .saturating_mul(self.alive)
+            .min(limit - limit / 4);
+        let rows_each = if self.rows_each > 0.0 {
+            self.rows_each
+        } else {
+            size(rows_each)
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "no more than rows, and not below nothing"
+        )]
+        let requests = |rows: usize| (size(rows) / rows_each.max(1.0)).ceil() as usize;
+        Wants {
+            requests: requests(busy).max(1),
+            under_way: coming + requests(self.policy.waiting() + self.running * most),
         }
     }
 
@@ -89,4 +143,45 @@ pub(super) fn admit(
         }
     }
     Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(queue_limit: usize) -> State {
+        let config = PolicyConfig {
+            max_size: 64,
+            max_delay: Duration::ZERO,
+            queue_limit,
+        };
+        let mut appetite = Appetite::default();
+        appetite.record(64, ON_THE_WAY);
+        State::new(config, appetite, 1)
+    }
+
+    #[test]
+    fn it_wants_requests_and_not_rows_and_no_more_than_may_wait() {
+        let mut roomy = state(4_096);
+        assert_eq!(roomy.wants(1, 0).requests, 3 * 64);
+        assert_eq!(roomy.wants(64, 0).requests, 3, "as the examples have it");
+        for _ in 0..100 {
+            roomy.saw(32);
+        }
+        assert_eq!(roomy.wants(1, 5).requests, 6);
+        assert_eq!(roomy.wants(1, 5).under_way, 5);
+        roomy.running = 1;
+        assert_eq!(roomy.wants(1, 5).under_way, 7);
+
+        assert_eq!(state(100).wants(1, 0).requests, 75);
+        assert_eq!(state(1).wants(64, 0).requests, 1, "or nothing would come");
+    }
+
+    #[test]
+    fn before_anything_ran_it_wants_what_may_wait() {
+        let mut unknown = state(4_096);
+        unknown.appetite = Appetite::default();
+        assert_eq!(unknown.wants(1, 0).requests, 3_072);
+        assert_eq!(unknown.wants(64, 0).requests, 48);
+    }
 }

@@ -24,9 +24,9 @@ use super::{
     appetite::Appetite,
     device::{Member, Turn},
     policy::{self, PolicyConfig, RunTime, Traffic},
-    queue::{State, admit},
+    queue::{State, Wants, admit},
     request::{Request, Ticket, refuse},
-    way::{ON_THE_WAY, Trail, mixed},
+    way::{Trail, mixed},
 };
 use crate::fault::Failure;
 
@@ -127,6 +127,7 @@ impl Shared {
         if let Some(lead) = lead {
             state.lead = mixed(state.lead, lead);
         }
+        state.saw(rows);
         let keys = admit(&mut state, request, rows, priority);
         // Taken in or not, it is on its way no more.
         self.wake_for_what_waits(&mut state);
@@ -254,17 +255,9 @@ impl Shared {
         state
     }
 
-    pub(super) fn appetite(&self, in_hand: usize) -> usize {
-        let state = self.state();
-        let most = state.policy.max_size();
+    pub(super) fn wants(&self, rows_each: usize) -> Wants {
         let coming = self.coming.load(Ordering::Relaxed);
-        let under_way = coming + state.policy.waiting() + state.running * most;
-        state
-            .appetite
-            .rows_in(ON_THE_WAY, most)
-            .saturating_add(2 * most)
-            .saturating_mul(state.alive)
-            .saturating_add(in_hand.saturating_sub(under_way))
+        self.state().wants(rows_each, coming)
     }
 
     /// Takes note of a run. How long one took that failed, or was stopped, says nothing of others.

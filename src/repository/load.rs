@@ -124,6 +124,7 @@ pub(super) fn load(
         policy.max_size = found.most;
         timed = Some(found);
     }
+    let rows_each = package.example_size();
     let share = Share {
         weight: package.share().weight,
         latency: package.share().latency(),
@@ -152,6 +153,7 @@ pub(super) fn load(
         package,
         batcher,
         max_size: policy.max_size,
+        rows_each,
         curve: timed
             .filter(|timed| timed.whole)
             .and_then(|timed| timed.curve),

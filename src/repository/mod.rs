@@ -39,6 +39,8 @@ pub struct Live {
     /// Most rows that run together: the best measured size, the package's own where nothing was measured, or 1 where
     /// rows would change each other.
     pub max_size: usize,
+    /// The most rows that one of its golden examples makes.
+    pub rows_each: usize,
     /// How long so many rows take, where that was measured.
     pub curve: Option<Curve>,
     /// What its author should know, although it is live.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    batcher::Wants,
     broker::{
         self, Broker, ConnectFault, ConsumeOptions, ConsumerHandle, PackageQueues, Topology,
         Wanted, topology,
@@ -196,8 +197,16 @@ fn wanted(engine: &Engine, source: &Source) -> Wanted {
     Wanted::new(move |in_hand| {
         let live = engine.repository().live();
         let versions = live.filter(|live| live.package.name() == &*name);
-        let each = versions.map(|live| live.batcher.appetite(in_hand));
-        each.reduce(usize::saturating_add).unwrap_or(usize::MAX)
+        let each = versions.map(|live| live.batcher.wants(live.rows_each));
+        let all = each.reduce(|all, one| Wants {
+            requests: all.requests.saturating_add(one.requests),
+            under_way: all.under_way + one.under_way,
+        });
+        // What the models are done with waits for its replies, and wants others in its place.
+        all.map_or(usize::MAX, |all| {
+            all.requests
+                .saturating_add(in_hand.saturating_sub(all.under_way))
+        })
     })
 }
 
