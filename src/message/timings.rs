@@ -15,7 +15,7 @@ pub struct Timings {
     /// Rows of the batch that the request ran in.
     pub batch_rows: Option<usize>,
     pub decide: Option<Duration>,
-    /// All of it, and what lies between: from the delivery's arrival until its reply is written.
+    /// All of it, and what lies between: from the delivery's arrival until it is known what to answer.
     pub total: Option<Duration>,
 }
 

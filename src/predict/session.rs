@@ -73,7 +73,7 @@ impl Session {
     /// Opens the model and allocates its buffers.
     ///
     /// # Errors
-    /// As [`inspect`], and when an input's row has no fixed shape.
+    /// As [`inspect`](super::inspect), and when an input's row has no fixed shape.
     pub fn open(library: &Library, spec: &SessionSpec) -> Result<Session, Fault> {
         if let (Some(_), Err(why)) = (spec.run_memory, library.limits_memory()) {
             let version = library.version();
