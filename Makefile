@@ -58,6 +58,7 @@ target/bench/venv/stamp: benches/roundtrip/peers/requirements.txt
 	touch $@
 
 bench: setup-run target/bench/venv/stamp ## throughput and memory, as ratios to limits measured in the same run
+	rm -f target/bench/results.json
 	cargo bench --bench roundtrip
 	cargo bench --bench roundtrip -- --peers --rounds 5
 	cargo bench --bench roundtrip -- --light

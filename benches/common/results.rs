@@ -1,10 +1,11 @@
 //! Figures of one run, and the file that keeps them.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// Middle, lowest and highest.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -51,7 +52,22 @@ pub fn machine() -> Value {
         "cores": cores,
         "cpu": model,
         "load_before": load.split_whitespace().next(),
+        "at": told("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
+        "commit": told("git", &["describe", "--always", "--dirty"]),
     })
+}
+
+/// What a program says in a line, if it does.
+fn told(program: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Writes one section of `results.json` in `folder`, and leaves the others as they are: its figures as rows, and
@@ -63,8 +79,12 @@ pub fn write(
     (rows, results): (&[Row], &Value),
 ) -> Result<()> {
     let file = folder.join("results.json");
-    let old = fs::read(&file).unwrap_or_default();
-    let mut sections: Map<String, Value> = serde_json::from_slice(&old).unwrap_or_default();
+    let mut sections = Map::new();
+    if file.exists() {
+        let unreadable = || format!("{} is not of a bench; remove it", file.display());
+        sections = serde_json::from_slice::<Map<String, Value>>(&fs::read(&file)?)
+            .with_context(unreadable)?;
+    }
     let all = json!({ "machine": machine, "rows": rows, "results": results });
     sections.insert(section.to_owned(), all);
     fs::write(&file, serde_json::to_vec_pretty(&sections)?)?;

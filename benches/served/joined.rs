@@ -2,21 +2,24 @@
 
 use crate::deep::deep_for;
 use crate::packages::Kind;
-use crate::requester::Requester;
+use crate::requester::{Requester, ran};
 use crate::results::{Row, Spread};
 use crate::{Site, start, worker};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Until the first has all that it takes.
 const WARM: Duration = Duration::from_secs(4);
-/// From when the second has answered something to when it has its share; a batch takes less than half of it.
+/// From the second's first delivery to when it has its share; a batch takes less than half of it, which is looked at.
 const JOINS: Duration = Duration::from_secs(1);
-/// How often it is looked whether the second has answered something.
+/// How often it is looked whether the second has a delivery, and for how long at most.
 const LOOK: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+const REQUESTS: &str = "inferq_requests_total";
+const OUTCOMES: &str = "inferq_outcomes_total";
 const WORKERS: [&str; 2] = ["joined-first", "joined-second"];
 
 pub async fn run(site: &Site, kind: Kind, rounds: usize) -> Result<Option<Row>> {
@@ -33,13 +36,24 @@ pub async fn run(site: &Site, kind: Kind, rounds: usize) -> Result<Option<Row>> 
         requester.never_empty(deep, WARM).await?;
         let mut second = start(site, &repository, other)?;
         let counted = async {
-            while outcomes(site, kind, other).await.unwrap_or_default() == 0.0 {
+            let began = Instant::now();
+            while counted(site, kind, other, REQUESTS)
+                .await
+                .unwrap_or_default()
+                == 0.0
+            {
+                ensure!(began.elapsed() < PATIENCE, "the second worker gets nothing");
                 requester.never_empty(deep, LOOK).await?;
             }
             requester.never_empty(deep, JOINS).await?;
             let before = both(site, kind).await?;
-            requester.never_empty(deep, site.lasts).await?;
+            requester.is_deep().await?;
+            let replies = requester.never_empty(deep, site.lasts).await?;
+            requester.is_deep().await?;
             let after = both(site, kind).await?;
+            let runs = replies.iter().map(ran).collect::<Result<Vec<_>>>()?;
+            let longest = runs.into_iter().flatten().map(|(run, _)| run).max();
+            ensure!(longest < Some(JOINS / 2), "a run took {longest:?}");
             requester.empty().await?;
             anyhow::Ok([0, 1].map(|worker| after[worker] - before[worker]))
         };
@@ -66,14 +80,14 @@ pub async fn run(site: &Site, kind: Kind, rounds: usize) -> Result<Option<Row>> 
 async fn both(site: &Site, kind: Kind) -> Result<[f64; 2]> {
     let [first, second] = WORKERS;
     let (first, second) = (
-        outcomes(site, kind, first).await,
-        outcomes(site, kind, second).await,
+        counted(site, kind, first, OUTCOMES).await,
+        counted(site, kind, second, OUTCOMES).await,
     );
     Ok([first.context("the first")?, second.context("the second")?])
 }
 
-/// What a worker has answered so far, as its metrics tell; `None` where it does not tell yet.
-async fn outcomes(site: &Site, kind: Kind, worker: &str) -> Option<f64> {
+/// What a worker has counted so far, as its metrics tell; `None` where it does not tell yet.
+async fn counted(site: &Site, kind: Kind, worker: &str, series: &str) -> Option<f64> {
     let log = fs::read_to_string(site.folder.join(format!("{worker}.log"))).ok()?;
     let (_, admin) = log.split_once("starting admin=\"")?;
     let (admin, _) = admin.split_once('"')?;
@@ -82,7 +96,7 @@ async fn outcomes(site: &Site, kind: Kind, worker: &str) -> Option<f64> {
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;
-    let series = format!("inferq_outcomes_total{{package=\"{}\"}} ", kind.name());
+    let series = format!("{series}{{package=\"{}\"}} ", kind.name());
     let count = answer.lines().find_map(|line| line.strip_prefix(&series))?;
     count.parse().ok()
 }

@@ -97,8 +97,7 @@ impl Requester {
     }
 
     pub async fn close(self) -> Result<()> {
-        let (left, _) =
-            wire::ready(&self.declaring, &format!("inferq.{}", self.kind.name())).await?;
+        let left = self.left().await?;
         let options = QueueDeleteOptions::default();
         let deleting = self.declaring.queue_delete(self.queue.into(), options);
         deleting.await?;
@@ -106,6 +105,17 @@ impl Requester {
         wire::close(self.connection).await;
         ensure!(left == 0, "{left} requests are left in the queue");
         Ok(())
+    }
+
+    /// Whether workers leave some in the queue, of what never ends.
+    pub async fn is_deep(&self) -> Result<()> {
+        ensure!(self.left().await? > 0, "the queue is empty");
+        Ok(())
+    }
+
+    async fn left(&self) -> Result<u32> {
+        let queue = format!("inferq.{}", self.kind.name());
+        Ok(wire::ready(&self.declaring, &queue).await?.0)
     }
 
     /// Until a worker consumes what is asked.

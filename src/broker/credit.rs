@@ -23,8 +23,11 @@
 //! 6. Deliveries whose verdicts are known keep no others for long, whatever their replies wait for: where they are all
 //!    that the broker sends, as many are asked for anew, until as many are in hand as `max` and the budget allow.
 
+mod held;
+
 use crate::broker::budget::{Budget, Settled};
-use crate::broker::ward::{Others, Stand, Turn};
+use crate::broker::ward::{Others, Stand};
+use held::Held;
 
 /// A delivery that was given back or lost so often is a suspect: it runs alone.
 const SUSPECT: u64 = 2;
@@ -36,23 +39,6 @@ const GROWTH: u16 = 4;
 
 /// So many periods with too many deliveries in hand are no whim.
 const SURPLUS: u8 = 4;
-
-/// A delivery that is held back.
-#[derive(Debug)]
-struct Held<T> {
-    /// How often it was given back or lost.
-    count: u64,
-    key: u64,
-    delivery: T,
-}
-
-impl<T> Held<T> {
-    /// Whoever has the least is next.
-    fn turn(&self) -> Turn {
-        let upwards = self.count.is_multiple_of(2);
-        (!self.count, if upwards { self.key } else { !self.key })
-    }
-}
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -233,6 +219,13 @@ impl<T> Credit<T> {
             (self.surplus, self.begin_with) = (0, wanted);
             self.phase = Phase::Quiescing;
         }
+    }
+
+    /// What is wanted is known better by now than when the period began; true where it is less.
+    pub(super) fn want(&mut self, wanted: usize) -> bool {
+        let (wanted, before) = (capped(wanted), self.wanted);
+        self.wanted = wanted;
+        wanted < before
     }
 
     /// These of those handed out were settled.

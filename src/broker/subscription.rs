@@ -166,14 +166,13 @@ impl<'a> Consuming<'a> {
     /// Sends what is due and follows the credit as far as it goes; true once the channel is to be exchanged, and
     /// nothing of it is in hand.
     async fn act(&mut self) -> Result<bool, String> {
-        let now = Instant::now();
+        let (now, wanted) = (Instant::now(), &self.session.task.options.wanted);
         self.nap_until = self.nap_until.filter(|until| *until > now);
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush_at = self.ledger.flush(now);
         }
         if self.period_began + PERIOD <= now {
             self.period_began = now;
-            let wanted = &self.session.task.options.wanted;
             let former = self.ledger.in_hand_before(self.first);
             self.credit
                 .period(wanted.count(self.credit.in_hand()), former);
@@ -204,6 +203,8 @@ impl<'a> Consuming<'a> {
                     self.show();
                     self.hand(delivery);
                 }
+                // How many rows requests have, say, may be known only since some have come.
+                Step::Subscribe(_) if self.credit.want(wanted.count(self.credit.in_hand())) => {}
                 // That it opens is told first: nobody hands out a suspect as if it were closed.
                 Step::Subscribe(_) if self.look_around(now) => {}
                 Step::Subscribe(prefetch) => {

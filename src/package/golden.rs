@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
+    Package,
     checks::is_inside,
     examples,
     fault::PackageFault,
@@ -18,7 +19,7 @@ use super::{
     shape::{Notation, Shape, without_null},
     words::{rendered, some},
 };
-use crate::{message::object::Object, representation::nearest::advice};
+use crate::{message::object::Object, representation::nearest::advice, tensor::Row};
 
 /// The folder of the golden examples.
 pub(super) const FOLDER: &str = "golden";
@@ -259,5 +260,37 @@ fn fits(
                 ),
             ));
         }
+    }
+}
+
+impl Package {
+    /// The rows of all golden examples: what requests make. Where they have sequences, the same rows with a half and a
+    /// quarter of their steps as well: requests are of many lengths.
+    #[must_use]
+    pub fn example_rows(&self) -> Vec<Row> {
+        // Side by side: few rows in a row are of all lengths.
+        let lengths = |row: Row| {
+            let parts = [2, 4].into_iter().filter(|part| row.length >= *part);
+            let shortened = parts.map(|part| self.layout().shortened(&row, row.length / part));
+            let shortened: Vec<_> = shortened.collect();
+            std::iter::once(row).chain(shortened)
+        };
+        self.examples().flatten().flat_map(lengths).collect()
+    }
+
+    /// The most rows that a golden example makes; at least 1.
+    #[must_use]
+    pub fn example_size(&self) -> usize {
+        let sizes = self.examples().map(|rows| rows.len());
+        sizes.max().unwrap_or_default().max(1)
+    }
+
+    /// What each golden example makes that makes rows.
+    fn examples(&self) -> impl Iterator<Item = Vec<Row>> {
+        self.goldens().iter().filter_map(|golden| {
+            let valid = self.validate(&golden.object);
+            let (rows, _) = valid.and_then(|()| self.prepare(&golden.object)).ok()?;
+            Some(rows)
+        })
     }
 }

@@ -141,36 +141,6 @@ impl Package {
         Ok(self.in_company(&parts, &mut predict))
     }
 
-    /// The rows of all golden examples: what requests make. Where they have sequences, the same rows with a half and a
-    /// quarter of their steps as well: requests are of many lengths.
-    #[must_use]
-    pub fn example_rows(&self) -> Vec<Row> {
-        // Side by side: few rows in a row are of all lengths.
-        let lengths = |row: Row| {
-            let parts = [2, 4].into_iter().filter(|part| row.length >= *part);
-            let shortened = parts.map(|part| self.layout().shortened(&row, row.length / part));
-            let shortened: Vec<_> = shortened.collect();
-            std::iter::once(row).chain(shortened)
-        };
-        self.examples().flatten().flat_map(lengths).collect()
-    }
-
-    /// The most rows that a golden example makes; at least 1.
-    #[must_use]
-    pub fn example_size(&self) -> usize {
-        let sizes = self.examples().map(|rows| rows.len());
-        sizes.max().unwrap_or_default().max(1)
-    }
-
-    /// What each golden example makes that makes rows.
-    fn examples(&self) -> impl Iterator<Item = Vec<Row>> {
-        self.goldens().iter().filter_map(|golden| {
-            let valid = self.validate(&golden.object);
-            let (rows, _) = valid.and_then(|()| self.prepare(&golden.object)).ok()?;
-            Some(rows)
-        })
-    }
-
     fn in_company(
         &self,
         parts: &[Part<'_>],

@@ -89,6 +89,20 @@ pub(crate) fn laborious(work: u64) -> Packages {
     Packages::new().with_work("1.0.0", work)
 }
 
+/// Only `lists@1.0.0`: `{items: [{x, work}, …]}`, up to 64 of them, of which only so many may wait.
+pub(crate) fn lists(queue_limit: usize) -> Packages {
+    let golden = json!({"items": [{"x": 7, "work": 3}]});
+    let golden = (golden, json!({"results": [{"y": 7}]}));
+    let batch = format!("max_size = 32\nqueue_limit = {queue_limit}");
+    let model = onnx::labour();
+    let packages = Packages::new().with(("lists", "1.0.0"), &batch, LABOUR, &model, golden);
+    set_limit(&packages, "lists", "max_rows = 64");
+    let file = packages.path().join("lists/1.0.0/package.toml");
+    let manifest = fs::read_to_string(&file).unwrap();
+    fs::write(file, format!("each = \"/items\"\n{manifest}")).unwrap();
+    packages
+}
+
 /// Adds a line to the limits of a package.
 pub(super) fn set_limit(packages: &Packages, name: &str, limit: &str) {
     let file = packages.path().join(name).join("1.0.0/package.toml");

@@ -2,7 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CORES, Client, numbered, packages::laborious};
+use serde_json::json;
+
+use super::{
+    CORES, Client, numbered,
+    packages::{laborious, lists},
+    properties,
+};
 use crate::worker::{Worker, vhost};
 
 /// Turns of a loop that take a model some tens of milliseconds, whatever the batch.
@@ -51,4 +57,25 @@ async fn a_worker_that_joins_a_deep_backlog_soon_has_its_share_of_it() {
     assert!((16..1_000).contains(&alone), "{alone}");
     client.until_answered(COUNT).await;
     assert_eq!(client.duplicates(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_of_requests_of_many_rows_is_answered_and_none_is_refused() {
+    const COUNT: usize = 400;
+    let _cores = CORES.lock().await;
+    // Four requests of 64 rows wait at a time; the golden example, by which a worker goes at first, has one.
+    let (url, packages) = (vhost(), lists(256));
+    let _worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    let items: Vec<_> = (0..64).map(|x| json!({"x": x, "work": 500})).collect();
+    let body = json!({"items": items}).to_string();
+    let each = (0..COUNT).map(|id| (properties(&id.to_string()), body.clone()));
+    client.send_all("lists", each.collect()).await;
+    client.until_answered(COUNT).await;
+    let kinds = client
+        .answers
+        .values()
+        .flatten()
+        .map(|answer| &*answer.kind);
+    assert_eq!(kinds.filter(|kind| *kind == "outcome").count(), COUNT);
 }
