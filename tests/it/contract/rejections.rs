@@ -43,6 +43,9 @@ fn a_result_too_large_a_full_queue_and_a_model_that_gives_nan_have_their_codes()
     ];
     for client in CLIENTS {
         hold(client, &url, &cases);
+        // Of what has few rows a worker takes many at a time, until it has seen more that has many.
+        let few = (0..128).map(|at| tally(&format!("{at} of one row"), 1, 1.0));
+        hold(client, &url, &few.collect::<Vec<_>>());
         // while the model is busy 40 rows wait, and 40 more find no room
         let some = |worker: &Worker, key: &str, count: usize| {
             let packages = worker.status()["packages"].clone();
