@@ -85,22 +85,28 @@ async fn an_abandoned_batcher_stops_what_runs_and_runs_nothing_more() {
         a_device(),
         |_| {},
     );
-    let each = [(1.0, i64::MAX), (2.0, 1)].map(|(x, work)| {
+    let ask = |x, work| {
         let batcher = batcher.clone();
         tokio::spawn(async move { batcher.submit(vec![labour(x, work)], 0, soon(), None).await })
-    });
+    };
     let start = Instant::now();
-    while (
-        batcher.stats().running_batches,
-        batcher.stats().waiting_rows,
-    ) != (1, 1)
-    {
-        assert!(start.elapsed() < Duration::from_secs(10));
-        tokio::task::yield_now().await;
-    }
+    let until = async |running, waiting| {
+        let stands = || {
+            let stats = batcher.stats();
+            (stats.running_batches, stats.waiting_rows)
+        };
+        while stands() != (running, waiting) {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            tokio::task::yield_now().await;
+        }
+    };
+    let runs = ask(1.0, i64::MAX);
+    until(1, 0).await;
+    let waits = ask(2.0, 1);
+    until(1, 1).await;
     batcher.abandon();
     batcher.close().await;
-    for answer in each {
+    for answer in [runs, waits] {
         let Err(Failure::Faulted(fault)) = answer.await.unwrap() else {
             panic!("expected a fault")
         };
