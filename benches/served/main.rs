@@ -174,7 +174,7 @@ fn run(options: &Options) -> Result<()> {
             rows.extend(shared::run(&site, options.rounds).await?);
         }
         if others.contains(&JOINED) {
-            rows.extend(joined::run(&site, Kind::Mlp, options.rounds).await?);
+            // Of a faster model one producer keeps no queue deep for two workers.
             rows.extend(joined::run(&site, Kind::Conv, options.rounds).await?);
         }
         anyhow::Ok(())
