@@ -1,13 +1,22 @@
 //! A JSON value that is read once, looked at a few times and dropped: all of it lies in two blocks of memory.
 //!
-//! A tree of [`Value`]s is an allocation for every key, text, array and object, and a hash for every key. Here values
-//! stand one behind the other, parents before children, and texts one behind the other too.
+//! A tree of [`Value`]s is an allocation for every key, text, array and object. Here values stand one behind the other,
+//! parents before children, and texts one behind the other too. Of an object with few fields the keys' hashes are
+//! compared one by one, which is sooner done than a look-up in a map; those of more have a map.
 
-use std::{collections::HashMap, fmt};
+mod parts;
+mod writer;
 
+use std::{collections::HashMap, fmt, hash::BuildHasher};
+
+use foldhash::fast::FixedState;
 use serde_json::{Map, Number, Value};
 
-/// Most fields of an object that are looked for one by one.
+pub use self::parts::{Elements, Fields, Members, Nodes};
+pub(super) use self::writer::{Open, Writer};
+
+/// Most fields of an object whose keys' hashes are compared one by one. Whoever makes hashes collide makes no more than
+/// so many keys be compared.
 const FEW: usize = 32;
 
 /// A JSON value, parsed. Keys are unique in each object; fields keep their order.
@@ -17,8 +26,17 @@ pub struct Document {
     slots: Vec<Slot>,
     /// Every key and text.
     text: String,
-    /// Where the keys of an object of more than [`FEW`] fields are.
-    keys: Vec<Keys>,
+    /// The keys of objects of few fields, object by object.
+    few: Vec<Hashed>,
+    /// Those of others, by object.
+    many: Vec<Keys>,
+}
+
+/// A key's hash, and where it is among the slots.
+#[derive(Clone, Copy)]
+struct Hashed {
+    hash: u64,
+    at: usize,
 }
 
 /// Keys, and where they are among the slots.
@@ -40,8 +58,8 @@ struct Extent {
     len: usize,
     /// The first slot behind it.
     end: usize,
-    /// Its place among [`Document::keys`], if it has one.
-    keys: Option<u32>,
+    /// Where its keys begin in [`Document::few`], or its place in [`Document::many`].
+    keys: usize,
 }
 
 /// One value of a [`Document`].
@@ -68,46 +86,12 @@ pub enum Kind<'d> {
     Object(Fields<'d>),
 }
 
-/// The elements of an array.
-#[derive(Clone, Copy, Default)]
-pub struct Elements<'d> {
-    /// `None` of an array that is not there.
-    document: Option<&'d Document>,
-    first: usize,
-    end: usize,
-    len: usize,
-}
-
-/// The fields of an object.
-#[derive(Clone, Copy)]
-pub struct Fields<'d> {
-    document: &'d Document,
-    first: usize,
-    object: Extent,
-}
-
-/// An array or object that is being written.
-#[derive(Default)]
-pub(super) struct Open {
-    at: usize,
-    /// Fields so far.
-    len: usize,
-    /// Where the last of their keys is.
-    last: usize,
-    keys: Option<Keys>,
+fn hash(key: &str) -> u64 {
+    FixedState::default().hash_one(key)
 }
 
 impl Document {
-    /// One that is still to be written, with room for so many bytes of text and so many values.
-    pub(super) fn with_capacity(text: usize, values: usize) -> Document {
-        Document {
-            slots: Vec::with_capacity(values),
-            text: String::with_capacity(text),
-            keys: Vec::new(),
-        }
-    }
-
-    /// The whole of it; null before anything was written.
+    /// The whole of it; null where nothing was written.
     #[must_use]
     pub fn root(&self) -> Node<'_> {
         Node {
@@ -118,121 +102,28 @@ impl Document {
 
     /// Holds nothing but this text.
     pub(crate) fn set_text(&mut self, text: &str) {
+        *self = Document {
+            slots: std::mem::take(&mut self.slots),
+            text: std::mem::take(&mut self.text),
+            ..Document::default()
+        };
         self.slots.clear();
         self.text.clear();
-        self.text(text);
+        self.push_text(text);
     }
 
-    pub(super) fn null(&mut self) {
-        self.slots.push(Slot::Null);
-    }
-
-    pub(super) fn bool(&mut self, value: bool) {
-        self.slots.push(Slot::Bool(value));
-    }
-
-    pub(super) fn number(&mut self, value: Number) {
-        self.slots.push(Slot::Number(value));
-    }
-
-    pub(super) fn text(&mut self, text: &str) {
+    fn push_text(&mut self, text: &str) {
         let start = self.text.len();
         self.text.push_str(text);
         let end = self.text.len();
         self.slots.push(Slot::Text { start, end });
     }
 
-    /// Begins an array or object. What is written until it is closed is in it.
-    pub(super) fn open(&mut self) -> Open {
-        let at = self.slots.len();
-        self.slots.push(Slot::Null);
-        Open {
-            at,
-            ..Open::default()
-        }
-    }
-
-    /// The next value is a field of it; false where it has one of that name.
-    pub(super) fn field(&mut self, open: &mut Open, key: &str) -> bool {
-        let fields = self.fields(open);
-        if open.keys.is_none() && open.len == FEW {
-            let keys = fields.keys().map(|(key, at)| (key.into(), at));
-            open.keys = Some(keys.collect());
-        }
-        let new = match &mut open.keys {
-            None => fields.find(key).is_none(),
-            Some(keys) => keys.insert(key.into(), self.slots.len()).is_none(),
-        };
-        open.len += 1;
-        open.last = self.slots.len();
-        self.text(key);
-        new
-    }
-
-    /// The key that was written last.
-    pub(super) fn last_key(&self, open: &Open) -> &str {
-        self.str(open.last)
-    }
-
-    fn fields(&self, open: &Open) -> Fields<'_> {
-        Fields {
-            document: self,
-            first: open.at + 1,
-            object: Extent {
-                len: open.len,
-                ..Extent::default()
-            },
-        }
-    }
-
-    /// Ends an array of so many elements.
-    pub(super) fn close_array(&mut self, open: &Open, len: usize) {
-        let end = self.slots.len();
-        self.close(open.at, Slot::Array { len, end });
-    }
-
-    pub(super) fn close_object(&mut self, open: Open) {
-        let place = open.keys.and_then(|keys| {
-            let place = u32::try_from(self.keys.len()).ok()?;
-            self.keys.push(keys);
-            Some(place)
-        });
-        let object = Extent {
-            len: open.len,
-            end: self.slots.len(),
-            keys: place,
-        };
-        self.close(open.at, Slot::Object(object));
-    }
-
-    fn close(&mut self, at: usize, whole: Slot) {
-        if let Some(slot) = self.slots.get_mut(at) {
-            *slot = whole;
-        }
-    }
-
-    fn write(&mut self, value: &Value) {
-        match value {
-            Value::Null => self.null(),
-            Value::Bool(value) => self.bool(*value),
-            Value::Number(number) => self.number(number.clone()),
-            Value::String(text) => self.text(text),
-            Value::Array(items) => {
-                let open = self.open();
-                for item in items {
-                    self.write(item);
-                }
-                self.close_array(&open, items.len());
-            }
-            Value::Object(fields) => {
-                let mut open = self.open();
-                for (key, value) in fields {
-                    self.field(&mut open, key);
-                    self.write(value);
-                }
-                self.close_object(open);
-            }
-        }
+    /// Where this key is, looked for among some.
+    fn find(&self, keys: &[Hashed], hash: u64, key: &str) -> Option<usize> {
+        let mut same = keys.iter().filter(|other| other.hash == hash);
+        same.find(|other| self.str(other.at) == key)
+            .map(|found| found.at)
     }
 
     fn slot(&self, at: usize) -> &Slot {
@@ -254,20 +145,6 @@ impl Document {
             Slot::Array { end, .. } | Slot::Object(Extent { end, .. }) => *end,
             Slot::Null | Slot::Bool(_) | Slot::Number(_) | Slot::Text { .. } => at + 1,
         }
-    }
-}
-
-impl From<&Value> for Document {
-    fn from(value: &Value) -> Document {
-        let mut document = Document::default();
-        document.write(value);
-        document
-    }
-}
-
-impl From<Value> for Document {
-    fn from(value: Value) -> Document {
-        Document::from(&value)
     }
 }
 
@@ -393,180 +270,5 @@ impl fmt::Debug for Node<'_> {
     }
 }
 
-impl fmt::Debug for Elements<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-impl fmt::Debug for Fields<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter()).finish()
-    }
-}
-
-impl<'d> Elements<'d> {
-    /// How many there are.
-    #[must_use]
-    pub fn len(self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.len == 0
-    }
-
-    /// The one at `index`, from 0.
-    #[must_use]
-    pub fn get(self, index: usize) -> Option<Node<'d>> {
-        // Where none has children, each is one slot.
-        if self.end - self.first == self.len {
-            let at = self.first + index;
-            let document = self.document.filter(|_| index < self.len)?;
-            return Some(Node { document, at });
-        }
-        self.iter().nth(index)
-    }
-
-    /// Each in turn.
-    #[must_use]
-    pub fn iter(self) -> Nodes<'d> {
-        Nodes {
-            document: self.document,
-            at: self.first,
-            left: self.len,
-        }
-    }
-}
-
-impl<'d> Fields<'d> {
-    /// How many there are.
-    #[must_use]
-    pub fn len(self) -> usize {
-        self.object.len
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.object.len == 0
-    }
-
-    /// The value of the field that is called `key`.
-    #[must_use]
-    pub fn get(self, key: &str) -> Option<Node<'d>> {
-        let keys = self.object.keys.and_then(|place| {
-            let place = usize::try_from(place).ok()?;
-            self.document.keys.get(place)
-        });
-        let at = match keys {
-            Some(keys) => *keys.get(key)?,
-            None => self.find(key)?,
-        };
-        Some(Node {
-            document: self.document,
-            at: at + 1,
-        })
-    }
-
-    /// Each name and value in turn.
-    #[must_use]
-    pub fn iter(self) -> Members<'d> {
-        Members(Nodes {
-            document: Some(self.document),
-            at: self.first,
-            left: self.object.len * 2,
-        })
-    }
-
-    /// Each name, and where it is.
-    fn keys(self) -> impl Iterator<Item = (&'d str, usize)> {
-        self.iter().map(|(key, node)| (key, node.at - 1))
-    }
-
-    /// Where this key is, looked for from the first on.
-    fn find(self, key: &str) -> Option<usize> {
-        self.keys().find(|(name, _)| *name == key).map(|(_, at)| at)
-    }
-}
-
-/// Values that stand one behind the other.
-#[derive(Clone)]
-pub struct Nodes<'d> {
-    document: Option<&'d Document>,
-    at: usize,
-    left: usize,
-}
-
-/// The names and values of an object.
-#[derive(Clone)]
-pub struct Members<'d>(Nodes<'d>);
-
-impl<'d> Iterator for Nodes<'d> {
-    type Item = Node<'d>;
-
-    fn next(&mut self) -> Option<Node<'d>> {
-        let (document, at) = (self.document?, self.at);
-        self.left = self.left.checked_sub(1)?;
-        self.at = document.behind(at);
-        Some(Node { document, at })
-    }
-}
-
-impl<'d> Iterator for Members<'d> {
-    type Item = (&'d str, Node<'d>);
-
-    fn next(&mut self) -> Option<(&'d str, Node<'d>)> {
-        let key = self.0.next()?;
-        Some((key.document.str(key.at), self.0.next()?))
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn object(fields: usize) -> Value {
-        let fields = (0..fields).map(|i| (format!("k{i}"), json!([i, { "in": i }])));
-        Value::Object(fields.collect())
-    }
-
-    #[test]
-    fn a_value_is_what_it_was_and_every_part_is_found() {
-        for fields in [0, 1, FEW - 1, FEW, FEW + 1, 10 * FEW] {
-            let value = json!([null, object(fields), "", -0.5, true, [[], {}]]);
-            let document = Document::from(&value);
-            assert_eq!(document.root().to_value(), value);
-            let Kind::Array(items) = document.root().kind() else {
-                panic!("an array");
-            };
-            assert_eq!(items.get(2).unwrap().as_str(), Some(""));
-            assert_eq!(items.get(6), None);
-            let Kind::Object(found) = items.get(1).unwrap().kind() else {
-                panic!("an object");
-            };
-            assert_eq!(found.len(), fields);
-            for i in 0..fields {
-                let node = found.get(&format!("k{i}")).unwrap();
-                assert_eq!(node.to_value(), json!([i, { "in": i }]));
-            }
-            assert_eq!(found.get("k"), None);
-        }
-        assert_eq!(Document::default().root().to_value(), Value::Null);
-    }
-
-    #[test]
-    fn order_is_kept_and_says_nothing_of_what_is_equal() {
-        let of = |text: &str| Document::from(serde_json::from_str::<Value>(text).unwrap());
-        let (one, other) = (of(r#"{"b":1,"a":[2]}"#), of(r#"{"a":[2],"b":1}"#));
-        assert_eq!(one.root().to_value().to_string(), r#"{"b":1,"a":[2]}"#);
-        assert_eq!(one, other);
-        assert_ne!(one, of(r#"{"a":[2],"b":2}"#));
-        assert_ne!(one, of(r#"{"a":[2]}"#));
-        assert_ne!(of("[1,2]"), of("[2,1]"));
-    }
-}
+mod tests;

@@ -38,12 +38,9 @@ impl Sequence {
         others: Option<usize>,
     ) -> Result<Elements<'v>, String> {
         let found = self.pointer.present(base);
-        let items = match found.map(Node::kind) {
-            Some(Kind::Array(items)) => items,
-            _ => {
-                let found = found.map_or("nothing", type_of);
-                return Err(format!("expected an array, found {found}"));
-            }
+        let Some(Kind::Array(items)) = found.map(Node::kind) else {
+            let found = found.map_or("nothing", type_of);
+            return Err(format!("expected an array, found {found}"));
         };
         let (found, longest) = (items.len(), self.longest);
         match others {

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use crate::message::document::{Document, Open};
+use crate::message::document::{Document, Open, Writer};
 
 /// Longest pointer that is given back: names of fields come from the sender.
 const MAX_POINTER: usize = 256;
@@ -20,7 +20,7 @@ const MAX_TEXT: usize = 16 * 1_024;
 /// One walk over a body: what was read, its limit, and where it failed.
 pub(super) struct Walk {
     depth: usize,
-    document: Document,
+    writer: Writer,
     /// From the fault outwards; filled while the error travels up.
     way: Vec<Step>,
 }
@@ -34,7 +34,7 @@ impl Walk {
     pub(super) fn new(depth: usize, bytes: usize) -> Self {
         Walk {
             depth,
-            document: Document::with_capacity(
+            writer: Writer::with_capacity(
                 bytes.min(MAX_TEXT),
                 (bytes / VALUE + 1).min(MAX_GUESSED),
             ),
@@ -50,7 +50,7 @@ impl Walk {
 
     /// What was read.
     pub(super) fn into_document(self) -> Document {
-        self.document
+        self.writer.finish()
     }
 
     /// JSON pointer (RFC 6901) to where the walk failed, as far as it fits.
@@ -90,7 +90,7 @@ impl Seed<'_> {
                 self.walk.depth
             ))
         })?;
-        Ok((left, self.walk.document.open()))
+        Ok((left, self.walk.writer.open()))
     }
 }
 
@@ -110,39 +110,39 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.walk.document.null();
+        self.walk.writer.null();
         Ok(())
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.walk.document.bool(value);
+        self.walk.writer.bool(value);
         Ok(())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.walk.document.number(value.into());
+        self.walk.writer.number(value.into());
         Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.walk.document.number(value.into());
+        self.walk.writer.number(value.into());
         Ok(())
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
         let number = Number::from_f64(value)
             .ok_or_else(|| E::custom("a number is not finite; send null or leave the field out"))?;
-        self.walk.document.number(number);
+        self.walk.writer.number(number);
         Ok(())
     }
 
     fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.walk.document.text(value);
+        self.walk.writer.text(value);
         Ok(())
     }
 
     fn visit_bytes<E>(self, value: &[u8]) -> Result<(), E> {
-        self.walk.document.text(&STANDARD.encode(value));
+        self.walk.writer.text(&STANDARD.encode(value));
         Ok(())
     }
 
@@ -154,7 +154,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             match access.next_element_seed(Seed { walk, left }) {
                 Ok(Some(())) => len += 1,
                 Ok(None) => {
-                    walk.document.close_array(&array, len);
+                    walk.writer.close_array(&array, len);
                     return Ok(());
                 }
                 Err(error) => {
@@ -169,13 +169,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let (left, mut object) = self.enter()?;
         let walk = self.walk;
         loop {
-            let document = &mut walk.document;
+            let writer = &mut walk.writer;
             let key = Key {
-                document,
+                writer,
                 object: &mut object,
             };
             let Some(new) = access.next_key_seed(key)? else {
-                walk.document.close_object(object);
+                walk.writer.close_object(object);
                 return Ok(());
             };
             let read = if new {
@@ -184,7 +184,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 Err(A::Error::custom("a key stands twice in the same object"))
             };
             if let Err(error) = read {
-                let key = walk.document.last_key(&object).to_owned();
+                let key = walk.writer.last_key(&object).to_owned();
                 walk.way.push(Step::Key(key));
                 return Err(error);
             }
@@ -194,7 +194,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
 /// Reads an object's key; false where it has that one already.
 struct Key<'w> {
-    document: &'w mut Document,
+    writer: &'w mut Writer,
     object: &'w mut Open,
 }
 
@@ -214,6 +214,6 @@ impl Visitor<'_> for Key<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(self.document.field(self.object, key))
+        Ok(self.writer.field(self.object, key))
     }
 }
