@@ -58,7 +58,7 @@ impl Request {
         Request {
             package: package.into(),
             version: None,
-            object: Object::Value(object.into()),
+            object: Object::from(object.into()),
             deadline: None,
             priority: 0,
         }

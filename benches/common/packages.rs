@@ -127,7 +127,7 @@ impl Kind {
             // Random weights say anything between 0 and 1.
             let mut golden = json!({ "outcome": { "score": 0.5 }, "tolerance": 0.99 });
             match object {
-                Object::Value(value) => golden["request"] = value,
+                Object::Value(value) => golden["request"] = value.root().to_value(),
                 Object::Picture(picture) => {
                     let file = format!("{place}.jpg");
                     fs::write(folder.join("golden").join(&file), picture)?;
@@ -155,13 +155,13 @@ impl Kind {
         let one = |_| match self {
             Kind::Mlp | Kind::Forest => {
                 let x: Vec<f64> = (0..FEATURES).map(|_| rng.random()).collect();
-                Object::Value(json!({ "x": x }))
+                Object::from(json!({ "x": x }))
             }
             Kind::Transformer => {
                 let tokens: Vec<usize> = (0..words(&mut rng))
                     .map(|_| rng.random_range(0..WORDS))
                     .collect();
-                Object::Value(json!({ "tokens": tokens }))
+                Object::from(json!({ "tokens": tokens }))
             }
             Kind::Conv => {
                 let side = SIDE as u32;
@@ -192,7 +192,8 @@ fn words(rng: &mut StdRng) -> usize {
 /// How many words a text has.
 pub fn length(text: &Object) -> usize {
     let Object::Value(text) = text else { return 0 };
-    text["tokens"].as_array().map_or(0, Vec::len)
+    let tokens = text.root().to_value()["tokens"].take();
+    tokens.as_array().map_or(0, Vec::len)
 }
 
 /// Asks a package about `object`.

@@ -76,7 +76,10 @@ impl Requester {
             free.send(wire::confirming(&publishing).await?).await?;
         }
         let body = |object: Object| match object {
-            Object::Value(value) => (Bytes::from(value.to_string()), "application/json"),
+            Object::Value(value) => (
+                Bytes::from(value.root().to_value().to_string()),
+                "application/json",
+            ),
             Object::Picture(file) => (file, "image/jpeg"),
         };
         Ok(Requester {

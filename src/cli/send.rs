@@ -244,7 +244,7 @@ fn read(response: &Response) -> (String, Value) {
         ..Limits::default()
     };
     let body = match codec::decode(content_type, None, &response.body, &limits) {
-        Ok((Object::Value(body), _)) => body,
+        Ok((Object::Value(document), _)) => document.root().to_value(),
         Ok(_) | Err(_) => json!({ "unreadable_bytes": response.body.len() }),
     };
     (response.kind.clone().unwrap_or_default(), body)

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use crate::{
     message::{
+        document::Node,
         object::Object,
         rejection::{Code, Rejection, Stage},
     },
@@ -43,7 +42,9 @@ impl Intervals {
         }
         let mut bounds = self.bounds.clone();
         for (place, lookup) in &self.lookups {
-            if let (Some(found), Some(bound)) = (lookup.find(request)?, bounds.get_mut(*place)) {
+            if let (Some(found), Some(bound)) =
+                (lookup.find(request.root())?, bounds.get_mut(*place))
+            {
                 *bound = found;
             }
         }
@@ -67,7 +68,7 @@ impl Intervals {
 
 impl Lookup {
     /// The limit that `request` asks for; `None` when it does not say, or says what `values` does not know.
-    fn find(&self, request: &Value) -> Result<Option<f64>, Rejection> {
+    fn find(&self, request: Node<'_>) -> Result<Option<f64>, Rejection> {
         let Some(found) = self.pointer.present(request) else {
             return Ok(None);
         };

@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod deadline;
+pub mod document;
 pub mod media;
 pub mod name;
 pub mod object;

@@ -15,11 +15,17 @@ pub(super) fn of(package: &Package) -> Vec<String> {
     let mut doubts = unused_codes(package);
     doubts.extend(doubles(manifest));
     doubts.extend(threads(manifest));
-    for (file, schema) in [
-        (&manifest.request_schema, package.request_schema()),
-        (&manifest.response_schema, package.response_schema()),
+    for (file, document) in [
+        (
+            &manifest.request_schema,
+            package.request_schema().document(),
+        ),
+        (
+            &manifest.response_schema,
+            package.response_schema().document(),
+        ),
     ] {
-        doubts.extend(keywords::unknown(file, schema.document()));
+        doubts.extend(keywords::unknown(file, document));
     }
     doubts
 }

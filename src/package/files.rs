@@ -7,11 +7,13 @@ use std::{
     sync::LazyLock,
 };
 
+use jsonschema::json::Json;
 use serde_json::{Map, Number, Value};
 
 use super::{
     checks,
     digest::{Digest, digest},
+    documents::Documents,
     fault::PackageFault,
     golden::{self, Golden},
     manifest::{MANIFEST, Manifest, manifest_schema},
@@ -32,7 +34,7 @@ pub struct PackageFiles {
     pub(super) dir: PathBuf,
     pub(super) manifest: Manifest,
     pub(super) digest: Digest,
-    pub(super) request_schema: Schema,
+    pub(super) request_schema: Schema<Documents>,
     pub(super) response_schema: Schema,
     pub(super) goldens: Vec<Golden>,
 }
@@ -141,7 +143,7 @@ fn once(faults: Vec<PackageFault>) -> Vec<PackageFault> {
     kept
 }
 
-fn schema(dir: &Path, file: &str) -> Result<Schema, Vec<PackageFault>> {
+fn schema<F: Json>(dir: &Path, file: &str) -> Result<Schema<F>, Vec<PackageFault>> {
     let text = text(dir, file).map_err(|fault| vec![fault])?;
     Schema::compile(file, &text)
 }

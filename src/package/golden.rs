@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     Package,
     checks::is_inside,
+    documents::Documents,
     examples,
     fault::PackageFault,
     files::{bytes, json, text},
@@ -88,7 +89,7 @@ static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
 pub(super) fn read(
     dir: &Path,
     manifest: Option<&Manifest>,
-    request: Option<&Schema>,
+    request: Option<&Schema<Documents>>,
     response: Option<&Schema>,
     faults: &mut Vec<PackageFault>,
 ) -> Vec<Golden> {
@@ -137,7 +138,7 @@ fn one(dir: &Path, file: &str) -> Result<Golden, Vec<PackageFault>> {
     let mut faults = Vec::new();
     faults.extend(content_type(file, &spec));
     let object = match (spec.request, spec.picture) {
-        (Some(value), None) => Ok(Object::Value(value)),
+        (Some(value), None) => Ok(Object::from(value)),
         (None, Some(name)) => picture(dir, file, &name),
         (request, _) => Err(PackageFault::new(
             file,
@@ -207,7 +208,7 @@ fn content_type(file: &str, spec: &GoldenSpec) -> Option<PackageFault> {
 fn fits(
     golden: &Golden,
     manifest: Option<&Manifest>,
-    request: Option<&Schema>,
+    request: Option<&Schema<Documents>>,
     response: Option<&Schema>,
     faults: &mut Vec<PackageFault>,
 ) {
@@ -216,7 +217,7 @@ fn fits(
         Expected::Rejection(code) => (code.as_str(), code != "invalid_request"),
     };
     if let (Object::Value(value), Some(schema)) = (&golden.object, request) {
-        let errors = schema.check(value).err().unwrap_or_default();
+        let errors = schema.check(value.root()).err().unwrap_or_default();
         // A threshold that cannot be looked up in a valid request is `invalid_request` as well.
         if valid {
             faults.extend(errors.into_iter().map(|error| {

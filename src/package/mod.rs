@@ -9,6 +9,7 @@ mod bind;
 mod checks;
 mod compare;
 mod digest;
+mod documents;
 mod doubts;
 mod examples;
 mod explain;
@@ -34,6 +35,7 @@ use self::files::Reading;
 pub use self::{
     compare::{Difference, difference},
     digest::Digest,
+    documents::Documents,
     fault::PackageFault,
     files::PackageFiles,
     golden::{Expected, Golden},
@@ -172,7 +174,7 @@ impl Package {
 
     /// What a request must look like.
     #[must_use]
-    pub fn request_schema(&self) -> &Schema {
+    pub fn request_schema(&self) -> &Schema<Documents> {
         &self.files.request_schema
     }
 
@@ -197,7 +199,7 @@ impl Package {
         let Object::Value(value) = object else {
             return Ok(());
         };
-        self.request_schema().check(value).map_err(|errors| {
+        self.request_schema().check(value.root()).map_err(|errors| {
             let first = errors.first().map(|error| match error.pointer.as_str() {
                 "" => error.detail.clone(),
                 pointer => format!("{pointer}: {}", error.detail),

@@ -3,7 +3,13 @@
 //! Nothing is ever fetched: a `$ref` leads somewhere within its own file. Patterns run on an engine whose time is
 //! linear in the text, because the text is a stranger's. Formats are asserted.
 
-use jsonschema::{Draft, PatternOptions, Validator, error::ValidationErrorKind as Kind};
+use std::fmt;
+
+use jsonschema::{
+    Draft, PatternOptions, Validator,
+    error::ValidationErrorKind as Kind,
+    json::{Json, SerdeJson},
+};
 use serde_json::Value;
 
 use super::{explain::explain, fault::PackageFault, refs, shape::Notation};
@@ -17,14 +23,19 @@ const PATTERN_BYTES: usize = 1 << 20;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// A JSON Schema, compiled.
-#[derive(Debug)]
-pub struct Schema {
+/// A JSON Schema, compiled for values that are held as `F`.
+pub struct Schema<F: Json = SerdeJson> {
     document: Value,
-    validator: Validator,
+    validator: Validator<F>,
 }
 
-impl Schema {
+impl<F: Json> fmt::Debug for Schema<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Schema").field(&self.document).finish()
+    }
+}
+
+impl<F: Json> Schema<F> {
     /// Compiles the content of `file`.
     pub(super) fn compile(file: &str, text: &[u8]) -> Result<Self, Vec<PackageFault>> {
         let document = super::files::json(file, text).map_err(|fault| vec![fault])?;
@@ -41,7 +52,7 @@ impl Schema {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let options = jsonschema::options()
+        let options = jsonschema::options_for::<F>()
             .with_draft(Draft::Draft202012)
             .offline()
             .should_validate_formats(true)
@@ -59,8 +70,8 @@ impl Schema {
     ///
     /// # Errors
     /// Each place where `value` is not what the schema asks for.
-    pub fn check(&self, value: &Value) -> Result<(), Vec<Located>> {
-        if self.validator.is_valid(value) {
+    pub fn check<'v>(&'v self, value: F::Node<'v>) -> Result<(), Vec<Located>> {
+        if self.validator.is_valid(value.clone()) {
             return Ok(());
         }
         let mut complaints = Vec::new();

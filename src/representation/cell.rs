@@ -1,9 +1,12 @@
 //! One number on its way into a row's bytes: exact for integers, finite for floats.
 
 use half::f16;
-use serde_json::{Number, Value};
+use serde_json::Number;
 
-use crate::tensor::Dtype;
+use crate::{
+    message::document::{Kind, Node},
+    tensor::Dtype,
+};
 
 /// A number before it has the model's type.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,11 +17,11 @@ pub(super) enum Cell {
 
 impl Cell {
     /// A JSON number, or a boolean as 1 and 0.
-    pub(super) fn of(value: &Value) -> Option<Self> {
-        match value {
-            Value::Number(number) => Self::of_number(number),
-            Value::Bool(truth) => Some(Cell::Int((*truth).into())),
-            Value::Null | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
+    pub(super) fn of(value: Node<'_>) -> Option<Self> {
+        match value.kind() {
+            Kind::Number(number) => Self::of_number(number),
+            Kind::Bool(truth) => Some(Cell::Int(truth.into())),
+            Kind::Null | Kind::Text(_) | Kind::Array(_) | Kind::Object(_) => None,
         }
     }
 

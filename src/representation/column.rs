@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, collections::HashMap, net::IpAddr};
 
-use serde_json::Value;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::{
@@ -10,7 +9,10 @@ use super::{
     pointer::Pointer,
     spec::Origin,
 };
-use crate::tensor::Dtype;
+use crate::{
+    message::document::{Kind as Json, Node},
+    tensor::Dtype,
+};
 
 /// A column of numbers.
 #[derive(Clone, Debug)]
@@ -82,14 +84,14 @@ impl<'c> Unfit<'c> {
 }
 
 /// A JSON type in words.
-pub(super) fn type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+pub(super) fn type_of(value: Node<'_>) -> &'static str {
+    match value.kind() {
+        Json::Null => "null",
+        Json::Bool(_) => "true or false",
+        Json::Number(_) => "a number",
+        Json::Text(_) => "text",
+        Json::Array(_) => "an array",
+        Json::Object(_) => "an object",
     }
 }
 
@@ -97,7 +99,7 @@ pub(super) fn type_of(value: &Value) -> &'static str {
 /// `complain` is told of each that is unfit.
 pub(super) fn write<'c, 'v>(
     columns: &'c [Column],
-    at: impl Fn(Origin) -> &'v Value,
+    at: impl Fn(Origin) -> Node<'v>,
     dtype: Dtype,
     out: &mut [u8],
     mut complain: impl FnMut(Origin, &Unfit<'c>),
@@ -121,8 +123,8 @@ impl Column {
     /// zeros.
     fn write(
         &self,
-        base: &Value,
-        parent: Option<&Value>,
+        base: Node<'_>,
+        parent: Option<Node<'_>>,
         dtype: Dtype,
         out: &mut [u8],
     ) -> Result<(), Unfit<'_>> {
@@ -137,8 +139,8 @@ impl Column {
 
     fn read(
         &self,
-        base: &Value,
-        parent: Option<&Value>,
+        base: Node<'_>,
+        parent: Option<Node<'_>>,
         dtype: Dtype,
         out: &mut [u8],
     ) -> Result<(), Unfit<'_>> {
@@ -180,7 +182,7 @@ impl Column {
     }
 
     /// Writes what this column makes of a value that stands alone; `None` when it cannot.
-    pub(super) fn encode(&self, value: &Value, dtype: Dtype, out: &mut [u8]) -> Option<()> {
+    pub(super) fn encode(&self, value: Node<'_>, dtype: Dtype, out: &mut [u8]) -> Option<()> {
         let cell = match &self.kind {
             Kind::Number => Cell::of(value)?,
             Kind::Log1p => {
@@ -206,7 +208,7 @@ impl Column {
         cell.store(dtype, out)
     }
 
-    fn unfit(&self, value: &Value, dtype: Dtype) -> Unfit<'_> {
+    fn unfit(&self, value: Node<'_>, dtype: Dtype) -> Unfit<'_> {
         let found = match (self.kind.takes(value), type_of(value)) {
             (true, "text") => "other text",
             (true, "a number") => "another number",
@@ -235,11 +237,14 @@ impl Column {
 
 impl Kind {
     /// Whether it is the value and not its type that can be wrong.
-    fn takes(&self, value: &Value) -> bool {
+    fn takes(&self, value: Node<'_>) -> bool {
+        let value = value.kind();
         match self {
-            Kind::Number | Kind::Log1p => value.is_number(),
-            Kind::Hour | Kind::Weekday | Kind::SameNetwork(..) => value.is_string(),
-            Kind::Index(_) | Kind::OneHot(_) => value.is_string() || value.is_number(),
+            Kind::Number | Kind::Log1p => matches!(value, Json::Number(_)),
+            Kind::Hour | Kind::Weekday | Kind::SameNetwork(..) => matches!(value, Json::Text(_)),
+            Kind::Index(_) | Kind::OneHot(_) => {
+                matches!(value, Json::Text(_) | Json::Number(_))
+            }
             Kind::SameAs(_) => false,
         }
     }
@@ -247,19 +252,20 @@ impl Kind {
 
 impl TextColumn {
     /// The text found from `base`.
-    pub(super) fn text(&self, base: &Value) -> Result<String, Unfit<'_>> {
-        match (self.pointer.present(base), &self.fallback) {
+    pub(super) fn text(&self, base: Node<'_>) -> Result<String, Unfit<'_>> {
+        let found = self.pointer.present(base);
+        match (found.map(Node::kind), &self.fallback) {
             // ONNX Runtime's texts end at the first NUL.
-            (Some(Value::String(text)), _) if text.contains('\0') => Err(Unfit {
+            (Some(Json::Text(text)), _) if text.contains('\0') => Err(Unfit {
                 pointer: &self.pointer,
                 expected: "text without NUL characters".into(),
                 found: Some("text with one"),
             }),
-            (Some(Value::String(text)), _) => Ok(text.clone()),
-            (Some(other), _) => Err(Unfit {
+            (Some(Json::Text(text)), _) => Ok(text.to_owned()),
+            (Some(_), _) => Err(Unfit {
                 pointer: &self.pointer,
                 expected: "text".into(),
-                found: Some(type_of(other)),
+                found: found.map(type_of),
             }),
             (None, Some(fallback)) => Ok(fallback.clone()),
             (None, None) => Err(Unfit::missing(&self.pointer, "text")),
@@ -272,11 +278,11 @@ impl Categories {
         self.texts.len() + self.ints.len()
     }
 
-    fn find(&self, value: &Value) -> Option<usize> {
-        match value {
-            Value::String(text) => self.texts.get(text).copied(),
-            Value::Number(_) => self.ints.get(&Cell::of(value)?.as_i64()?).copied(),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    fn find(&self, value: Node<'_>) -> Option<usize> {
+        match value.kind() {
+            Json::Text(text) => self.texts.get(text).copied(),
+            Json::Number(_) => self.ints.get(&Cell::of(value)?.as_i64()?).copied(),
+            Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
         }
     }
 
@@ -301,22 +307,20 @@ impl Categories {
     }
 }
 
-fn utc(value: &Value) -> Option<OffsetDateTime> {
+fn utc(value: Node<'_>) -> Option<OffsetDateTime> {
     let time = OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()?;
     time.checked_to_offset(UtcOffset::UTC)
 }
 
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
+fn same(a: Node<'_>, b: Node<'_>) -> bool {
+    match (a.kind(), b.kind()) {
         // 1 and 1.0 are one number in JSON and two in serde_json.
-        (Value::Number(x), Value::Number(y)) if x.is_f64() != y.is_f64() => {
-            x.as_f64() == y.as_f64()
-        }
+        (Json::Number(x), Json::Number(y)) if x.is_f64() != y.is_f64() => x.as_f64() == y.as_f64(),
         _ => a == b,
     }
 }
 
-fn ip(value: &Value) -> Option<IpAddr> {
+fn ip(value: Node<'_>) -> Option<IpAddr> {
     let address: IpAddr = value.as_str()?.parse().ok()?;
     Some(address.to_canonical())
 }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     fault::SpecFault,
+    message::document::Document,
     tensor::{Dtype, Slot},
 };
 
@@ -347,15 +348,16 @@ impl Writer<'_> {
     /// The bytes of a column whose value is missing.
     fn fallback(&self, column: &Column, default: &Scalar) -> Result<Vec<u8>, SpecFault> {
         let mut bytes = vec![0; column.width * self.dtype.size()];
-        let value = json(default);
+        let document = Document::from(json(default));
+        let value = document.root();
         let (stored, expected) = match &column.kind {
             Kind::Number | Kind::Log1p | Kind::Index(_) | Kind::OneHot(_) => (
-                column.encode(&value, self.dtype, &mut bytes),
+                column.encode(value, self.dtype, &mut bytes),
                 column.expected(self.dtype).into_owned(),
             ),
             // Where the value is no number, the default is the result.
             Kind::Hour | Kind::Weekday | Kind::SameAs(_) | Kind::SameNetwork(..) => (
-                Cell::of(&value).and_then(|cell| cell.store(self.dtype, &mut bytes)),
+                Cell::of(value).and_then(|cell| cell.store(self.dtype, &mut bytes)),
                 format!(
                     "the result for a missing value, {}",
                     cell::range(self.dtype)

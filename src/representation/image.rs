@@ -3,7 +3,6 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images};
 use half::f16;
-use serde_json::Value;
 
 use super::{
     column::type_of,
@@ -12,7 +11,10 @@ use super::{
     spec::{Background, Color, Layout, RejectionSpec, Resampler},
 };
 use crate::{
-    message::rejection::{Code, Rejection, Stage},
+    message::{
+        document::{Kind, Node},
+        rejection::{Code, Rejection, Stage},
+    },
     tensor::Dtype,
 };
 
@@ -87,14 +89,14 @@ impl Color {
 
 impl Image {
     /// Writes the picture at `value`, base64 text, into `out`.
-    pub(super) fn write_base64(&self, value: Option<&Value>, out: &mut [u8]) -> Result<(), No> {
-        let text = match value {
-            Some(Value::String(text)) => text,
-            None | Some(Value::Null) => {
+    pub(super) fn write_base64(&self, value: Option<Node<'_>>, out: &mut [u8]) -> Result<(), No> {
+        let text = match value.map(Node::kind) {
+            Some(Kind::Text(text)) => text,
+            None | Some(Kind::Null) => {
                 return Err("expected a picture as base64 text, found nothing".into());
             }
-            Some(other) => {
-                let found = type_of(other);
+            Some(_) => {
+                let found = value.map_or("nothing", type_of);
                 return Err(No::Unfit(format!(
                     "expected a picture as base64 text, found {found}"
                 )));

@@ -2,8 +2,6 @@
 
 use std::{fmt, ops::Range};
 
-use serde_json::Value;
-
 use super::{
     column::{self, type_of},
     complaints::{Complaints, unrepresentable},
@@ -14,6 +12,7 @@ use super::{
 };
 use crate::{
     message::{
+        document::{Kind, Node},
         object::Object,
         rejection::{Code, Rejection, Stage},
     },
@@ -31,10 +30,11 @@ impl Plan {
             (Object::Picture(bytes), _) => self.picture(bytes).map(|row| vec![row]),
             (Object::Value(request), None) => {
                 let mut complaints = Complaints::default();
+                let request = request.root();
                 let row = self.row(request, request, "", &mut complaints)?;
                 complaints.none_or(vec![row])
             }
-            (Object::Value(request), Some(each)) => self.rows(request, each),
+            (Object::Value(request), Some(each)) => self.rows(request.root(), each),
         }
     }
 
@@ -57,15 +57,16 @@ impl Plan {
         }
     }
 
-    fn rows(&self, request: &Value, each: &Pointer) -> Result<Vec<Row>, Rejection> {
-        let items = match each.present(request) {
-            Some(Value::Array(items)) if !items.is_empty() => items,
-            Some(Value::Array(_)) => {
+    fn rows(&self, request: Node<'_>, each: &Pointer) -> Result<Vec<Row>, Rejection> {
+        let found = each.present(request);
+        let items = match found.map(Node::kind) {
+            Some(Kind::Array(items)) if !items.is_empty() => items,
+            Some(Kind::Array(_)) => {
                 let detail = "expected at least one element, found an empty array";
                 return Err(unrepresentable(each.as_str(), detail));
             }
-            other => {
-                let found = other.map_or("nothing", type_of);
+            _ => {
+                let found = found.map_or("nothing", type_of);
                 let detail = format!("expected an array, found {found}");
                 return Err(unrepresentable(each.as_str(), detail));
             }
@@ -96,8 +97,8 @@ impl Plan {
 
     fn row(
         &self,
-        request: &Value,
-        element: &Value,
+        request: Node<'_>,
+        element: Node<'_>,
         place: impl std::fmt::Display + Copy,
         complaints: &mut Complaints,
     ) -> Result<Row, Rejection> {

@@ -1,14 +1,15 @@
 //! An input that has as many steps as an array of the request has elements.
 
-use serde_json::Value;
-
 use super::{
     column::{self, Column, type_of},
     complaints::Complaints,
     pointer::Pointer,
     spec::Origin,
 };
-use crate::tensor::{Row, Slot};
+use crate::{
+    message::document::{Elements, Kind, Node},
+    tensor::{Row, Slot},
+};
 
 /// A sequence, ready to be written.
 #[derive(Clone, Debug)]
@@ -33,15 +34,13 @@ impl Sequence {
     /// The elements that become steps; `others` is how many another sequence of the row has. What is wrong with them.
     pub(super) fn elements<'v>(
         &self,
-        base: &'v Value,
+        base: Node<'v>,
         others: Option<usize>,
-    ) -> Result<&'v [Value], String> {
-        let items = match self.pointer.present(base) {
-            Some(Value::Array(items)) => items,
-            other => {
-                let found = other.map_or("nothing", type_of);
-                return Err(format!("expected an array, found {found}"));
-            }
+    ) -> Result<Elements<'v>, String> {
+        let found = self.pointer.present(base);
+        let Some(Kind::Array(items)) = found.map(Node::kind) else {
+            let found = found.map_or("nothing", type_of);
+            return Err(format!("expected an array, found {found}"));
         };
         let (found, longest) = (items.len(), self.longest);
         match others {
@@ -61,7 +60,7 @@ impl Sequence {
     /// Writes the steps into `row`, which is all zeros. `place` is where the elements are.
     pub(super) fn write(
         &self,
-        (request, elements): (&Value, &[Value]),
+        (request, elements): (Node<'_>, Elements<'_>),
         place: &str,
         row: &mut Row,
         complaints: &mut Complaints,

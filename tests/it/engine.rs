@@ -24,7 +24,7 @@ fn request(package: &str, line: &Value) -> Request {
                 .unwrap()
                 .into(),
         ),
-        None => Object::Value(line["request"].clone()),
+        None => Object::from(line["request"].clone()),
     };
     Request {
         object,

@@ -195,7 +195,7 @@ fn value(letter: &Letter) -> Option<Value> {
         letter.properties.content_encoding(),
     );
     match codec::decode(content_type, encoding, &letter.body, &limits) {
-        Ok((Object::Value(value), _)) => Some(value),
+        Ok((Object::Value(document), _)) => Some(document.root().to_value()),
         Ok((Object::Picture(_), _)) | Err(_) => None,
     }
 }

@@ -76,7 +76,7 @@ fn outcome(plan: &Plan, rows: &[RowOutputs]) -> Value {
 }
 
 fn outcome_of(plan: &Plan, request: Value, rows: &[RowOutputs]) -> Result<Value, Failure> {
-    plan.decide(&plan.thresholds(&Object::Value(request))?, rows)
+    plan.decide(&plan.thresholds(&Object::from(request))?, rows)
 }
 
 fn rejection(result: Result<Value, Failure>) -> Rejection {

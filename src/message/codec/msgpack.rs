@@ -9,38 +9,41 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor, value::StrDeserializer,
 };
 use serde::forward_to_deserialize_any;
-use serde_json::Value;
 
 use crate::message::{
     codec::{hint, text::located, value::Walk},
+    document::Document,
     rejection::Rejection,
 };
 
-pub(super) fn decode(body: &[u8], depth: usize) -> Result<Value, Rejection> {
+pub(super) fn decode(body: &[u8], depth: usize) -> Result<Document, Rejection> {
     let mut walk = Walk::new(depth, body.len());
     let mut input = Input {
         rest: body,
         size: body.len(),
     };
-    let value = walk.root().deserialize(&mut input);
-    let value = value.and_then(|value| {
+    let read = walk.root().deserialize(&mut input);
+    let read = read.and_then(|()| {
         if input.rest.is_empty() {
-            Ok(value)
+            Ok(())
         } else {
             Err(input.fault("something follows the value"))
         }
     });
-    value.map_err(|fault| {
-        let at = fault.at.unwrap_or_else(|| input.offset());
-        located(
-            format!(
-                "the body is not taken as MessagePack: {} at byte {at}{}",
-                fault.what,
-                hint(body)
-            ),
-            &walk,
-        )
-    })
+    match read {
+        Ok(()) => Ok(walk.into_document()),
+        Err(fault) => {
+            let at = fault.at.unwrap_or_else(|| input.offset());
+            Err(located(
+                format!(
+                    "the body is not taken as MessagePack: {} at byte {at}{}",
+                    fault.what,
+                    hint(body)
+                ),
+                &walk,
+            ))
+        }
+    }
 }
 
 /// What is still to be read.
@@ -229,10 +232,6 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
         self.left = left;
         seed.deserialize(&mut *self.input).map(Some)
     }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
-    }
 }
 
 impl<'de> MapAccess<'de> for Items<'_, 'de> {
@@ -258,9 +257,5 @@ impl<'de> MapAccess<'de> for Items<'_, 'de> {
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
         seed.deserialize(&mut *self.input)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
     }
 }

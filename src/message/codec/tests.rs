@@ -13,7 +13,7 @@ pub(super) const MSGPACK: Option<&str> = Some("application/msgpack");
 pub(super) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Value, Rejection> {
     let body = Bytes::copy_from_slice(body);
     match decode(content_type, None, &body, &Limits::default())? {
-        (Object::Value(value), _) => Ok(value),
+        (Object::Value(document), _) => Ok(document.root().to_value()),
         (Object::Picture(_), _) => panic!("no picture was sent"),
     }
 }
@@ -34,7 +34,7 @@ fn inflated(encoding: &str, body: Vec<u8>, limit: usize) -> Result<Value, Reject
         ..Limits::default()
     };
     match decode(None, Some(encoding), &body.into(), &limits)? {
-        (Object::Value(value), _) => Ok(value),
+        (Object::Value(document), _) => Ok(document.root().to_value()),
         (Object::Picture(_), _) => panic!("no picture was sent"),
     }
 }

@@ -1,14 +1,15 @@
 //! JSON.
 
 use serde::de::DeserializeSeed;
-use serde_json::{Deserializer, Value, error::Category};
+use serde_json::{Deserializer, error::Category};
 
 use crate::message::{
     codec::{hint, malformed, value::Walk},
+    document::Document,
     rejection::Rejection,
 };
 
-pub(super) fn decode(body: &[u8], depth: usize) -> Result<Value, Rejection> {
+pub(super) fn decode(body: &[u8], depth: usize) -> Result<Document, Rejection> {
     let text = std::str::from_utf8(body).map_err(|error| {
         malformed(format!(
             "the body is not JSON: byte {} is not UTF-8{}",
@@ -20,10 +21,11 @@ pub(super) fn decode(body: &[u8], depth: usize) -> Result<Value, Rejection> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut json = Deserializer::from_str(text);
     let mut walk = Walk::new(depth, text.len());
-    walk.root()
-        .deserialize(&mut json)
-        .and_then(|value| json.end().map(|()| value))
-        .map_err(|error| explain(&error, text, &walk))
+    let read = walk.root().deserialize(&mut json);
+    match read.and_then(|()| json.end()) {
+        Ok(()) => Ok(walk.into_document()),
+        Err(error) => Err(explain(&error, text, &walk)),
+    }
 }
 
 fn explain(error: &serde_json::Error, text: &str, walk: &Walk) -> Rejection {

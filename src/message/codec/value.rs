@@ -4,22 +4,23 @@ use std::fmt::{self, Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value, map::Entry};
+use serde_json::Number;
+
+use crate::message::document::{Document, Open, Writer};
 
 /// Longest pointer that is given back: names of fields come from the sender.
 const MAX_POINTER: usize = 256;
 
-/// How many elements are made room for before they have been seen: a header of a few bytes may promise billions.
-const MAX_PROMISED: usize = 256;
-/// The first object of a body has room for a field in so many bytes, and for so many fields at most.
-const FIELD: usize = 16;
-const MAX_GUESSED: usize = 64;
+/// There is room for a value in so many bytes of a body, and for so many values at most, before they have been seen.
+const VALUE: usize = 8;
+const MAX_GUESSED: usize = 1_024;
+/// The same of bytes of text.
+const MAX_TEXT: usize = 16 * 1_024;
 
-/// One walk over a body: its limit, and where it failed.
+/// One walk over a body: what was read, its limit, and where it failed.
 pub(super) struct Walk {
     depth: usize,
-    /// What the next object has room for.
-    room: usize,
+    writer: Writer,
     /// From the fault outwards; filled while the error travels up.
     way: Vec<Step>,
 }
@@ -33,15 +34,23 @@ impl Walk {
     pub(super) fn new(depth: usize, bytes: usize) -> Self {
         Walk {
             depth,
-            room: (bytes / FIELD).min(MAX_GUESSED),
+            writer: Writer::with_capacity(
+                bytes.min(MAX_TEXT),
+                (bytes / VALUE + 1).min(MAX_GUESSED),
+            ),
             way: Vec::new(),
         }
     }
 
     /// The seed for the whole value.
-    pub(super) fn root(&mut self) -> Node<'_> {
+    pub(super) fn root(&mut self) -> Seed<'_> {
         let left = self.depth;
-        Node { walk: self, left }
+        Seed { walk: self, left }
+    }
+
+    /// What was read.
+    pub(super) fn into_document(self) -> Document {
+        self.writer.finish()
     }
 
     /// JSON pointer (RFC 6901) to where the walk failed, as far as it fits.
@@ -67,138 +76,144 @@ impl Walk {
 }
 
 /// Reads one value, with `left` levels of nesting still allowed.
-pub(super) struct Node<'w> {
+pub(super) struct Seed<'w> {
     walk: &'w mut Walk,
     left: usize,
 }
 
-impl Node<'_> {
+impl Seed<'_> {
     /// Steps into an array or object.
-    fn enter<E: Error>(&self) -> Result<usize, E> {
-        self.left.checked_sub(1).ok_or_else(|| {
+    fn enter<E: Error>(&mut self) -> Result<(usize, Open), E> {
+        let left = self.left.checked_sub(1).ok_or_else(|| {
             E::custom(format_args!(
                 "arrays and objects are nested more than {} deep",
                 self.walk.depth
             ))
-        })
+        })?;
+        Ok((left, self.walk.writer.open()))
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Node<'_> {
-    type Value = Value;
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Node<'_> {
-    type Value = Value;
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.walk.writer.null();
+        Ok(())
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.walk.writer.bool(value);
+        Ok(())
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.walk.writer.number(value.into());
+        Ok(())
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.walk.writer.number(value.into());
+        Ok(())
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("a number is not finite; send null or leave the field out"))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        let number = Number::from_f64(value)
+            .ok_or_else(|| E::custom("a number is not finite; send null or leave the field out"))?;
+        self.walk.writer.number(number);
+        Ok(())
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        self.walk.writer.text(value);
+        Ok(())
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_bytes<E>(self, value: &[u8]) -> Result<(), E> {
+        self.walk.writer.text(&STANDARD.encode(value));
+        Ok(())
     }
 
-    fn visit_bytes<E>(self, value: &[u8]) -> Result<Value, E> {
-        Ok(STANDARD.encode(value).into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let left = self.enter()?;
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut access: A) -> Result<(), A::Error> {
+        let (left, array) = self.enter()?;
         let walk = self.walk;
-        let mut items = Vec::with_capacity(access.size_hint().unwrap_or(0).min(MAX_PROMISED));
+        let mut len = 0;
         loop {
-            match access.next_element_seed(Node { walk, left }) {
-                Ok(Some(item)) => items.push(item),
-                Ok(None) => return Ok(Value::Array(items)),
+            match access.next_element_seed(Seed { walk, left }) {
+                Ok(Some(())) => len += 1,
+                Ok(None) => {
+                    walk.writer.close_array(&array, len);
+                    return Ok(());
+                }
                 Err(error) => {
-                    walk.way.push(Step::Index(items.len()));
+                    walk.way.push(Step::Index(len));
                     return Err(error);
                 }
             }
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let left = self.enter()?;
+    fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<(), A::Error> {
+        let (left, mut object) = self.enter()?;
         let walk = self.walk;
-        let guess = std::mem::take(&mut walk.room);
-        let room = access.size_hint().unwrap_or(guess).min(MAX_PROMISED);
-        let mut fields = Map::with_capacity(room);
-        while let Some(key) = access.next_key_seed(Key)? {
-            match fields.entry(key) {
-                Entry::Occupied(field) => {
-                    walk.way.push(Step::Key(field.key().clone()));
-                    return Err(A::Error::custom("a key stands twice in the same object"));
-                }
-                Entry::Vacant(field) => match access.next_value_seed(Node { walk, left }) {
-                    Ok(value) => {
-                        field.insert(value);
-                    }
-                    Err(error) => {
-                        walk.way.push(Step::Key(field.key().clone()));
-                        return Err(error);
-                    }
-                },
+        loop {
+            let writer = &mut walk.writer;
+            let key = Key {
+                writer,
+                object: &mut object,
+            };
+            let Some(new) = access.next_key_seed(key)? else {
+                walk.writer.close_object(object);
+                return Ok(());
+            };
+            let read = if new {
+                access.next_value_seed(Seed { walk, left })
+            } else {
+                Err(A::Error::custom("a key stands twice in the same object"))
+            };
+            if let Err(error) = read {
+                let key = walk.writer.last_key(&object).to_owned();
+                walk.way.push(Step::Key(key));
+                return Err(error);
             }
         }
-        Ok(Value::Object(fields))
     }
 }
 
-/// Reads an object's key.
-struct Key;
+/// Reads an object's key; false where it has that one already.
+struct Key<'w> {
+    writer: &'w mut Writer,
+    object: &'w mut Open,
+}
 
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = String;
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = bool;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_string(self)
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Key {
-    type Value = String;
+impl Visitor<'_> for Key<'_> {
+    type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("text")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<String, E> {
-        Ok(key.to_owned())
-    }
-
-    fn visit_string<E>(self, key: String) -> Result<String, E> {
-        Ok(key)
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(self.writer.field(self.object, key))
     }
 }

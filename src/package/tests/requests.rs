@@ -6,7 +6,7 @@ use super::*;
 
 fn rejected(request: Value) -> Rejection {
     let package = Folder::valid().package();
-    package.validate(&Object::Value(request)).unwrap_err()
+    package.validate(&Object::from(request)).unwrap_err()
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn no_word_of_a_request_is_told() {
 #[test]
 fn at_most_20_faults_are_told() {
     let schema = json!({"items": {"type": "integer"}}).to_string();
-    let schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
+    let schema: Schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
     let errors = schema.check(&json!(vec!["x"; 100])).unwrap_err();
     assert_eq!(errors.len(), 20);
     assert_eq!(errors[19].pointer, "/19");
@@ -91,7 +91,7 @@ fn at_most_20_faults_are_told() {
 #[test]
 fn formats_are_asserted() {
     let schema = json!({"format": "date-time"}).to_string();
-    let schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
+    let schema: Schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
     assert!(schema.check(&json!("2024-02-29T10:00:00+01:00")).is_ok());
     let errors = schema.check(&json!("2023-02-29T10:00:00Z")).unwrap_err();
     assert!(errors[0].detail.contains("date-time"), "{errors:?}");
@@ -100,7 +100,7 @@ fn formats_are_asserted() {
 #[test]
 fn a_recursive_schema_is_no_circle() {
     let schema = json!({"type": "object", "properties": {"next": {"$ref": "#"}}}).to_string();
-    let schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
+    let schema: Schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
     assert!(schema.check(&json!({"next": {"next": {}}})).is_ok());
     let errors = schema.check(&json!({"next": {"next": 1}})).unwrap_err();
     assert_eq!(errors[0].pointer, "/next/next");

@@ -44,7 +44,7 @@ fn columns(columns: &str, dtype: Dtype, n: usize) -> Plan {
 }
 
 fn represent(plan: &Plan, request: Value) -> Result<Vec<Row>, Rejection> {
-    plan.represent(&Object::Value(request))
+    plan.represent(&Object::from(request))
 }
 
 fn one(plan: &Plan, request: Value) -> Row {

@@ -31,7 +31,7 @@ static SIGNATURES: LazyLock<[(&str, Signature); 4]> = LazyLock::new(|| {
 static OBJECTS: LazyLock<[Object; 2]> = LazyLock::new(|| {
     let picture = std::fs::read(sample("digits").join("golden/native-0.png"));
     [
-        Object::Value(request("fraud", "suspicious.json")),
+        Object::from(request("fraud", "suspicious.json")),
         Object::Picture(Bytes::from(picture.expect("a golden picture"))),
     ]
 });

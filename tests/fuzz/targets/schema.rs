@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(package) => {
             let request = parts.next().unwrap_or(b"{}");
             if let Ok(request) = serde_json::from_slice(request)
-                && let Err(rejection) = package.validate(&Object::Value(request))
+                && let Err(rejection) = package.validate(&Object::from(request))
             {
                 assert!(!rejection.detail.is_empty());
             }
