@@ -25,6 +25,15 @@ fn weights(rng: &mut StdRng, count: usize, inputs: usize) -> Vec<f32> {
         .collect()
 }
 
+/// `x[n, 32]` → `y[n, 32]`, unchanged.
+pub fn noop() -> Graph {
+    let dims = [N, FEATURES as i64];
+    let graph = Graph::new().input("x", FLOAT, &dims);
+    graph
+        .output("y", FLOAT, &dims)
+        .node("Identity", &["x"], &["y"])
+}
+
 /// `x[n, 32]` → 256 → 256 → `y[n, 1]`.
 pub fn mlp() -> Graph {
     let mut rng = StdRng::seed_from_u64(1);

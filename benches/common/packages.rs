@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 /// A model of the bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
+    /// Gives its features back.
+    Noop,
     Mlp,
     Forest,
     Conv,
@@ -29,6 +31,7 @@ pub enum Kind {
 impl Kind {
     pub fn name(self) -> &'static str {
         match self {
+            Kind::Noop => "noop",
             Kind::Mlp => "mlp",
             Kind::Forest => "forest",
             Kind::Conv => "conv",
@@ -39,7 +42,7 @@ impl Kind {
     /// Shape of a row of its input `x`.
     pub fn row(self) -> Vec<usize> {
         match self {
-            Kind::Mlp | Kind::Forest => vec![FEATURES],
+            Kind::Noop | Kind::Mlp | Kind::Forest => vec![FEATURES],
             Kind::Conv => vec![3, SIDE, SIDE],
             Kind::Transformer => vec![LONGEST],
         }
@@ -48,7 +51,7 @@ impl Kind {
     /// Most rows of a batch.
     pub fn max_size(self) -> usize {
         match self {
-            Kind::Mlp | Kind::Forest => 256,
+            Kind::Noop | Kind::Mlp | Kind::Forest => 256,
             Kind::Conv => 8,
             Kind::Transformer => 128,
         }
@@ -57,13 +60,14 @@ impl Kind {
     /// How many different things are asked.
     pub fn variety(self) -> usize {
         match self {
-            Kind::Mlp | Kind::Forest | Kind::Conv => 64,
+            Kind::Noop | Kind::Mlp | Kind::Forest | Kind::Conv => 64,
             Kind::Transformer => 512,
         }
     }
 
     fn graph(self) -> Graph {
         match self {
+            Kind::Noop => models::noop(),
             Kind::Mlp => models::mlp(),
             Kind::Forest => models::forest(),
             Kind::Conv => models::conv(),
@@ -110,7 +114,7 @@ impl Kind {
         });
         let request = match self {
             Kind::Conv => json!({ "$schema": schema }),
-            Kind::Mlp | Kind::Forest => json!({
+            Kind::Noop | Kind::Mlp | Kind::Forest => json!({
                 "$schema": schema,
                 "type": "object",
                 "properties": { "x": { "type": "array", "items": { "type": "number" } } },
@@ -153,7 +157,7 @@ impl Kind {
     pub fn objects(self, count: usize) -> Vec<Object> {
         let mut rng = StdRng::seed_from_u64(4);
         let one = |_| match self {
-            Kind::Mlp | Kind::Forest => {
+            Kind::Noop | Kind::Mlp | Kind::Forest => {
                 let x: Vec<f64> = (0..FEATURES).map(|_| rng.random()).collect();
                 Object::from(json!({ "x": x }))
             }

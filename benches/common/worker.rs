@@ -5,6 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 const INFERQ: &str = env!("CARGO_BIN_EXE_inferq");
@@ -17,6 +19,19 @@ pub fn serve(url: &str, repository: &Path) -> Command {
     command.args(["serve", "--broker-url", url, "--admin-addr", "127.0.0.1:0"]);
     command.arg("--repository").arg(repository);
     command
+}
+
+/// Its metrics, as Prometheus would read them, of the worker that writes this log; `None` while it does not tell them.
+pub async fn metrics(log: &Path) -> Option<String> {
+    let log = tokio::fs::read_to_string(log).await.ok()?;
+    let (_, admin) = log.split_once("starting admin=\"")?;
+    let (admin, _) = admin.split_once('"')?;
+    let mut stream = TcpStream::connect(admin).await.ok()?;
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.ok()?;
+    Some(page)
 }
 
 /// Has inferq declare what it needs at the broker.

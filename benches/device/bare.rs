@@ -108,7 +108,7 @@ fn fastest(mut session: Session, mut sizes: Vec<Size>, lasts: Duration) -> Resul
     let best = best(&rates)?;
     let size = sizes.iter().find(|size| size.rows == best.rows);
     let size = size.context("the best")?;
-    turns::take(&rates, || {
+    turns::take(&rates, |()| {
         rate(&mut session, size, WARM_UP)?;
         rate(&mut session, size, lasts)
     })
@@ -144,6 +144,13 @@ fn open(library: &Path, model: &Path) -> Result<Session> {
             .commit_from_file(model)
     };
     Ok(open()?)
+}
+
+/// The smallest size with at least 95 % of the highest rate, as inferq means it.
+pub fn smallest_good(rates: &[Rate]) -> Result<Rate> {
+    let enough = best(rates)?.rows_per_s * 0.95;
+    let good = rates.iter().find(|rate| rate.rows_per_s >= enough);
+    good.copied().context("nothing was measured")
 }
 
 /// The highest.

@@ -18,6 +18,8 @@
 
 mod bare;
 mod engine;
+mod open;
+mod timely;
 mod turns;
 
 #[path = "../common/models.rs"]
@@ -33,8 +35,9 @@ mod results;
 use anyhow::{Context, Result, ensure};
 use bare::Rate;
 use clap::{Args, Parser, Subcommand};
-use engine::{Lengths, Neighbours, Timely};
+use engine::Lengths;
 use inferq::Engine;
+use open::Neighbours;
 use packages::Kind;
 use results::{Row, Spread};
 use serde::{Serialize, de::DeserializeOwned};
@@ -45,7 +48,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
-use turns::Waiting;
+use turns::{TURN, Waiting};
 
 /// The worker's.
 #[global_allocator]
@@ -91,12 +94,7 @@ enum Role {
     #[command(hide = true)]
     Beside(Subject),
     #[command(hide = true)]
-    Timely {
-        #[command(flatten)]
-        subject: Subject,
-        #[arg(long)]
-        load: f64,
-    },
+    Timely(Subject),
 }
 
 #[derive(Args)]
@@ -128,7 +126,7 @@ fn run(options: &Options) -> Result<()> {
         }
         Some(Role::Backlog(subject)) => subject.with(async |engine, lasts| {
             let batch = engine::most_rows(engine, subject.kind)?;
-            turns::take(&batch, || {
+            turns::take(&batch, |()| {
                 let turn = engine::capacity(engine, subject.kind, lasts);
                 block_in_place(|| Handle::current().block_on(turn))
             })
@@ -144,18 +142,22 @@ fn run(options: &Options) -> Result<()> {
             inferq::telemetry::recorder::install_recorder()?;
             subject.with(async |engine, lasts| {
                 let batch = engine::most_rows(engine, subject.kind)?;
-                turns::take(&batch, || {
+                turns::take(&batch, |()| {
                     let turn = engine::lengths(engine, subject.kind, lasts);
                     block_in_place(|| Handle::current().block_on(turn))
                 })
             })?;
         }
         Some(Role::Beside(subject)) => tell(&subject.with(async |engine, lasts| {
-            engine::beside(engine, subject.kind, Kind::Conv, lasts).await
+            open::beside(engine, subject.kind, Kind::Conv, lasts).await
         })?)?,
-        Some(Role::Timely { subject, load }) => tell(&subject.with(async |engine, lasts| {
-            engine::timely(engine, subject.kind, *load, lasts).await
-        })?)?,
+        Some(Role::Timely(subject)) => subject.with(async |engine, lasts| {
+            let round_trip = timely::round_trip(engine).await?;
+            turns::take(&round_trip, |load| {
+                let turn = timely::timely(engine, subject.kind, load, lasts);
+                block_in_place(|| Handle::current().block_on(turn))
+            })
+        })?,
     }
     Ok(())
 }
@@ -193,14 +195,12 @@ fn ask<T: DeserializeOwned>(
     options: &Options,
     role: &str,
     (kind, path): (Kind, &Path),
-    more: &[&str],
 ) -> Result<T> {
     let seconds = options.seconds.to_string();
     let output = Command::new(std::env::current_exe()?)
         .args([role, kind.name()])
         .arg(path)
         .args(["--seconds", &seconds])
-        .args(more)
         .env("ORT_DISABLE_TELEMETRY", "1")
         .stderr(Stdio::inherit())
         .output()?;
@@ -224,8 +224,8 @@ fn bench(options: &Options) -> Result<()> {
         }
         let repository = folder.join("device").join(kind.name());
         let model = kind.write(&repository, 1)?;
-        let (mut bare, rates) = Waiting::start::<Vec<Rate>>("bare", kind, &model)?;
-        let (mut engine, batch) = Waiting::start::<usize>("backlog", kind, &repository)?;
+        let (mut bare, rates) = Waiting::start::<Vec<Rate>>("bare", (kind, &model), TURN)?;
+        let (mut engine, batch) = Waiting::start::<usize>("backlog", (kind, &repository), TURN)?;
         let turns = turns::between(&mut engine, &mut bare, turns(options), |rate: &f64| *rate)?;
         told(kind.name(), "÷ bare loop", turns.ratio, (batch, &rates))?;
         let of = (kind.name(), "backlog", ENGINE);
@@ -245,11 +245,12 @@ fn bench(options: &Options) -> Result<()> {
         rows.extend(told);
         figures.insert("beside".to_owned(), all);
     }
-    for (name, load) in [("poisson", "0.9"), ("overload", "1.5")] {
-        if has(name) {
-            let (told, all) = timely(options, &folder, (name, load))?;
+    for (name, load) in [("poisson-90", 0.9), ("overload", 1.5)] {
+        let short = name.split('-').next().unwrap_or(name);
+        if has(short) {
+            let (told, all) = timely::bench(options, &folder, (name, load))?;
             rows.extend(told);
-            figures.insert(name.to_owned(), all);
+            figures.insert(short.to_owned(), all);
         }
     }
     results::write(&folder, &machine, "device", (&rows, &json!(figures)))
@@ -263,7 +264,7 @@ fn beside(options: &Options, folder: &Path) -> Result<(Vec<Row>, serde_json::Val
     Kind::Conv.write(&repository, cores)?;
     let mut to_bar = Vec::new();
     let rounds = (0..options.rounds.get()).map(|_| {
-        let beside: Neighbours = ask(options, "beside", (Kind::Mlp, &repository), &[])?;
+        let beside: Neighbours = ask(options, "beside", (Kind::Mlp, &repository))?;
         let bar = beside.heavy_batch_ms + 2.0 * beside.alone_p99_ms;
         println!(
             "beside   light p99 {:.2} ms alone, {:.2} ms beside; heavy batch {:.1} ms; ÷ (batch + 2 × alone): {:.3}; heavy {:.1} rows/s, alone {:.1}",
@@ -284,87 +285,47 @@ fn beside(options: &Options, folder: &Path) -> Result<(Vec<Row>, serde_json::Val
     Ok((row.into_iter().collect(), rounds.into()))
 }
 
-/// Requests with deadlines at a share of what the engine can do.
-fn timely(
-    options: &Options,
-    folder: &Path,
-    (name, load): (&str, &str),
-) -> Result<(Vec<Row>, serde_json::Value)> {
-    let repository = folder.join("device/conv");
-    Kind::Conv.write(&repository, 1)?;
-    let mut timelies = Vec::new();
-    let rounds = (0..options.rounds.get()).map(|_| {
-        let timely: Timely = ask(options, "timely", (Kind::Conv, &repository), &["--load", load])?;
-        println!(
-            "{name:<8} {} offered at {load} of {:.1} rows/s, deadline {:.0} ms: in time {:.3} of offered ({:.3} of ideal), {:.4} of accepted; goodput {:.3}",
-            timely.offered,
-            timely.capacity_per_s,
-            timely.deadline_ms,
-            timely.in_time as f64 / timely.offered as f64,
-            timely.in_time as f64 / timely.ideal as f64,
-            timely.in_time as f64 / (timely.in_time + timely.late) as f64,
-            timely.goodput,
-        );
-        let told = json!(timely);
-        timelies.push(timely);
-        Ok(told)
-    });
-    let rounds = rounds.collect::<Result<Vec<_>>>()?;
-    let of = |figure: fn(&Timely) -> f64| Spread::of(timelies.iter().map(figure));
-    let told = [
-        (
-            "in time ÷ offered",
-            of(|t| t.in_time as f64 / t.offered as f64),
-        ),
-        ("in time ÷ ideal", of(|t| t.in_time as f64 / t.ideal as f64)),
-        (
-            "in time ÷ accepted",
-            of(|t| t.in_time as f64 / (t.in_time + t.late) as f64),
-        ),
-        ("goodput ÷ capacity", of(|t| t.goodput)),
-    ];
-    let load = if name == "poisson" {
-        "poisson-90"
-    } else {
-        name
-    };
-    let told = told
-        .into_iter()
-        .filter_map(|(figure, spread)| Some(Row::new(("conv", load, ENGINE), figure, spread?)));
-    Ok((told.collect(), rounds.into()))
-}
-
 /// Texts of many lengths, against the same sorted by length with all the time in the world.
 fn lengths(options: &Options, folder: &Path) -> Result<(Vec<Row>, serde_json::Value)> {
     let kind = Kind::Transformer;
     let repository = folder.join("device").join(kind.name());
     let model = kind.write(&repository, 1)?;
-    let (mut bare, rates) = Waiting::start::<Vec<Rate>>("bare-texts", kind, &model)?;
-    let (mut engine, batch) = Waiting::start::<usize>("lengths", kind, &repository)?;
-    let rate = |one: &Lengths| one.texts_per_s;
+    let (mut bare, rates) = Waiting::start::<Vec<Rate>>("bare-texts", (kind, &model), TURN)?;
+    let (mut engine, batch) = Waiting::start::<usize>("lengths", (kind, &repository), TURN)?;
+    // Of texts that are the same, over and over.
+    let texts = kind.objects(kind.variety());
+    let each = texts.iter().map(packages::length).sum::<usize>() as f64 / texts.len() as f64;
+    let rate = |one: &Lengths| one.tokens_per_s / each;
     let turns = turns::between(&mut engine, &mut bare, turns(options), rate)?;
-    told(
-        "lengths",
-        "÷ bare loop, sorted",
-        turns.ratio,
-        (batch, &rates),
-    )?;
-    let padding = Spread::of(turns.subject.iter().map(|one| one.padding));
-    let padding = padding.context("turns")?;
-    println!(
-        "{:<8} padded ÷ real steps: {:.3}",
-        "lengths", padding.median
-    );
-    let of = (kind.name(), "backlog", ENGINE);
-    let rows = vec![
-        Row::new(of, "÷ bare loop, sorted", turns.ratio),
-        Row::new(of, "padded ÷ real steps", padding),
+    told("lengths", TOKENS, turns.ratio, (batch, &rates))?;
+    let of = |figure: fn(&Lengths) -> f64| Spread::of(turns.subject.iter().map(figure));
+    let figures = [
+        ("padded ÷ real tokens", of(|one| one.padding)),
+        (
+            "most batches that overtook a row",
+            of(|one| one.overtaking.most as f64),
+        ),
+        (
+            "rows that more than 2 batches overtook ÷ all",
+            of(|one| one.overtaking.by_more_than_2),
+        ),
     ];
+    let place = (kind.name(), "backlog", ENGINE);
+    let mut rows = vec![Row::new(place, TOKENS, turns.ratio)];
+    for (figure, spread) in figures {
+        let spread = spread.context("turns")?;
+        let Spread { median, min, max } = spread;
+        println!("lengths  {figure}: {median:.3} ({min:.3}-{max:.3})");
+        rows.push(Row::new(place, figure, spread));
+    }
     Ok((
         rows,
         json!({ "batch": batch, "bare": rates, "turns": turns }),
     ))
 }
+
+/// Of tokens that texts have, padding not counted.
+const TOKENS: &str = "tokens/s ÷ bare loop, sorted";
 
 /// Turns of a few seconds are short.
 fn turns(options: &Options) -> usize {

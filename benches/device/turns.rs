@@ -22,11 +22,15 @@ pub struct Waiting {
 
 impl Waiting {
     /// Starts this program in a role, and gives what it tells before its first turn.
-    pub fn start<T: DeserializeOwned>(role: &str, kind: Kind, path: &Path) -> Result<(Waiting, T)> {
+    pub fn start<T: DeserializeOwned>(
+        role: &str,
+        (kind, path): (Kind, &Path),
+        turn: Duration,
+    ) -> Result<(Waiting, T)> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([role, kind.name()])
             .arg(path)
-            .args(["--seconds", &TURN.as_secs().to_string()])
+            .args(["--seconds", &turn.as_secs().to_string()])
             .env("ORT_DISABLE_TELEMETRY", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -41,8 +45,13 @@ impl Waiting {
 
     /// Its turn.
     pub fn turn<T: DeserializeOwned>(&mut self) -> Result<T> {
+        self.turn_with(&())
+    }
+
+    /// Its turn, with this in mind.
+    pub fn turn_with<T: DeserializeOwned>(&mut self, this: &impl Serialize) -> Result<T> {
         let go = self.go.as_mut().context("its ear")?;
-        go.write_all(b"go\n")?;
+        writeln!(go, "{}", serde_json::to_string(this)?)?;
         self.told()
     }
 
@@ -59,15 +68,14 @@ impl Drop for Waiting {
     }
 }
 
-/// The other side: tells `first`, and the figure of each turn.
-pub fn take<T: Serialize>(
+/// The other side: tells `first`, and the figure of each turn, which it is told something for.
+pub fn take<A: DeserializeOwned, T: Serialize>(
     first: &impl Serialize,
-    mut turn: impl FnMut() -> Result<T>,
+    mut turn: impl FnMut(A) -> Result<T>,
 ) -> Result<()> {
     crate::tell(first)?;
     for go in std::io::stdin().lines() {
-        go?;
-        crate::tell(&turn()?)?;
+        crate::tell(&turn(serde_json::from_str(&go?)?)?)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `cargo bench --bench report`: what the other benches left in target/bench/results.json, as one table, and as
-//! pictures beside it.
+//! `cargo bench --bench report`: what the other benches left in target/bench/results.json, as one table, as
+//! pictures beside it, and those that the product is held to as a table for the README.
 
 #![allow(
     missing_docs,
@@ -12,6 +12,7 @@
 #[path = "../common/results.rs"]
 mod results;
 
+mod bars;
 mod picture;
 
 use anyhow::{Context, Result};
@@ -90,6 +91,7 @@ fn run(folder: &Path) -> Result<()> {
         println!("| {model} | {load} | {subject} | {figure} | {middle} | {least} to {most} |");
     }
     println!();
+    bars::write(&folder, &sections)?;
     picture::draw(&folder, &rows)
 }
 

@@ -34,10 +34,11 @@ const PICTURES: [Picture; 4] = [
         figures: &[
             "÷ echo",
             "÷ bare loop",
-            "÷ bare loop, sorted",
+            "tokens/s ÷ bare loop, sorted",
             "in time ÷ offered",
             "in time ÷ ideal",
             "goodput ÷ capacity",
+            "goodput ÷ bare loop",
         ],
         logarithmic: false,
     },

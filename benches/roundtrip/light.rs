@@ -1,5 +1,9 @@
 //! A load far below what the worker can do, open loop: requests come at random (Poisson), whether or not those before
-//! are answered, and time counts from when each was due.
+//! are answered.
+//!
+//! Time counts twice: in the worker, from a delivery until its reply is written, without the run, as its histogram
+//! `inferq_overhead_seconds` tells (its buckets are narrow there, and within one values are taken to be spread evenly);
+//! and around it, from when a request was due until its reply is here.
 
 use crate::load;
 use crate::options::Options;
@@ -7,26 +11,29 @@ use crate::report::{self, Row, Spread};
 use crate::subject::Subject;
 use crate::trial::{self, Queues, Site};
 use crate::wire;
-use crate::worker::Worker;
-use anyhow::{Context, Result, bail};
+use crate::worker::{self, Worker};
+use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
-use lapin::message::Delivery;
 use lapin::options::BasicAckOptions;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-/// Enough to know what the worker can do.
-const BACKLOG: u64 = 20_000;
+/// Enough to know what the worker can do once its credit has grown, which takes it less than the first half.
+const BACKLOG: u64 = 100_000;
 /// A tenth of that.
 const SHARE: f64 = 0.1;
-const LASTS: Duration = Duration::from_secs(20);
 /// At first the worker has credit for one: these do not count.
 const WARM: Duration = Duration::from_secs(2);
+/// Each gives the quantiles of what was answered in it.
+const WINDOW: Duration = Duration::from_secs(5);
+const WINDOWS: u32 = 5;
+const LASTS: Duration = WARM.saturating_add(WINDOW.saturating_mul(WINDOWS));
 /// Channels that publish, each one message at a time.
 const CHANNELS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,8 +44,8 @@ const FIRST: i8 = -15;
 pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()> {
     let backlog = options.requests.unwrap_or(BACKLOG);
     report::heading();
-    let most = trial::run(site, inferq, backlog).await?;
-    report::line("inferq, a backlog", &most);
+    let most = trial::run_from(site, inferq, (backlog / 2, backlog)).await?;
+    report::line("inferq, second half of a backlog", &most);
     let rate = most.round_trips_per_s * SHARE;
     println!("{rate:.0} requests a second for {LASTS:?}");
 
@@ -56,16 +63,18 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
             };
             command = first;
         }
-        let mut worker = Worker::start(command, inferq.log(site))?;
+        let log = inferq.log(site);
+        let mut worker = Worker::start(command, log.clone())?;
         let measured = tokio::select! {
-            measured = offer(site, &queues, rate) => measured,
+            measured = offer(site, &queues, &log, rate) => measured,
             error = worker.ended() => Err(error),
         };
         worker.stop().await?;
         queues.close().await?;
         let Times { inside, around } = measured?;
-        rows.extend(told(&subject, "in the worker, without the run", inside));
-        rows.extend(told(&subject, "from when it was due to the reply", around));
+        rows.extend(told(&subject, INSIDE, quantiles_inside(&inside)?));
+        let around = QUANTILES.map(|part| Spread::once(quantile(&around, part)));
+        rows.extend(told(&subject, AROUND, around));
     }
     let results = json!({ "requests_per_s": rate });
     report::write(site, "light_load", &rows, &results)
@@ -88,14 +97,29 @@ async fn nice(priority: i8, command: &Command) -> Result<Option<Command>> {
     Ok(Some(first))
 }
 
-/// Milliseconds of each request.
-#[derive(Default)]
+const INSIDE: &str = "in the worker, delivery to reply written, without the run";
+const AROUND: &str = "from when it was due to the reply";
+const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
+
 struct Times {
-    inside: Vec<f64>,
+    /// The worker's metrics at the beginning and at the end of each window.
+    inside: Vec<String>,
+    /// Milliseconds of each request, in order.
     around: Vec<f64>,
 }
 
-async fn offer(site: &Site, queues: &Queues, rate: f64) -> Result<Times> {
+/// The worker's metrics at the ends of all windows.
+async fn pages(log: PathBuf, start: Instant) -> Result<Vec<String>> {
+    let mut pages = Vec::new();
+    for window in 0..=WINDOWS {
+        tokio::time::sleep_until((start + WARM + WINDOW * window).into()).await;
+        let page = worker::metrics(&log).await;
+        pages.push(page.context("the worker does not tell its metrics")?);
+    }
+    Ok(pages)
+}
+
+async fn offer(site: &Site, queues: &Queues, log: &Path, rate: f64) -> Result<Times> {
     let connection = wire::connect(&site.url, "bench requests").await?;
     let channel = connection.create_channel().await?;
     let mut replies = wire::consume(&channel, &queues.reply, 1_000).await?;
@@ -107,6 +131,7 @@ async fn offer(site: &Site, queues: &Queues, rate: f64) -> Result<Times> {
     let (due, mut schedule) = mpsc::unbounded_channel();
     // A thread of its own: tokio's timers are of a millisecond.
     let start = Instant::now();
+    let inside = tokio::spawn(pages(log.to_owned(), start));
     let clock = thread::spawn(move || {
         let mut rng = StdRng::seed_from_u64(1);
         let mut at = start;
@@ -118,7 +143,7 @@ async fn offer(site: &Site, queues: &Queues, rate: f64) -> Result<Times> {
             at += Duration::from_secs_f64(-(1.0 - rng.random::<f64>()).ln() / rate);
         }
     });
-    let (mut sent, mut missing, mut times) = (HashMap::new(), 0_usize, Times::default());
+    let (mut sent, mut missing, mut around) = (HashMap::new(), 0_usize, Vec::new());
     let mut over = false;
     while !over || missing > 0 {
         tokio::select! {
@@ -147,8 +172,7 @@ async fn offer(site: &Site, queues: &Queues, rate: f64) -> Result<Times> {
                 let id = reply.properties.correlation_id().as_ref().context("an id")?;
                 let at = sent[&id.as_str().parse::<u64>()?];
                 if at >= start + WARM {
-                    times.inside.push(dur(&reply, "total")? - dur(&reply, "predict")?);
-                    times.around.push(at.elapsed().as_secs_f64() * 1e3);
+                    around.push(at.elapsed().as_secs_f64() * 1e3);
                 }
                 reply.ack(BasicAckOptions::default()).await?;
             }
@@ -157,36 +181,76 @@ async fn offer(site: &Site, queues: &Queues, rate: f64) -> Result<Times> {
     let _ = clock.join();
     wire::close(publishing).await;
     wire::close(connection).await;
-    Ok(times)
+    around.sort_by(f64::total_cmp);
+    let inside = inside.await??;
+    Ok(Times { inside, around })
 }
 
-/// What a reply's `server-timing` says of a step, ms.
-fn dur(reply: &Delivery, step: &str) -> Result<f64> {
-    let headers = reply.properties.headers().as_ref().context("headers")?;
-    let timing = headers
-        .inner()
-        .get("server-timing")
-        .and_then(|value| value.as_long_string());
-    let timing = timing.context("no server-timing")?.to_string();
-    let mut parts = timing.split(", ");
-    let part = parts.find_map(|part| part.strip_prefix(step)?.strip_prefix(";dur="));
-    let text = part.with_context(|| format!("no {step} in {timing}"))?;
-    Ok(text.split(';').next().unwrap_or_default().parse()?)
+/// How many of the package's outcomes took no longer than each bound of the histogram, s; the last bound is infinite.
+fn buckets(page: &str) -> Result<Vec<(f64, f64)>> {
+    let series = format!(
+        "inferq_overhead_seconds_bucket{{package=\"{}\",le=\"",
+        crate::package::NAME
+    );
+    let lines = page.lines().filter_map(|line| line.strip_prefix(&series));
+    let bucket = |line: &str| {
+        let (bound, count) = line.split_once("\"} ").context("a bucket")?;
+        let bound = bound.replace("+Inf", "inf");
+        anyhow::Ok((bound.parse()?, count.parse()?))
+    };
+    lines.map(bucket).collect()
 }
 
-fn told(subject: &str, what: &str, mut ms: Vec<f64>) -> Vec<Row> {
-    ms.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        ms.get((ms.len() as f64 * share) as usize)
-            .copied()
-            .unwrap_or(f64::NAN)
+/// The quantiles over all windows, ms.
+fn quantiles_inside(pages: &[String]) -> Result<[Spread; QUANTILES.len()]> {
+    let at: Vec<_> = pages
+        .iter()
+        .map(|page| buckets(page))
+        .collect::<Result<_>>()?;
+    let mut windows = Vec::new();
+    for ends in at.windows(2) {
+        let since = ends[1].iter().zip(&ends[0]);
+        let window: Vec<_> = since
+            .map(|((bound, now), (_, before))| (*bound, now - before))
+            .collect();
+        let count = window.last().map_or(0.0, |(_, count)| *count);
+        ensure!(count > 0.0, "the worker has answered nothing in {WINDOW:?}");
+        windows.push(QUANTILES.map(|part| within(&window, part * count) * 1e3));
+    }
+    let spreads = [0, 1, 2].map(|place| Spread::of(windows.iter().map(|window| window[place])));
+    let [Some(p50), Some(p99), Some(p999)] = spreads else {
+        bail!("no windows");
     };
-    let (p50, p99, p999) = (at(0.5), at(0.99), at(0.999));
-    println!("{subject}, {what}: p50 {p50:.3} ms, p99 {p99:.3} ms, p99.9 {p999:.3} ms");
-    let figures = [("p50", p50), ("p99", p99), ("p99.9", p999)];
-    let row = |(name, ms)| {
-        let of = (report::MODEL, "poisson-10", subject);
-        Row::new(of, &format!("{name} ms, {what}"), Spread::once(ms))
-    };
-    figures.map(row).into()
+    Ok([p50, p99, p999])
+}
+
+/// The value below which so many lie, evenly spread within their bucket; beyond the last bound, infinite.
+fn within(buckets: &[(f64, f64)], rank: f64) -> f64 {
+    let (mut below, mut least) = (0.0, 0.0);
+    for (bound, count) in buckets {
+        if *count >= rank && *count > below {
+            return least + (bound - least) * (rank - below) / (count - below);
+        }
+        (least, below) = (*bound, *count);
+    }
+    f64::NAN
+}
+
+/// Of values in order.
+fn quantile(ms: &[f64], part: f64) -> f64 {
+    let place = (ms.len() as f64 * part) as usize;
+    ms.get(place).copied().unwrap_or(f64::NAN)
+}
+
+fn told(subject: &str, what: &str, spreads: [Spread; QUANTILES.len()]) -> Vec<Row> {
+    let [p50, p99, p999] = spreads;
+    println!(
+        "{subject}, {what}: p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms",
+        p50.median, p99.median, p999.median
+    );
+    let of = (report::MODEL, "poisson-10", subject);
+    let row = |(name, ms)| Row::new(of, &format!("{name} ms, {what}"), ms);
+    [("p50", p50), ("p99", p99), ("p99.9", p999)]
+        .map(row)
+        .into()
 }

@@ -135,6 +135,15 @@ fn as_inferq_has_them() -> Vec<(&'static str, AMQPValue)> {
 
 /// Runs `subject` on a backlog of `requests`.
 pub async fn run(site: &Site, subject: &Subject, requests: u64) -> Result<Figures> {
+    run_from(site, subject, (1, requests)).await
+}
+
+/// The same, but the clock starts only with this reply.
+pub async fn run_from(
+    site: &Site,
+    subject: &Subject,
+    (first, requests): (u64, u64),
+) -> Result<Figures> {
     let queues = Queues::open(site, subject).await?;
     let unlimited = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
     let prefill = load::publish(&site.url, &queues.route, 0..requests, unlimited);
@@ -143,7 +152,7 @@ pub async fn run(site: &Site, subject: &Subject, requests: u64) -> Result<Figure
         let mut replies = Replies::open(&site.url, &queues.reply).await?;
         let mut books = Books::new(requests, subject.expected())?;
         let mut worker = subject.start(site, &queues.request)?;
-        let figures = clock(&mut worker, &mut replies, &mut books).await?;
+        let figures = clock(&mut worker, &mut replies, (first, &mut books)).await?;
         worker.stop().await?;
         replies.finish(&mut books).await?;
         anyhow::Ok(figures)
@@ -157,13 +166,19 @@ pub async fn run(site: &Site, subject: &Subject, requests: u64) -> Result<Figure
     Ok(figures)
 }
 
-/// From the first reply to the last.
-async fn clock(worker: &mut Worker, replies: &mut Replies, books: &mut Books) -> Result<Figures> {
+/// From this reply to the last.
+async fn clock(
+    worker: &mut Worker,
+    replies: &mut Replies,
+    (first, books): (u64, &mut Books),
+) -> Result<Figures> {
     let pid = worker.pid()?;
-    tokio::select! {
-        first = replies.next(books) => first?,
-        error = worker.ended() => return Err(error),
-    };
+    while books.count < first {
+        tokio::select! {
+            more = replies.next(books) => more?,
+            error = worker.ended() => return Err(error),
+        };
+    }
     let (before, cpu_before, start) = (books.count, process::cpu(pid)?, Instant::now());
     let machine_before = process::machine_cpu()?;
     while !books.complete() {

@@ -6,10 +6,7 @@ use crate::requester::{Requester, ran};
 use crate::results::{Row, Spread};
 use crate::{Site, start, worker};
 use anyhow::{Context, Result, ensure};
-use std::fs;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Until the first has all that it takes.
 const WARM: Duration = Duration::from_secs(4);
@@ -87,16 +84,9 @@ async fn both(site: &Site, kind: Kind) -> Result<[f64; 2]> {
 }
 
 /// What a worker has counted so far, as its metrics tell; `None` where it does not tell yet.
-async fn counted(site: &Site, kind: Kind, worker: &str, series: &str) -> Option<f64> {
-    let log = fs::read_to_string(site.folder.join(format!("{worker}.log"))).ok()?;
-    let (_, admin) = log.split_once("starting admin=\"")?;
-    let (admin, _) = admin.split_once('"')?;
-    let mut stream = TcpStream::connect(admin).await.ok()?;
-    let request = format!("GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
+async fn counted(site: &Site, kind: Kind, name: &str, series: &str) -> Option<f64> {
+    let page = worker::metrics(&site.folder.join(format!("{name}.log"))).await?;
     let series = format!("{series}{{package=\"{}\"}} ", kind.name());
-    let count = answer.lines().find_map(|line| line.strip_prefix(&series))?;
+    let count = page.lines().find_map(|line| line.strip_prefix(&series))?;
     count.parse().ok()
 }

@@ -2,20 +2,30 @@
 
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::expect_used,
     reason = "a bench may stop where it stands"
 )]
 
+#[allow(dead_code, reason = "other benches do more with them")]
+#[path = "../common/results.rs"]
+mod results;
+
+use anyhow::{Context, Result};
 use bytes::Bytes;
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
 use inferq::batcher::PolicyConfig;
 use inferq::batcher::policy::{Entry, Policy, RunTime};
 use inferq::message::codec::{self, Limits};
 use inferq::package::Package;
 use inferq::predict::{Library, inspect};
+use results::{Row, Spread};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::fs;
 use std::hint::black_box;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -112,4 +122,81 @@ fn settlement(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, request, policy, settlement);
-criterion_main!(benches);
+
+fn main() -> Result<()> {
+    let (machine, began) = (results::machine(), SystemTime::now());
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    let (rows, all) = estimated(began)?;
+    // `cargo test --benches` measures nothing.
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let folder = here().join("target/bench");
+    fs::create_dir_all(&folder)?;
+    results::write(&folder, &machine, "steps", (&rows, &all.into()))
+}
+
+/// What Criterion writes of a step, ns.
+#[derive(Deserialize)]
+struct Estimates {
+    median: Estimate,
+}
+
+#[derive(Deserialize)]
+struct Estimate {
+    point_estimate: f64,
+    confidence_interval: Interval,
+}
+
+#[derive(Deserialize)]
+struct Interval {
+    lower_bound: f64,
+    upper_bound: f64,
+}
+
+/// All that Criterion has estimated since.
+fn estimated(since: SystemTime) -> Result<(Vec<Row>, Map<String, Value>)> {
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| here().join("target"), PathBuf::from);
+    let (mut rows, mut all) = (Vec::new(), Map::new());
+    for group in folders(&target.join("criterion"))? {
+        for step in folders(&group)? {
+            let file = step.join("new/estimates.json");
+            let written = fs::metadata(&file).and_then(|file| file.modified());
+            if written.is_ok_and(|at| at >= since) {
+                let text = fs::read(&file)?;
+                let Estimates { median } = serde_json::from_slice(&text)
+                    .with_context(|| format!("{} is not of Criterion", file.display()))?;
+                let Interval {
+                    lower_bound,
+                    upper_bound,
+                } = median.confidence_interval;
+                let us = Spread {
+                    median: median.point_estimate / 1e3,
+                    min: lower_bound / 1e3,
+                    max: upper_bound / 1e3,
+                };
+                let of = [&group, &step].map(|path| path.file_name().unwrap_or_default());
+                let [group, step] = of.map(|name| name.to_string_lossy());
+                let figure = "µs (from and to: its 95 % interval)";
+                rows.push(Row::new((&group, &step, "one step"), figure, us));
+                let name = format!("{group}/{step}");
+                all.insert(name, serde_json::from_slice(&text)?);
+            }
+        }
+    }
+    Ok((rows, all))
+}
+
+/// In the order of their names; none where there is no such folder.
+fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
+    if !parent.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(parent)?.collect::<Result<Vec<_>, _>>()?;
+    let paths = entries.into_iter().map(|entry| entry.path());
+    let mut folders: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
+    folders.sort();
+    Ok(folders)
+}

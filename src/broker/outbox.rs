@@ -223,13 +223,13 @@ impl Outbox {
         self.arrived(lane).notified().await;
     }
 
-    /// Its destination took it.
-    pub(super) fn taken(&self, job: Job) {
+    /// Its destination took it, as it was written then.
+    pub(super) fn taken(&self, job: Job, written: Instant) {
         if job.troubled.is_some() && self.lanes().sick.remove(&job.destination()).is_some() {
             let (queue, exchange) = (&job.publication.routing_key, &job.publication.exchange);
             tracing::info!(queue, exchange, "takes messages again");
         }
-        job.settle(Ok(()));
+        job.settle(Ok(written));
     }
 
     /// Its destination is no more.

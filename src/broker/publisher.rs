@@ -11,7 +11,7 @@ use lapin::{Channel, ErrorKind};
 use metrics::Counter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +59,8 @@ pub enum PublishFault {
     Closed,
 }
 
-pub(super) type Outcome = Result<(), PublishFault>;
+/// When it was written, of what the broker has confirmed.
+pub(super) type Outcome = Result<Instant, PublishFault>;
 
 struct Shared {
     outbox: Outbox,
@@ -119,15 +120,20 @@ impl Publisher {
     ) -> impl Future<Output = Result<(), PublishFault>> + Send + use<> {
         let (done, outcome) = oneshot::channel();
         self.shared.outbox.push(publication, Waiter::Task(done));
-        async move { outcome.await.unwrap_or(Err(PublishFault::Closed)) }
+        async move {
+            let outcome = outcome.await.unwrap_or(Err(PublishFault::Closed));
+            outcome.map(|_written| ())
+        }
     }
 
     /// The same, but nobody waits: `then` is called once, with the outcome, by whoever knows it (the publisher; with
-    /// [`PublishFault::Closed`], this very call as well). It must not block.
+    /// [`PublishFault::Closed`], this very call as well). It must not block. Of what the broker has confirmed, it hears
+    /// when the frames were written to the connection's socket, the last time if they were sent again; those of one
+    /// window, of up to 128 messages, count as written with its last.
     pub fn publish_then(
         &self,
         publication: Publication,
-        then: impl FnOnce(Result<(), PublishFault>) + Send + 'static,
+        then: impl FnOnce(Result<Instant, PublishFault>) + Send + 'static,
     ) {
         let then = Waiter::Then(Then::new(then));
         self.shared.outbox.push(publication, then);
@@ -285,14 +291,14 @@ impl Task {
                 () = async { link.lost.cancelled().await; tokio::time::sleep(WAKE).await } => {}
             }
         };
-        let fates = fates(channel, publications, patience).await;
+        let (written, fates) = fates(channel, publications, patience).await;
         let mut again = Vec::new();
         let (mut whole, mut settled) = (true, false);
         for (job, fate) in window.into_iter().zip(fates) {
             match fate {
                 Fate::Ack => {
                     self.shared.published.increment(1);
-                    outbox.taken(job);
+                    outbox.taken(job, written);
                     settled = true;
                 }
                 Fate::Unroutable => {

@@ -18,6 +18,7 @@ use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use std::pin::Pin;
+use std::time::Instant;
 
 /// What became of one publication of a window.
 pub(super) enum Fate {
@@ -29,16 +30,19 @@ pub(super) enum Fate {
     Failed(lapin::Error),
 }
 
-/// Publishes the window and awaits every confirm until `patience` ends.
+/// Publishes the window and awaits every confirm until `patience` ends; when its frames were written, and what became
+/// of each. lapin says that a frame is written once the socket has taken its last byte, and this task hears of it when
+/// it runs next: that is the time.
 pub(super) async fn fates(
     channel: &Channel,
     window: Vec<&Publication>,
     patience: impl Future<Output = ()>,
-) -> Vec<Fate> {
+) -> (Instant, Vec<Fate>) {
     let mut patience = std::pin::pin!(patience.fuse());
     let (mut returned, mut late) = (Vec::new(), Vec::new());
     let mut fates = Vec::with_capacity(window.len());
     let published = publish_all(channel, &window, patience.as_mut()).await;
+    let written = Instant::now();
     failpoint::hit("published");
     // Last to first: when the last has resolved most others have, and wake nobody.
     for (place, published) in published.into_iter().enumerate().rev() {
@@ -79,7 +83,7 @@ pub(super) async fn fates(
             }
         }
     }
-    fates
+    (written, fates)
 }
 
 /// What a confirm says, if it does; a message that it hands out goes to those returned.

@@ -24,7 +24,7 @@ use crate::{
 use super::{
     Desk, Intake,
     head::{attempts, destination, head},
-    verdict::{Burial, Verdict, Written},
+    verdict::{Burial, Ran, Verdict, Written},
 };
 
 impl Intake {
@@ -95,7 +95,10 @@ impl Intake {
         let answering = self.answering(head, &id, package, version.as_deref(), &timings);
         let written = result.and_then(|outcome| Ok(Reply::outcome(&answering, &outcome)?));
         match written {
-            Ok(reply) => Verdict::Reply(Written::outcome(reply, going)),
+            Ok(reply) => {
+                let run = timings.predict.unwrap_or_default();
+                Verdict::Reply(Written::outcome(reply, Ran { run, going }))
+            }
             Err(Failure::Rejected(rejection)) => {
                 // Another worker may be ahead of this one in a rollout.
                 let ahead =

@@ -1,6 +1,6 @@
 //! What becomes of a delivery, and how that is made sure of.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -66,6 +66,15 @@ impl Burial {
     }
 }
 
+/// Of an outcome: for when its reply is confirmed.
+#[derive(Debug, Default)]
+pub(super) struct Ran {
+    /// How long its batch ran.
+    pub(super) run: Duration,
+    /// To be told.
+    pub(super) going: Option<Going>,
+}
+
 /// A reply that is ready to be sent.
 #[derive(Debug)]
 pub(super) enum Written {
@@ -74,22 +83,21 @@ pub(super) enum Written {
         reply: Reply,
         /// A rejection's code and stage.
         said: Option<(Cow<'static, str>, Stage)>,
-        /// Of an outcome: to be told once it is confirmed.
-        going: Option<Going>,
+        ran: Option<Ran>,
     },
     /// The one that the same request got before.
     Before(Stored),
 }
 
 impl Written {
-    pub(super) fn outcome(reply: Reply, going: Option<Going>) -> Written {
-        let said = None;
-        Written::Own { reply, said, going }
+    pub(super) fn outcome(reply: Reply, ran: Ran) -> Written {
+        let (said, ran) = (None, Some(ran));
+        Written::Own { reply, said, ran }
     }
 
-    fn take_going(&mut self) -> Option<Going> {
+    fn take_ran(&mut self) -> Option<Ran> {
         match self {
-            Written::Own { going, .. } => going.take(),
+            Written::Own { ran, .. } => ran.take(),
             Written::Before(_) => None,
         }
     }
@@ -98,7 +106,7 @@ impl Written {
         Written::Own {
             reply: Reply::rejection(answering, rejection),
             said: Some((rejection.code.as_str(), rejection.stage)),
-            going: None,
+            ran: None,
         }
     }
 }
@@ -130,7 +138,7 @@ impl Case {
         let Some(mut written) = written else {
             return self.replied(why, Ok(Sent::Confirmed));
         };
-        let going = written.take_going();
+        let ran = written.take_ran();
         let publication = intake.publication(desk, delivery, entry.as_ref(), written);
         let Some(publication) = publication.await else {
             return self.replied(why, Ok(Sent::Undeliverable));
@@ -139,9 +147,11 @@ impl Case {
         // No task waits for the confirm: a thousand that do would not fit into the caches.
         publisher.publish_then(publication, move |confirmed| {
             let sent = match confirmed {
-                Ok(()) => {
-                    if let Some(going) = going {
-                        going.arrived();
+                Ok(written) => {
+                    if let Some(Ran { run, going }) = ran {
+                        let spent = written.saturating_duration_since(self.delivery.received);
+                        self.desk.metrics.replied(spent, run);
+                        going.into_iter().for_each(Going::arrived);
                     }
                     Ok(Sent::Confirmed)
                 }

@@ -59,6 +59,7 @@ pub struct PackageMetrics {
     padded_steps: Counter,
     run: Histogram,
     queue_wait: Histogram,
+    overhead: Histogram,
     stages: [Histogram; STAGES.len()],
     rejections: Family,
     faults: Family,
@@ -88,6 +89,7 @@ impl PackageMetrics {
             padded_steps: counter(&names::SEQUENCE_STEPS, &[package, "padded"]),
             run: histogram(&names::RUN_SECONDS, own),
             queue_wait: histogram(&names::QUEUE_WAIT_SECONDS, own),
+            overhead: histogram(&names::OVERHEAD_SECONDS, own),
             stages: STAGES.map(|stage| histogram(&names::STAGE_SECONDS, &[package, stage])),
             rejections: Family::default(),
             faults: Family::default(),
@@ -127,6 +129,11 @@ impl PackageMetrics {
     /// A request's rows waited this long for their batch.
     pub fn waited(&self, waited: Duration) {
         self.queue_wait.record(waited);
+    }
+
+    /// An outcome's reply was written so long after its delivery had come; its batch ran for a part of that.
+    pub fn replied(&self, spent: Duration, run: Duration) {
+        self.overhead.record(spent.saturating_sub(run));
     }
 
     /// A batch of so many rows, whose sequences had so many steps and ran as so many, ran for so long.
@@ -281,6 +288,7 @@ mod tests {
             package.stage("decode", Duration::from_micros(20));
             package.stage("no such stage", Duration::ZERO);
             package.waited(Duration::from_millis(2));
+            package.replied(Duration::from_micros(3_300), Duration::from_millis(3));
             package.ran(32, (700, 800), Duration::from_millis(3));
             package.model_loaded("1.0.0", "abc", true);
             package.oldest_unsettled(Duration::from_millis(1500));
@@ -301,6 +309,8 @@ mod tests {
             "inferq_sequence_steps_total{kind=\"padded\",package=\"digits\"} 800",
             "inferq_run_seconds_count{package=\"digits\"} 1",
             "inferq_queue_wait_seconds_count{package=\"digits\"} 1",
+            "inferq_overhead_seconds_bucket{package=\"digits\",le=\"0.00025\"} 0",
+            "inferq_overhead_seconds_bucket{package=\"digits\",le=\"0.0003\"} 1",
             "inferq_model_loaded{digest=\"abc\",package=\"digits\",version=\"1.0.0\"} 1",
             "inferq_oldest_unsettled_seconds{package=\"digits\"} 1.5",
             "inferq_in_flight{package=\"digits\"} 1",

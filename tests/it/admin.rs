@@ -134,6 +134,12 @@ fn the_pages_of_a_worker_that_has_answered_say_what_it_did() {
         value(&series, "inferq_queue_wait_seconds_count", &fraud),
         "60"
     );
+    assert_eq!(
+        value(&series, "inferq_overhead_seconds_count", &fraud),
+        "60"
+    );
+    let overhead = value(&series, "inferq_overhead_seconds_sum", &fraud);
+    assert!(overhead.parse::<f64>().unwrap() > 0.0);
     for queue in ["fraud", "unknown", "died"] {
         let queue = [("package", queue)];
         assert_eq!(value(&series, "inferq_in_flight", &queue), "0");

@@ -1,5 +1,7 @@
 //! What the policy does, case by case.
 
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
 use super::{
     tests::{AT_ONCE, CROWD, Line, MS, Next},
     *,
@@ -47,6 +49,38 @@ fn within_a_priority_a_near_deadline_goes_first_but_not_before_a_higher_priority
         panic!("the delay is nil")
     };
     assert_eq!(batch, [2, 1, 0]);
+}
+
+#[test]
+fn rows_of_one_priority_with_as_much_time_each_are_overtaken_by_no_batch() {
+    let line = Line {
+        base: 3 * MS,
+        each: MS,
+    };
+    let mut rng = StdRng::seed_from_u64(7);
+    let mut policy = policy(4, 2 * MS, 1_000);
+    let (mut now, mut came, mut ran, mut last) = (Instant::now(), 0, 0, None);
+    for _ in 0..2_000 {
+        // More than the device can do: some are refused, and batches are made smaller for others.
+        for _ in 0..rng.random_range(0..=9) {
+            policy.push(now, entry(0, now + 20 * MS, came)).unwrap();
+            came += 1;
+            now += MS / 8;
+        }
+        match policy.next(now, &line, Traffic::default()).next {
+            Next::Run(batch) => {
+                now += line.likely(batch.len());
+                for row in batch {
+                    assert!(last < Some(row), "{row} runs after {last:?}");
+                    last = Some(row);
+                    ran += 1;
+                }
+            }
+            Next::WaitUntil(until) => now = until,
+            Next::Idle => {}
+        }
+    }
+    assert!(ran > 5_000 && came > ran + 100, "{ran} of {came} ran");
 }
 
 #[test]

@@ -36,8 +36,9 @@ fn what_follows_a_publication_is_called_once_whatever_becomes_of_it() {
     }
     let mut jobs = outbox.take(Lane::Main, 3).into_iter();
     assert_eq!(heard.all(), []);
-    outbox.taken(jobs.next().unwrap());
-    assert_eq!(heard.all(), [Ok(())]);
+    let written = Instant::now();
+    outbox.taken(jobs.next().unwrap(), written);
+    assert_eq!(heard.all(), [Ok(written)]);
     drop(jobs.next());
     assert_eq!(heard.all(), closed, "a publisher that died with it");
     outbox.close();
@@ -173,5 +174,5 @@ fn a_panic_in_what_follows_stays_there() {
     let then = Then::new(|_| panic!("as a test would have it"));
     outbox.push(publication(), Waiter::Then(then));
     let job = outbox.take(Lane::Main, 1).pop().unwrap();
-    outbox.taken(job);
+    outbox.taken(job, Instant::now());
 }
