@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use inferq::{
-    batcher::{BatchObservation, Batcher, Device, PolicyConfig, Share},
+    batcher::{BatchObservation, Batcher, Device, PolicyConfig, Share, Sizing},
     predict::SessionThread,
     tensor::Row,
 };
@@ -64,7 +64,7 @@ impl Engine {
         let batcher = Batcher::start(
             "bench",
             config,
-            None,
+            Sizing::default(),
             Duration::from_secs(60),
             vec![session],
             Device::gpu().join(Share::default()),

@@ -110,14 +110,14 @@ impl Drop for Backlog {
 pub fn most_rows(engine: &Engine, kind: Kind) -> Result<usize> {
     let live = engine.repository().resolve(kind.name(), None);
     let live = live.map_err(|rejection| anyhow::anyhow!("{rejection:?}"))?;
-    Ok(live.max_size)
+    Ok(live.max_size())
 }
 
 /// What the package's sessions can have in hand with some to spare.
 fn in_hand(engine: &Engine, kind: Kind) -> Result<usize> {
     let live = engine.repository().resolve(kind.name(), None);
     let live = live.map_err(|rejection| anyhow::anyhow!("{rejection:?}"))?;
-    Ok((4 * live.max_size * live.package.sessions().count).max(64))
+    Ok((4 * live.max_size() * live.package.sessions().count).max(64))
 }
 
 /// Answers a second under a deep backlog.

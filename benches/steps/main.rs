@@ -94,7 +94,7 @@ fn policy(criterion: &mut Criterion) {
         (0..waiting).for_each(|ticket| push(&mut policy, ticket));
         group.bench_function(format!("a batch of 64, {waiting} waiting"), |b| {
             b.iter(|| {
-                let left = policy.take(now, &Linear);
+                let left = policy.take(now, &Linear, None);
                 for ticket in &left.batch {
                     push(&mut policy, *ticket);
                 }

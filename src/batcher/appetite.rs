@@ -2,10 +2,10 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use super::{BatchObservation, curve::Curve, policy::RunTime};
+use super::{BatchObservation, curve::Point, policy::RunTime};
 
 /// What is known of run times, by batch size to the next power of two; between two of those, on the line that joins
-/// them.
+/// them, and above all of them in proportion to the rows.
 #[derive(Debug, Default)]
 pub(super) struct Appetite {
     sizes: [Option<Times>; BUCKETS],
@@ -52,9 +52,9 @@ const SLACK: f64 = 2.0;
 
 impl Appetite {
     /// What was measured, until something runs.
-    pub(super) fn of(curve: &Curve) -> Self {
+    pub(super) fn of(points: impl IntoIterator<Item = Point>) -> Self {
         let mut appetite = Appetite::default();
-        for point in curve.points() {
+        for point in points {
             appetite.record(point.rows, point.run);
         }
         appetite
@@ -126,10 +126,10 @@ impl Appetite {
         *times
     }
 
-    /// Nil before anything has run. No size is thought to run longer than a larger one, or than the largest that ran;
-    /// nor longer than [`SLACK`] times as long as so many rows in batches of a smaller size. So sizes of which what is
-    /// known is wrong are run, and it is corrected. But what is known of other sizes since long before this one ran
-    /// says nothing against that.
+    /// Nil before anything has run. No size is thought to run longer than a larger one that ran, nor longer than
+    /// [`SLACK`] times as long as so many rows in batches of a smaller size. So sizes of which what is known is wrong
+    /// are run, and it is corrected. But what is known of other sizes since long before this one ran says nothing
+    /// against that.
     fn work_out(&self, rows: usize) -> Times {
         let own = self.sizes.get(bucket(rows)).copied().flatten();
         let ran = own.map_or(0, |own| own.noted);
@@ -139,15 +139,8 @@ impl Appetite {
             known.filter(move |times| times.noted + OF_LATE > ran)
         };
         let larger = known().filter(|times| times.rows >= rows);
-        let smaller = known().filter(|times| times.rows < rows).map(|times| {
-            let apart = (rows / times.rows).ceil() * SLACK;
-            Times {
-                rows,
-                run: times.run * apart,
-                deviation: times.deviation * apart,
-                noted: times.noted,
-            }
-        });
+        let smaller = known().filter(|times| times.rows < rows);
+        let smaller = smaller.map(|times| times.of(rows, (rows / times.rows).ceil() * SLACK));
         let bounds = larger.copied().chain(smaller);
         let bounds = bounds.chain([self.between(rows)]);
         let least = bounds.min_by(|a, b| a.run.total_cmp(&b.run));
@@ -169,8 +162,21 @@ impl Appetite {
                     noted: a.noted.max(b.noted),
                 }
             }
-            (Some(nearest), _) | (None, Some(nearest)) => *nearest,
+            (Some(nearest), None) => nearest.of(rows, rows / nearest.rows),
+            (Some(nearest), Some(_)) | (None, Some(nearest)) => *nearest,
             (None, None) => Times::default(),
+        }
+    }
+}
+
+impl Times {
+    /// What is thought of so many rows that take `times` as long.
+    fn of(self, rows: f64, times: f64) -> Times {
+        Times {
+            rows,
+            run: self.run * times,
+            deviation: self.deviation * times,
+            noted: self.noted,
         }
     }
 }
@@ -201,7 +207,7 @@ fn bucket(rows: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{batcher::curve::Point, tensor::Steps};
+    use crate::tensor::Steps;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -219,14 +225,20 @@ mod tests {
         assert_eq!(appetite.likely(1), MS);
         assert!(appetite.likely(5).abs_diff(MS * 13 / 9) < MS / 1_000);
         assert_eq!(appetite.likely(64), 8 * MS);
-        assert_eq!(appetite.likely(1_000_000), 8 * MS);
+        assert_eq!(
+            appetite.likely(128),
+            16 * MS,
+            "nothing says that it is free"
+        );
+        assert_eq!(appetite.likely(64_000), 8_000 * MS);
+        assert_eq!(appetite.longest(128), appetite.longest(64) * 2);
     }
 
     #[test]
     fn what_was_measured_is_predicted_before_anything_ran() {
         let points = [(1, MS), (8, 2 * MS), (12, 3 * MS)];
         let points = points.map(|(rows, run)| Point { rows, run });
-        let appetite = Appetite::of(&Curve::try_from(points.to_vec()).unwrap());
+        let appetite = Appetite::of(points);
         assert_eq!(appetite.likely(1), MS);
         assert!(appetite.likely(3).abs_diff(MS * 9 / 7) < MS / 1_000);
         assert_eq!(appetite.likely(12), 3 * MS);

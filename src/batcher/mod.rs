@@ -6,12 +6,14 @@
 
 mod ahead;
 mod appetite;
+pub mod climb;
 mod config;
 pub mod curve;
 mod device;
 mod pipeline;
 pub mod policy;
 mod queue;
+mod refresh;
 mod request;
 mod serve;
 pub mod sharing;
@@ -26,21 +28,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{
-    appetite::Appetite,
-    curve::Curve,
-    pipeline::Places,
-    request::{Request, late, no_session},
-    serve::serve,
-    shell::Shared,
-    watch::Runs,
-};
 pub use self::{
     config::{Config, ConfigFault},
     device::{Device, Member},
     policy::PolicyConfig,
     queue::Wants,
+    refresh::{Refreshed, Sizing},
     sharing::Share,
+};
+use self::{
+    pipeline::Places,
+    request::{Request, late, no_session},
+    serve::serve,
+    shell::Shared,
+    watch::Runs,
 };
 use crate::{
     fault::Failure,
@@ -153,23 +154,23 @@ impl Batcher {
     /// Puts the sessions to work, on the device of which the package is a `member`. `observer` hears of every run, on
     /// the thread that ran it.
     ///
-    /// `curve` says how long runs are likely to take until some have been seen.
-    /// `config.max_size` may not exceed the `max_size` that the sessions were opened with. `name` shows in tools
+    /// `sizing` says how large batches are, in place of `config.max_size` where it knows better, and how long runs are
+    /// likely to take until some have been seen.
+    /// No size may exceed the `max_size` that the sessions were opened with. `name` shows in tools
     /// that list threads. A run that takes `run_limit` is stopped, and its rows fail if they do so alone as well.
     pub fn start(
         name: &str,
         config: PolicyConfig,
-        curve: Option<&Curve>,
+        sizing: Sizing,
         run_limit: Duration,
         sessions: Vec<SessionThread>,
         member: Member,
         observer: impl Fn(BatchObservation) + Send + Sync + 'static,
     ) -> Batcher {
-        let appetite = curve.map(Appetite::of).unwrap_or_default();
         let observer = Box::new(observer);
         let shared = Arc::new(Shared::new(
             config,
-            appetite,
+            sizing,
             sessions.len(),
             member,
             observer,
@@ -262,6 +263,12 @@ impl Batcher {
         self.0.shared.wants(rows_each)
     }
 
+    /// The most rows of a full batch now: the best b.
+    #[must_use]
+    pub fn max_size(&self) -> usize {
+        self.0.shared.max_size()
+    }
+
     /// What is going on.
     #[must_use]
     pub fn stats(&self) -> BatcherStats {
@@ -282,9 +289,13 @@ impl Batcher {
         self.0.shared.begin_close();
         self.0.shared.ended().await;
         self.0.runs.close();
-        let threads = self.0.take_threads();
+        let (threads, shared) = (self.0.take_threads(), Arc::clone(&self.0.shared));
         // The threads only have their sessions to drop; a failure would be a panic there.
-        let _ = tokio::task::spawn_blocking(move || drop(threads)).await;
+        let end = move || {
+            drop(threads);
+            shared.learnt();
+        };
+        let _ = tokio::task::spawn_blocking(end).await;
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     BatchObservation,
     device::Turn,
     request::{RunFacts, Ticket},
-    serve::{Alive, Running, answer, complete, settle, watched},
+    serve::{Alive, Broken, Running, answer, complete, settle, watched},
     shell::{Leaving, Next, Shared},
     watch::Runs,
 };
@@ -51,7 +51,7 @@ struct Aloft<'a, F> {
 struct Failed<'a> {
     left: Instant,
     tickets: Vec<Ticket>,
-    why: (Fault, Duration),
+    why: (Broken, Duration),
     running: Running<'a>,
 }
 
@@ -195,7 +195,7 @@ impl<'a> Again<'a> {
     }
 
     /// Runs all that failed so far, outside of any turn: it is rare.
-    fn settle(&self, shared: &Shared, run: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>) {
+    fn settle(&self, shared: &Shared, run: &mut impl FnMut(&[&Row]) -> Result<Outputs, Broken>) {
         let batches = std::mem::take(&mut *self.batches());
         for Failed {
             left,

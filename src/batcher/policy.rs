@@ -26,16 +26,16 @@
 //!
 //! **What holds, whatever is pushed, removed and asked:**
 //! 1. A row that was taken in comes out exactly once: in a batch, as refused, or removed.
-//! 2. A batch has 1 to `max_size` rows, none of them past its deadline, nor, where predictions are trusted, predicted
-//!    to be when the run is over.
+//! 2. A batch has 1 to `max_size` rows, or up to as many as a trial has, none of them past its deadline,
+//!    nor, where predictions are trusted, predicted to be when the run is over.
 //! 3. No row stays behind that ranks before one that leaves.
 //! 4. While a session asks, no row waits longer than `max_delay` (with n full batches ahead of it, until
 //!    the session has asked n times more), and none waits at all while nothing is on its way.
 //! 5. Nothing starves: a row of priority p that arrived at t is overtaken by no row that arrives after
 //!    t + (10 − p) × `AGEING`.
 //!
-//! Taking a row in or out is O(log n); a batch looks at no more than `max_size` rows, and [`Policy::is_hopeless`] at no
-//! more than can be ahead of a row that is in time.
+//! Taking a row in or out is O(log n); a batch looks at no more rows than it may have, and [`Policy::is_hopeless`] at
+//! no more than can be ahead of a row that is in time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -176,11 +176,11 @@ impl<T> Policy<T> {
         self.refuse(now + self.longest(now, runs, 1))
     }
 
-    /// The batch that leaves now.
-    pub fn take(&mut self, now: Instant, runs: &impl RunTime) -> Leaving<T> {
+    /// The batch that leaves now: of up to `max_size` rows, or of up to `trial`.
+    pub fn take(&mut self, now: Instant, runs: &impl RunTime, trial: Option<usize>) -> Leaving<T> {
         let mut refused = self.refuse_late(now, runs);
         loop {
-            let full = self.next_rows();
+            let full = self.rows.len().min(trial.unwrap_or(self.config.max_size));
             let ranked = self.by_rank.iter().take(full).map(|(_, key)| *key);
             let keys: Vec<u64> = ranked.collect();
             let deadlines = keys.iter().filter_map(|key| self.rows.get(key));
@@ -288,10 +288,24 @@ impl<T> Policy<T> {
         before.take(ahead).count() == ahead
     }
 
+    /// Whether the next so many rows would all be in time if they left together, predictions trusted or not.
+    #[must_use]
+    pub fn in_time(&self, rows: usize, now: Instant, runs: &impl RunTime) -> bool {
+        let over = now + runs.longest(rows);
+        let next = self.by_rank.iter().take(rows);
+        let mut next = next.filter_map(|(_, key)| self.rows.get(key));
+        next.all(|row| over < row.deadline)
+    }
+
     /// Most rows of a batch.
     #[must_use]
     pub fn max_size(&self) -> usize {
         self.config.max_size
+    }
+
+    /// From now on batches have up to so many rows; at least 1.
+    pub fn set_max_size(&mut self, rows: usize) {
+        self.config.max_size = rows.max(1);
     }
 
     /// Rows that wait.

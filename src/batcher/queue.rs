@@ -8,7 +8,9 @@ use std::{
 use super::{
     ahead::Ahead,
     appetite::{Appetite, size},
+    climb::Climb,
     policy::{Entry, Policy, PolicyConfig, Traffic},
+    refresh::Refreshed,
     request::{Request, Ticket, hopeless, late, no_session, overloaded},
     way::ON_THE_WAY,
 };
@@ -31,6 +33,7 @@ pub struct Wants {
 pub(super) struct State {
     pub(super) policy: Policy<Ticket>,
     pub(super) appetite: Appetite,
+    pub(super) climb: Climb,
     pub(super) ahead: Ahead,
     /// How long a request is on its way here, on average.
     pub(super) lead: Duration,
@@ -47,11 +50,13 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Nothing waits, and so many sessions pull.
-    pub(super) fn new(config: PolicyConfig, appetite: Appetite, sessions: usize) -> State {
+    /// Nothing waits, and so many sessions pull. `climb` says how large batches are.
+    pub(super) fn new(config: PolicyConfig, climb: Climb, sessions: usize) -> State {
+        let max_size = climb.best();
         State {
-            policy: Policy::new(config),
-            appetite,
+            policy: Policy::new(PolicyConfig { max_size, ..config }),
+            appetite: Appetite::of(climb.measured()),
+            climb,
             ahead: Ahead::default(),
             lead: Duration::ZERO,
             rows_each: 0.0,
@@ -74,14 +79,30 @@ impl State {
         };
     }
 
+    /// Something is learnt of sizes. What came of it, where another is the best now.
+    pub(super) fn learn(&mut self, learn: impl FnOnce(&mut Climb)) -> Option<Refreshed> {
+        let before = self.climb.best();
+        learn(&mut self.climb);
+        let best = self.climb.best();
+        self.policy.set_max_size(best);
+        (best != before).then(|| Refreshed {
+            before,
+            best,
+            curve: self.climb.curve(),
+            closing: false,
+        })
+    }
+
     /// What keeps the sessions busy, and so many that are on their way here or not done; where no request has come yet,
     /// one is taken to have so many rows.
     pub(super) fn wants(&self, rows_each: usize, coming: usize) -> Wants {
         // A part of what may wait is left: requests may have more rows than the average.
         let (most, limit) = (self.policy.max_size(), self.policy.queue_limit());
+        // What runs may be a trial, and so may what gathers meanwhile.
+        let reach = self.climb.reach(&self.appetite);
         let busy = self.appetite.rows_in(ON_THE_WAY, most);
         let busy = busy
-            .saturating_add(2 * most)
+            .saturating_add(most + reach)
             .saturating_mul(self.alive)
             .min(limit - limit / 4);
         let rows_each = if self.rows_each > 0.0 {
@@ -97,7 +118,7 @@ impl State {
         let requests = |rows: usize| (size(rows) / rows_each.max(1.0)).ceil() as usize;
         Wants {
             requests: requests(busy).max(1),
-            under_way: coming + requests(self.policy.waiting() + self.running * most),
+            under_way: coming + requests(self.policy.waiting() + self.running * reach),
         }
     }
 
@@ -148,6 +169,7 @@ pub(super) fn admit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batcher::curve::ladder;
 
     fn state(queue_limit: usize) -> State {
         let config = PolicyConfig {
@@ -155,9 +177,10 @@ mod tests {
             max_delay: Duration::ZERO,
             queue_limit,
         };
-        let mut appetite = Appetite::default();
-        appetite.record(64, ON_THE_WAY);
-        State::new(config, appetite, 1)
+        let climb = Climb::new(&ladder(64, None), 64, None);
+        let mut state = State::new(config, climb, 1);
+        state.appetite.record(64, ON_THE_WAY);
+        state
     }
 
     #[test]
@@ -175,6 +198,17 @@ mod tests {
 
         assert_eq!(state(100).wants(1, 0).requests, 75);
         assert_eq!(state(1).wants(64, 0).requests, 1, "or nothing would come");
+    }
+
+    #[test]
+    fn where_a_larger_batch_may_be_tried_it_wants_as_many_as_that_takes() {
+        let mut climbing = state(4_096);
+        let climb = Climb::new(&ladder(256, None), 64, None);
+        climbing.climb = climb.refreshed(4 * ON_THE_WAY, true);
+        assert_eq!(climbing.wants(1, 0).requests, (1 + 1 + 2) * 64);
+        let climb = Climb::new(&ladder(256, None), 64, None);
+        climbing.climb = climb.refreshed(ON_THE_WAY, true);
+        assert_eq!(climbing.wants(1, 0).requests, 3 * 64, "it may not");
     }
 
     #[test]

@@ -35,37 +35,56 @@ pub(super) fn serve(
     }
 }
 
+/// A run that gave nothing.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) fault: Fault,
+    /// Whether it was stopped at its limit.
+    pub(super) stopped: bool,
+}
+
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Broken {
+        let stopped = false;
+        Broken { fault, stopped }
+    }
+}
+
 /// Runs something of which others look that it does not take too long.
 pub(super) fn watched<T>(
     (runs, session): (&Runs, usize),
     run: impl FnOnce() -> Result<T, Fault>,
-) -> Result<T, Fault> {
+) -> Result<T, Broken> {
     runs.began(session);
     let result = catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|_| Err(internal("a panic during a run")));
     let stopped = runs.ended(session);
-    result.map_err(|fault| {
-        if stopped {
+    result.map_err(|fault| Broken {
+        fault: if stopped {
             too_long(runs.limit())
         } else {
             fault
-        }
+        },
+        stopped,
     })
 }
 
 /// Runs a batch and answers all of its rows. A run that fails is repeated in halves until those rows are
 /// alone that fail by themselves, so that no batch-mate suffers: of n rows with one culprit, 2 log n
-/// more runs. `failed` is why the whole of it did, and after how long, where it has run already.
+/// more runs. `failed` is why the whole of it did, and after how long, where it has run already. Where runs were
+/// stopped at their limit though no row took so long alone, so many rows are too many.
 pub(super) fn settle(
     shared: &Shared,
     left: Instant,
     batch: Vec<Ticket>,
-    mut failed: Option<(Fault, Duration)>,
-    run: &mut impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
+    mut failed: Option<(Broken, Duration)>,
+    run: &mut impl FnMut(&[&Row]) -> Result<Outputs, Broken>,
 ) {
     let whole = batch.len();
     let mut parts = vec![batch];
     let mut told = false;
+    // Rows of the smallest run that was stopped.
+    let mut stopped_at: Option<usize> = None;
     while let Some(part) = parts.pop() {
         let now = Instant::now();
         let wanted = part.into_iter().filter_map(|ticket| ticket.if_wanted(now));
@@ -76,12 +95,13 @@ pub(super) fn settle(
         let rows: Vec<&Row> = part.iter().filter_map(Ticket::row).collect();
         let began = Instant::now();
         let (result, ran) = match failed.take() {
-            Some((fault, ran)) => (Err(fault), Some(ran)),
-            None => (
-                run(&rows).and_then(|outputs| complete(outputs, part.len())),
-                None,
-            ),
+            Some((broken, ran)) => (Err(broken), Some(ran)),
+            None => (run(&rows), None),
         };
+        let result = result.and_then(|outputs| Ok(complete(outputs, part.len())?));
+        if result.as_ref().is_err_and(|broken| broken.stopped) {
+            stopped_at = Some(stopped_at.map_or(part.len(), |rows| rows.min(part.len())));
+        }
         let went_well = result.is_ok();
         let steps = result
             .as_ref()
@@ -100,7 +120,7 @@ pub(super) fn settle(
             Ok(outputs) => {
                 answer(part, outputs, facts);
             }
-            Err(fault) if part.len() > 1 => {
+            Err(Broken { fault, .. }) if part.len() > 1 => {
                 if !told {
                     tracing::warn!(rows = whole, %fault, "a batch failed, its halves run again");
                     told = true;
@@ -108,7 +128,7 @@ pub(super) fn settle(
                 let second = part.split_off(part.len() / 2);
                 parts.extend([second, part]);
             }
-            Err(fault) => {
+            Err(Broken { fault, .. }) => {
                 for culprit in part {
                     culprit.fail(fault.clone());
                 }
@@ -120,6 +140,9 @@ pub(super) fn settle(
             steps,
         };
         shared.ran(observation, went_well);
+    }
+    if let Some(rows) = stopped_at.filter(|rows| *rows > 1) {
+        shared.stopped(rows);
     }
 }
 

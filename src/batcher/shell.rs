@@ -21,10 +21,12 @@ use tokio::sync::watch;
 
 use super::{
     BatchObservation, BatcherStats,
-    appetite::Appetite,
+    climb::Climb,
+    curve::ladder,
     device::{Member, Turn},
     policy::{self, PolicyConfig, RunTime, Traffic},
     queue::{State, Wants, admit},
+    refresh::{Hears, Sizing},
     request::{Request, Ticket, refuse},
     way::{Trail, mixed},
 };
@@ -56,6 +58,7 @@ pub(super) struct Shared {
     coming: AtomicUsize,
     trail: Trail,
     observer: Observer,
+    pub(super) hears: Hears,
     member: Member,
     alive: watch::Sender<usize>,
     abandoned: AtomicBool,
@@ -64,24 +67,27 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         config: PolicyConfig,
-        appetite: Appetite,
+        Sizing { climb, hears }: Sizing,
         sessions: usize,
         member: Member,
         observer: Observer,
     ) -> Self {
+        let most = config.max_size;
+        let climb = climb.unwrap_or_else(|| Climb::new(&ladder(most, None), most, None));
         Shared {
-            state: Mutex::new(State::new(config, appetite, sessions)),
+            state: Mutex::new(State::new(config, climb, sessions)),
             work: Condvar::new(),
             coming: AtomicUsize::new(0),
             trail: Trail::default(),
             observer,
+            hears,
             member,
             alive: watch::Sender::new(sessions),
             abandoned: AtomicBool::new(false),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -142,7 +148,7 @@ impl Shared {
         drop(removed);
     }
 
-    fn wake_for_what_waits(&self, state: &mut State) {
+    pub(super) fn wake_for_what_waits(&self, state: &mut State) {
         // Who waits for the device takes what is there by then.
         let taken = state.asking * state.policy.max_size();
         if state.sleeping == 0 || (state.asking > 0 && state.policy.waiting() <= taken) {
@@ -169,10 +175,12 @@ impl Shared {
             let State {
                 policy,
                 appetite,
+                climb,
                 ahead,
                 ..
             } = &mut *state;
-            let late = policy.refuse_late(now, &ahead.behind(now, appetite));
+            let runs = ahead.behind(now, appetite);
+            let late = policy.refuse_late(now, &runs);
             if !late.is_empty() {
                 drop(state);
                 refuse(late, now);
@@ -191,7 +199,9 @@ impl Shared {
                 (state, turn) = self.take_turn(state, now);
                 continue;
             };
-            let policy::Leaving { batch, refused } = policy.take(now, &ahead.behind(now, appetite));
+            let in_time = |rows| policy.in_time(rows, now, &runs);
+            let trial = climb.trial(policy.waiting(), appetite, in_time);
+            let policy::Leaving { batch, refused } = policy.take(now, &runs, trial);
             if !batch.is_empty() {
                 state.running += 1;
             }
@@ -265,6 +275,9 @@ impl Shared {
         if went_well {
             let trail = self.trail.average();
             self.state().appetite.observe(&observation, trail);
+            self.learn(|climb| climb.ran(&observation));
+        } else {
+            self.learn(|climb| climb.failed(observation.rows));
         }
         (self.observer)(observation);
     }

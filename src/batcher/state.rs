@@ -40,6 +40,18 @@ pub struct Key {
 struct Kept {
     key: Key,
     curve: Curve,
+    /// The best b as live batches showed it; the curve's own where none have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best: Option<usize>,
+}
+
+/// A curve that was kept, and the best b.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recalled {
+    /// t(b).
+    pub curve: Curve,
+    /// The best b that was in force: the curve may have another by now.
+    pub best: usize,
 }
 
 /// No curve is this large.
@@ -84,7 +96,7 @@ pub enum StateFault {
 ///
 /// # Errors
 /// What is there cannot be used.
-pub fn recall(dir: &Path, key: &Key) -> Result<Option<Curve>, StateFault> {
+pub fn recall(dir: &Path, key: &Key) -> Result<Option<Recalled>, StateFault> {
     let file = dir.join(name(key));
     let text = match read(&file) {
         Ok(text) => text,
@@ -93,8 +105,13 @@ pub fn recall(dir: &Path, key: &Key) -> Result<Option<Curve>, StateFault> {
     };
     let found = match serde_json::from_slice::<Kept>(&text) {
         Ok(kept) if kept.key != *key => "one of something else".to_owned(),
-        Ok(kept) if kept.curve.most() > key.max_size => "sizes above batch.max_size".to_owned(),
-        Ok(kept) => return Ok(Some(kept.curve)),
+        Ok(kept) if kept.curve.most().max(kept.best.unwrap_or(1)) > key.max_size => {
+            "sizes above batch.max_size".to_owned()
+        }
+        Ok(Kept { curve, best, .. }) => {
+            let best = best.unwrap_or(curve.best().rows).max(1);
+            return Ok(Some(Recalled { curve, best }));
+        }
         Err(error) => format!("something else (line {})", error.line()),
     };
     Err(StateFault::Strange { file, found })
@@ -110,15 +127,17 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Writes a curve beside the old one, and puts it in its place when it is whole.
+/// Writes a curve beside the old one, and puts it in its place when it is whole. `best` is the best b where live
+/// batches showed it.
 ///
 /// # Errors
 /// The directory cannot be made or written to.
-pub fn keep(dir: &Path, key: &Key, curve: &Curve) -> Result<(), StateFault> {
+pub fn keep(dir: &Path, key: &Key, curve: &Curve, best: Option<usize>) -> Result<(), StateFault> {
     let file = dir.join(name(key));
     let kept = Kept {
         key: key.clone(),
         curve: curve.clone(),
+        best,
     };
     let write = || -> io::Result<()> {
         fs::create_dir_all(dir)?;
@@ -172,13 +191,18 @@ mod tests {
         Curve::try_from(vec![Point { rows: 1, run }]).unwrap()
     }
 
+    fn recalled(best: usize) -> Recalled {
+        let curve = curve();
+        Recalled { curve, best }
+    }
+
     #[test]
     fn a_curve_is_found_again_under_its_key_and_under_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("made/here");
         assert_eq!(recall(&dir, &key()).unwrap(), None);
-        keep(&dir, &key(), &curve()).unwrap();
-        assert_eq!(recall(&dir, &key()).unwrap(), Some(curve()));
+        keep(&dir, &key(), &curve(), None).unwrap();
+        assert_eq!(recall(&dir, &key()).unwrap(), Some(recalled(1)));
         let others = [
             Key {
                 digest: "11ff".into(),
@@ -217,12 +241,20 @@ mod tests {
     }
 
     #[test]
+    fn the_size_that_was_in_force_is_found_again_where_the_curve_says_another() {
+        let dir = tempfile::tempdir().unwrap();
+        keep(dir.path(), &key(), &curve(), Some(48)).unwrap();
+        assert_eq!(recall(dir.path(), &key()).unwrap(), Some(recalled(48)));
+    }
+
+    #[test]
     fn a_file_that_is_broken_or_another_ones_is_told_and_written_over() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(name(&key()));
         let kept = Kept {
             key: Key { cores: 64, ..key() },
             curve: curve(),
+            best: None,
         };
         let other = serde_json::to_string(&kept).unwrap();
         let mut points = Vec::from(curve());
@@ -233,14 +265,21 @@ mod tests {
         let kept = Kept {
             key: key(),
             curve: Curve::try_from(points).unwrap(),
+            best: None,
         };
         let larger = serde_json::to_string(&kept).unwrap();
-        for text in ["", "{\"key\":", &other, &larger] {
+        let kept = Kept {
+            key: key(),
+            curve: curve(),
+            best: Some(65),
+        };
+        let best = serde_json::to_string(&kept).unwrap();
+        for text in ["", "{\"key\":", &other, &larger, &best] {
             fs::write(&file, text).unwrap();
             let fault = recall(dir.path(), &key()).unwrap_err();
             assert!(matches!(fault, StateFault::Strange { .. }), "{fault}");
-            keep(dir.path(), &key(), &curve()).unwrap();
-            assert_eq!(recall(dir.path(), &key()).unwrap(), Some(curve()));
+            keep(dir.path(), &key(), &curve(), None).unwrap();
+            assert_eq!(recall(dir.path(), &key()).unwrap(), Some(recalled(1)));
         }
     }
 
@@ -249,7 +288,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let taken = dir.path().join("taken");
         fs::write(&taken, "a file").unwrap();
-        let told = keep(&taken, &key(), &curve()).unwrap_err().to_string();
+        let told = keep(&taken, &key(), &curve(), None)
+            .unwrap_err()
+            .to_string();
         assert!(
             told.contains("taken/fraud-") && told.contains("make room"),
             "{told}"

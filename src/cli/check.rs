@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
                 output::note(format_args!("warning: {warning}"));
             }
             let package = &live.package;
-            let how = if live.max_size > 1 {
+            let how = if live.max_size() > 1 {
                 "alone, at full batch and among other rows"
             } else {
                 "alone, as its rows run one by one"

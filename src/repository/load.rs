@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    batcher::{self, BatchObservation, Batcher, Device, Member, PolicyConfig, Share},
+    batcher::{self, BatchObservation, Batcher, Device, Member, PolicyConfig, Share, Sizing},
     fault::Fault,
     package::{Package, PackageFault, PackageFiles},
     predict::{DeviceId, Library, Session, SessionSpec, SessionThread, inspect},
@@ -13,6 +13,7 @@ use crate::{
 use super::{
     Live,
     measure::{Measure, Measuring},
+    sizing::sizing,
 };
 
 /// Reads the package in `dir`, opens its sessions, and runs its golden examples on one of them. Nothing is measured.
@@ -125,16 +126,12 @@ pub(super) fn load(
         timed = Some(found);
     }
     let rows_each = package.example_size();
-    let share = Share {
-        weight: package.share().weight,
-        latency: package.share().latency(),
-        cores: match library.device() {
-            DeviceId::Cpu => package.sessions().threads,
-            DeviceId::Cuda(_) => 1,
-        },
+    let member = join(package.name(), share(library, &package));
+    let metrics = Arc::new(PackageMetrics::new(package.name()));
+    let sizing = match &timed {
+        Some(timed) => sizing(timed, &package, &metrics),
+        None => Sizing::default(),
     };
-    let member = join(package.name(), share);
-    let metrics = PackageMetrics::new(package.name());
     metrics.model_loaded(package.version(), &package.digest().to_string(), true);
     let observer = move |observed: BatchObservation| {
         let BatchObservation { rows, run, steps } = observed;
@@ -143,7 +140,7 @@ pub(super) fn load(
     let batcher = Batcher::start(
         package.name(),
         policy,
-        timed.as_ref().and_then(|timed| timed.curve.as_ref()),
+        sizing,
         package.limits().run,
         sessions,
         member,
@@ -152,13 +149,24 @@ pub(super) fn load(
     Ok(Live {
         package,
         batcher,
-        max_size: policy.max_size,
         rows_each,
         curve: timed
             .filter(|timed| timed.whole)
             .and_then(|timed| timed.curve),
         warnings,
     })
+}
+
+/// What a package's manifest asks of the device.
+fn share(library: &Library, package: &Package) -> Share {
+    Share {
+        weight: package.share().weight,
+        latency: package.share().latency(),
+        cores: match library.device() {
+            DeviceId::Cpu => package.sessions().threads,
+            DeviceId::Cuda(_) => 1,
+        },
+    }
 }
 
 /// What is to be said where a model does not run sequences that its manifest allows.

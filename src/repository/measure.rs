@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     fs,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use crate::{
     batcher::{
         Config,
         curve::{Curve, Measured, Run, ladder, measure, most_tries},
-        state::{self, Key},
+        state::{self, Key, Recalled},
     },
     package::Package,
     predict::{DeviceId, Flight, Library, SessionThread, device_name},
@@ -57,15 +58,21 @@ pub(super) struct Timed {
     pub(super) whole: bool,
     /// Most rows of a batch.
     pub(super) most: usize,
+    /// What batches may come to have, smallest first.
+    pub(super) sizes: Vec<usize>,
+    /// How long a batch of more rows may take that is tried live; `None` where none is.
+    pub(super) within: Option<Duration>,
+    /// Where it is kept, and as what.
+    pub(super) kept: Option<(PathBuf, Key)>,
 }
 
 impl Timed {
-    fn whole(curve: Curve) -> Timed {
-        let most = curve.best().rows;
+    fn whole(self, curve: Curve, most: usize) -> Timed {
         Timed {
             curve: Some(curve),
             whole: true,
             most,
+            ..self
         }
     }
 }
@@ -74,10 +81,15 @@ impl Measuring<'_> {
     /// Times batches, where that is wanted; what was wrong with it, or with the state directory, goes to `warnings`. No
     /// limit stops a run here that hangs, as none does among the golden examples.
     pub(super) fn time(&self, how: Measure<'_>, warnings: &mut Vec<String>) -> Timed {
-        let untimed = Timed {
+        let limits = self.package.limits();
+        let soon = limits.run.min(limits.deadline) / IN_TIME;
+        let mut untimed = Timed {
             curve: None,
             whole: false,
             most: self.max_size,
+            sizes: self.sizes(),
+            within: None,
+            kept: None,
         };
         let (config, anew, watch) = match how {
             Measure::No => return untimed,
@@ -87,29 +99,42 @@ impl Measuring<'_> {
         let Some(budget) = config.budget() else {
             return untimed;
         };
-        let key = self.key();
+        // A GPU takes long to get used to another number of rows: one batch of them tells nothing.
+        untimed.within = (self.library.device() == DeviceId::Cpu).then_some(soon);
+        let dir = config.state_dir.clone();
+        untimed.kept = dir.map(|dir| (dir, self.key()));
         let mut fault = None;
-        if let Some(dir) = &config.state_dir {
-            match state::recall(dir, &key) {
-                Ok(Some(curve)) if !anew => return Timed::whole(curve),
+        if let Some((dir, key)) = &untimed.kept {
+            match state::recall(dir, key) {
+                Ok(Some(Recalled { curve, best })) if !anew => return untimed.whole(curve, best),
                 Ok(_) => {}
                 Err(found) => fault = Some(found),
             }
         }
         let timed = match self.measure(budget, watch) {
             Measured::Whole(curve) => {
-                if let Some(dir) = &config.state_dir
-                    && let Err(found) = state::keep(dir, &key, &curve)
+                if let Some((dir, key)) = &untimed.kept
+                    && let Err(found) = state::keep(dir, key, &curve, None)
                 {
                     fault = fault.or(Some(found));
                 }
-                Timed::whole(curve)
+                let most = curve.best().rows;
+                untimed.whole(curve, most)
             }
             Measured::Failed(rows, why, curve) => {
-                let timed = curve.map(Timed::whole).unwrap_or(Timed {
-                    most: (rows / 2).max(1),
-                    ..untimed
-                });
+                // It may run at the next start.
+                untimed.kept = None;
+                untimed.sizes.retain(|size| *size < rows);
+                let timed = match curve {
+                    Some(curve) => {
+                        let most = curve.best().rows;
+                        untimed.whole(curve, most)
+                    }
+                    None => Timed {
+                        most: (rows / 2).max(1),
+                        ..untimed
+                    },
+                };
                 let most = timed.most;
                 warnings.push(format!(
                     "a batch of {rows} rows could not be timed ({why}); batches have up to {most} rows; lower batch.max_size, or raise the limit that was met"
@@ -117,8 +142,6 @@ impl Measuring<'_> {
                 timed
             }
             Measured::Short(curve) => {
-                let limits = self.package.limits();
-                let soon = limits.run.min(limits.deadline) / IN_TIME;
                 let most = curve.as_ref().map_or(1, |curve| curve.most_within(soon));
                 let (most, ms) = (most.min(self.max_size), config.measure_ms);
                 warnings.push(format!(
@@ -142,7 +165,7 @@ impl Measuring<'_> {
             return Measured::Failed(1, "no golden example makes a row".to_owned(), None);
         }
         let limit = self.package.limits().run;
-        let sizes = ladder(self.max_size, self.session.signature().fixed_batch());
+        let sizes = self.sizes();
         let measured = self.session.call(move |session| {
             let began = Instant::now();
             // What was made shorter than it came may not be what the model takes.
@@ -198,6 +221,10 @@ impl Measuring<'_> {
             measure(&sizes, budget, run, &mut rand::rng())
         });
         measured.unwrap_or_else(|fault| Measured::Failed(1, fault.to_string(), None))
+    }
+
+    fn sizes(&self) -> Vec<usize> {
+        ladder(self.max_size, self.session.signature().fixed_batch())
     }
 
     /// What its curve holds for.

@@ -7,6 +7,7 @@
 mod listing;
 mod load;
 mod measure;
+mod sizing;
 mod version;
 
 use std::{
@@ -36,15 +37,21 @@ pub struct Live {
     pub package: Arc<Package>,
     /// Its rows wait here for the device.
     pub batcher: Batcher,
-    /// Most rows that run together: the best measured size, the package's own where nothing was measured, or 1 where
-    /// rows would change each other.
-    pub max_size: usize,
     /// The most rows that one of its golden examples makes.
     pub rows_each: usize,
-    /// How long so many rows take, where that was measured.
+    /// How long so many rows take, where that was measured, at load or before.
     pub curve: Option<Curve>,
     /// What its author should know, although it is live.
     pub warnings: Vec<String>,
+}
+
+impl Live {
+    /// Most rows that run together now: the best size as measured, and as live batches have shown it since; the
+    /// package's own where nothing was measured; or 1 where rows would change each other.
+    #[must_use]
+    pub fn max_size(&self) -> usize {
+        self.batcher.max_size()
+    }
 }
 
 /// A package that did not go live.

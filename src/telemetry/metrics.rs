@@ -148,6 +148,15 @@ impl PackageMetrics {
         self.batch_rows.record(batch_rows as f64);
     }
 
+    /// Full batches of this version of the package have so many rows.
+    pub fn best_batch(&self, version: &str, rows: usize) {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "batches are far smaller than 2^52"
+        )]
+        gauge(&names::BEST_BATCH_ROWS, &[&self.package, version]).set(rows as f64);
+    }
+
     /// A request is in hand until the guard is dropped.
     pub fn in_flight(&self) -> InFlight {
         self.in_flight.increment(1.0);
@@ -291,6 +300,7 @@ mod tests {
             package.replied(Duration::from_micros(3_300), Duration::from_millis(3));
             package.ran(32, (700, 800), Duration::from_millis(3));
             package.model_loaded("1.0.0", "abc", true);
+            package.best_batch("1.0.0", 32);
             package.oldest_unsettled(Duration::from_millis(1500));
             let first = package.in_flight();
             let second = package.in_flight();
@@ -311,6 +321,7 @@ mod tests {
             "inferq_queue_wait_seconds_count{package=\"digits\"} 1",
             "inferq_overhead_seconds_bucket{package=\"digits\",le=\"0.00025\"} 0",
             "inferq_overhead_seconds_bucket{package=\"digits\",le=\"0.0003\"} 1",
+            "inferq_best_batch_rows{package=\"digits\",version=\"1.0.0\"} 32",
             "inferq_model_loaded{digest=\"abc\",package=\"digits\",version=\"1.0.0\"} 1",
             "inferq_oldest_unsettled_seconds{package=\"digits\"} 1.5",
             "inferq_in_flight{package=\"digits\"} 1",
@@ -334,6 +345,7 @@ mod tests {
         package.faulted("model", "predict");
         package.dead_lettered("poison");
         package.model_loaded("1.0.0", "abc", true);
+        package.best_batch("1.0.0", 32);
         drop(BrokerMetrics::new());
         drop(StoreMetrics::new());
         assert_eq!(

@@ -122,6 +122,13 @@ pub const BATCH_ROWS: Metric = Metric {
     help: "rows of a batch",
     labels: &["package"],
 };
+/// The best b.
+pub const BEST_BATCH_ROWS: Metric = gauge(
+    "inferq_best_batch_rows",
+    Unit::Count,
+    &["package", "version"],
+    "rows of a full batch: the best size by what was measured at load, and what live batches have shown since",
+);
 /// Steps of sequences.
 pub const SEQUENCE_STEPS: Metric = counter(
     "inferq_sequence_steps_total",
@@ -261,6 +268,7 @@ pub const ALL: &[Metric] = &[
     REJECTIONS,
     FAULTS,
     BATCH_ROWS,
+    BEST_BATCH_ROWS,
     SEQUENCE_STEPS,
     STAGE_SECONDS,
     RUN_SECONDS,

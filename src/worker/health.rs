@@ -182,7 +182,7 @@ fn package_status(live: &Live) -> PackageStatus {
         version: live.package.version().to_owned(),
         digest: live.package.digest().to_string(),
         warnings: live.warnings.clone(),
-        batch: live.max_size,
+        batch: live.max_size(),
         sessions: stats.sessions_alive,
         waiting_rows: stats.waiting_rows,
         running_batches: stats.running_batches,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use inferq::{
-    batcher::{Batcher, Device, PolicyConfig, Share},
+    batcher::{Batcher, Device, PolicyConfig, Share, Sizing},
     predict::SessionThread,
     tensor::RowValues,
 };
@@ -32,7 +32,7 @@ fn requests_get_their_own_answers_while_batches_overlap() {
     let batcher = Batcher::start(
         "linear",
         config,
-        None,
+        Sizing::default(),
         Duration::from_secs(60),
         vec![session],
         Device::gpu().join(Share::default()),

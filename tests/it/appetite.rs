@@ -1,12 +1,18 @@
 //! What a device is found to want, and what becomes of that between two starts.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use inferq::{
     batcher::{Config, curve::Curve},
-    engine::Engine,
+    engine::{Engine, Request},
     repository::Live,
 };
+use serde_json::{Value, json};
 
 use crate::{
     cli::{Packages, run, sample},
@@ -21,12 +27,9 @@ async fn loaded(repository: &Path, config: &Config) -> (Option<Curve>, usize, Ve
         panic!("one package, not {live:?}")
     };
     let Live {
-        curve,
-        max_size,
-        warnings,
-        ..
+        curve, warnings, ..
     } = &***live;
-    let came = (curve.clone(), *max_size, warnings.clone());
+    let came = (curve.clone(), live.max_size(), warnings.clone());
     engine.close().await;
     came
 }
@@ -107,4 +110,51 @@ fn a_state_directory_that_cannot_be_used_is_told_once_and_keeps_no_worker_from_s
     let request = sample("fraud/not-fraud-1.json");
     let sent = run(&["send", "fraud", &request, "--broker-url", &url]).lines();
     assert_eq!(sent[0]["status"], "outcome");
+}
+
+/// Scores `labour` as often as it takes until `done`; at most for a minute.
+async fn busy(engine: &Engine, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        let score = |_| engine.score(Request::new("labour", json!({"x": 7, "work": 50})));
+        let answers = futures::future::join_all((0..1_000).map(score)).await;
+        assert!(answers.iter().all(|answer| answer.result.is_ok()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_measured_wrong_is_mended_by_what_comes_and_stays_mended() {
+    let state = tempfile::tempdir().unwrap();
+    let config = keeping(state.path());
+    let packages = crate::faults::packages::laborious(50);
+    loaded(packages.path(), &config).await;
+    let files = fs::read_dir(state.path()).unwrap();
+    let [file] = files
+        .map(|file| file.unwrap().path())
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let read = || serde_json::from_str::<Value>(&fs::read_to_string(&file).unwrap()).unwrap();
+    // As if it had been measured that batches spare nothing.
+    let mut wrong = read();
+    for point in wrong["curve"].as_array_mut().unwrap() {
+        let nanos = point["rows"].as_u64().unwrap() * 1_000_000;
+        point["run"] = json!({"secs": 0, "nanos": nanos});
+    }
+    fs::write(&file, wrong.to_string()).unwrap();
+
+    let engine = Engine::measured(packages.path(), None, &config).unwrap();
+    let live = Arc::clone(engine.repository().live().next().unwrap());
+    assert_eq!((live.max_size(), read()), (1, wrong.clone()));
+    busy(&engine, || live.max_size() >= 8).await;
+    // It is written while the engine runs, and when that ends.
+    busy(&engine, || read()["best"].is_u64()).await;
+    engine.close().await;
+    let (kept, best) = (read(), live.max_size());
+    assert_eq!((&kept["best"], &kept["key"]), (&json!(best), &wrong["key"]));
+    let slowest = kept["curve"][0]["run"]["nanos"].as_u64().unwrap();
+    assert!(slowest < 900_000, "of one row, as it ran live: {slowest}");
+    let (_, recalled, warnings) = loaded(packages.path(), &config).await;
+    assert_eq!((recalled, warnings), (best, vec![]));
 }

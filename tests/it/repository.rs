@@ -74,7 +74,7 @@ async fn rows_of_different_lengths_share_batches_where_the_model_bears_their_pad
     assert_eq!(live(&engine), ["greatest@1.0.0", "last@1.0.0"]);
     let sizes = |name| {
         let live = engine.repository().resolve(name, None).unwrap();
-        (live.max_size > 1, live.warnings.join("; "))
+        (live.max_size() > 1, live.warnings.join("; "))
     };
     // Zeros are greater than all that is asked about.
     let (batched, warnings) = sizes("greatest");
@@ -131,7 +131,7 @@ async fn a_model_of_which_nothing_shows_that_it_bears_padding_runs_rows_one_by_o
     };
     assert!(longest.contains("sequences of longest = 64 zeros do not run"));
     assert!(unpadded.contains("nothing shows that padding changes no answer"));
-    assert_eq!(live.max_size, 1);
+    assert_eq!(live.max_size(), 1);
 }
 
 #[test]
@@ -266,7 +266,7 @@ async fn one_golden_example_shows_that_a_model_lets_rows_change_each_other() {
     let sizes: Vec<_> = engine
         .repository()
         .live()
-        .map(|live| live.max_size)
+        .map(|live| live.max_size())
         .collect();
     assert_eq!(sizes, [1, 64]);
 }

@@ -1,5 +1,6 @@
 //! The batcher around tiny models, and around runs that the test holds in its hand.
 
+mod climbing;
 mod closing;
 mod device;
 mod observed;
@@ -51,7 +52,7 @@ fn on_model(graph: &Graph, sessions: usize, config: PolicyConfig) -> Batcher {
     Batcher::start(
         "test",
         config,
-        None,
+        Sizing::default(),
         LIMIT,
         sessions.collect(),
         a_device(),

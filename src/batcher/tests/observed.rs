@@ -14,7 +14,7 @@ async fn every_run_is_observed_with_its_size() {
     let batcher = Batcher::start(
         "test",
         CONFIG,
-        None,
+        Sizing::default(),
         LIMIT,
         vec![session],
         a_device(),
@@ -32,7 +32,7 @@ async fn every_run_is_observed_with_the_steps_of_its_sequences() {
     let batcher = Batcher::start(
         "test",
         CONFIG,
-        None,
+        Sizing::default(),
         LIMIT,
         vec![of_sequences(&onnx::greatest(), CONFIG.max_size)],
         a_device(),

@@ -157,7 +157,7 @@ async fn rows_that_come_while_a_batch_runs_join_the_next_one() {
     held.batcher.0.shared.ran(
         BatchObservation {
             rows: 1,
-            run: Duration::from_secs(20),
+            run: Duration::from_secs(10),
             steps: Steps::default(),
         },
         true,

@@ -59,7 +59,7 @@ impl<T> Policy<T> {
             None => Next::Idle,
             Some(due) if due > now => Next::WaitUntil(due),
             Some(_) => {
-                let leaving = self.take(now, runs);
+                let leaving = self.take(now, runs, None);
                 refused.extend(leaving.refused);
                 if leaving.batch.is_empty() {
                     Next::Idle

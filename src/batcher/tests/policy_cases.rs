@@ -212,3 +212,27 @@ fn who_would_wait_in_vain_is_told_at_once() {
     let later = now + 10 * MS + TRUST;
     assert!(!policy.is_hopeless(later, (0, later + MS), &run, 1));
 }
+
+#[test]
+fn a_trial_has_more_rows_or_fewer_and_leaves_in_order_if_all_would_be_in_time() {
+    let (now, run) = (Instant::now(), Line { base: MS, each: MS });
+    for trial in [2, 8] {
+        let mut policy = policy(4, Duration::ZERO, 100);
+        for ticket in 0..10 {
+            policy.push(now, entry(0, now + MS * 30, ticket)).unwrap();
+        }
+        let leaving = policy.take(now, &run, Some(trial));
+        assert_eq!(leaving.batch, (0..trial).collect::<Vec<_>>());
+        assert_eq!(policy.take(now, &run, None).batch.len(), 4.min(10 - trial));
+    }
+    let mut policy = policy(4, Duration::ZERO, 100);
+    for (ticket, patience) in [30, 30, 30, 8, 30, 30, 30, 30, 30].into_iter().enumerate() {
+        policy
+            .push(now, entry(0, now + MS * patience, ticket))
+            .unwrap();
+    }
+    assert!(policy.in_time(6, now, &run));
+    assert!(!policy.in_time(7, now, &run), "the fourth would be late");
+    policy.set_max_size(6);
+    assert_eq!(policy.take(now, &run, None).batch.len(), 6);
+}

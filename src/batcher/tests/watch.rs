@@ -22,7 +22,7 @@ async fn a_run_that_takes_too_long_is_stopped_and_costs_no_batch_mate_its_answer
     let batcher = Batcher::start(
         "test",
         CONFIG,
-        None,
+        Sizing::default(),
         limit,
         vec![session],
         a_device(),
@@ -79,7 +79,7 @@ async fn an_abandoned_batcher_stops_what_runs_and_runs_nothing_more() {
     let batcher = Batcher::start(
         "test",
         alone,
-        None,
+        Sizing::default(),
         limit,
         vec![session],
         a_device(),

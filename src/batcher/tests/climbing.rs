@@ -1,0 +1,114 @@
+//! A best b that was wrong, and runs that are stopped for the rows they have.
+
+use super::*;
+use crate::batcher::{
+    climb::Climb,
+    curve::ladder,
+    serve::{Broken, settle},
+};
+
+/// One row of the model that turns as often as the row of a batch that asks for most: any batch takes as long.
+fn labour(turns: i64) -> Row {
+    let mut bytes = 1.0_f32.to_ne_bytes().to_vec();
+    bytes.extend(turns.to_ne_bytes());
+    let (strings, length) = (Vec::new(), 0);
+    Row {
+        bytes,
+        strings,
+        length,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_a_backlog_batches_grow_a_step_at_a_time_to_the_size_that_is_best() {
+    let (tell, told) = mpsc::channel();
+    let most = CONFIG.max_size;
+    let climb = Climb::new(&ladder(most, None), 1, None).refreshed(LIMIT, false);
+    let batcher = Batcher::start(
+        "test",
+        CONFIG,
+        Sizing::new(climb, move |refreshed| tell.send(refreshed).unwrap()),
+        LIMIT,
+        vec![session_thread(&onnx::labour(), most)],
+        a_device(),
+        |_| {},
+    );
+    assert_eq!(batcher.max_size(), 1);
+    let start = Instant::now();
+    // Until the last step was judged as well.
+    let mut after = 0;
+    while after < 4 {
+        let backlog = (0..700).map(|_| labour(50)).collect();
+        batcher.submit(backlog, 0, soon(), None).await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(60), "{batcher:?}");
+        after += usize::from(batcher.max_size() == most);
+    }
+    batcher.close().await;
+    let told: Vec<Refreshed> = told.try_iter().collect();
+    let (last, changes) = told.split_last().unwrap();
+    let steps = changes
+        .windows(2)
+        .all(|pair| pair[0].best == pair[1].before);
+    assert!(steps && changes[0].before == 1, "{changes:?}");
+    assert!(
+        changes
+            .iter()
+            .all(|change| !change.closing && change.best <= 4 * change.before)
+    );
+    assert!(last.closing && last.before == last.best, "{last:?}");
+    assert!(last.best >= most / 2, "{last:?}");
+}
+
+/// Rows of a full batch after these rows have run, where runs of more than `most` are stopped, and those with a
+/// negative row; each takes until `over`.
+fn after(values: &[f32], most: usize, patience: Duration, over: Duration) -> usize {
+    let shared = Shared::new(CONFIG, <_>::default(), 1, a_device(), Box::new(|_| {}));
+    let rows = values.iter().map(|value| row(&[*value])).collect();
+    let now = Instant::now();
+    let (request, _answered) = Request::new(rows, now, now + patience);
+    let mut run = |rows: &[&Row]| {
+        while now.elapsed() < over {
+            std::hint::spin_loop();
+        }
+        let read = |row: &&Row| bytemuck::pod_read_unaligned::<f32>(&row.bytes);
+        if rows.len() > most || rows.iter().map(read).any(|value| value < 0.0) {
+            let fault = Fault::model(Stage::Predict, "stopped");
+            return Err(Broken {
+                fault,
+                stopped: true,
+            });
+        }
+        Ok(Outputs {
+            rows: rows.len(),
+            outputs: Vec::new(),
+            steps: Steps::default(),
+        })
+    };
+    settle(&shared, now, request.tickets().collect(), None, &mut run);
+    shared.max_size()
+}
+
+#[test]
+fn where_a_run_is_stopped_for_the_rows_it_has_batches_have_fewer_from_then_on() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let ordinary = [1.0; 16];
+    let after = |values: &[f32], most| after(values, most, MINUTE, Duration::ZERO);
+    assert_eq!(after(&ordinary, 16), 16);
+    assert_eq!(after(&ordinary, 15), 8);
+    assert_eq!(after(&ordinary, 4), 4);
+    assert_eq!(
+        after(&ordinary[..12], 11),
+        8,
+        "and so does one that was not full"
+    );
+    // One row that takes as long alone is not how long others take.
+    let mut endless = ordinary;
+    endless[5] = -1.0;
+    assert_eq!(after(&endless, 16), 16);
+}
+
+#[test]
+fn where_rows_are_late_once_their_run_is_stopped_it_is_taken_to_be_for_their_number() {
+    const MS: Duration = Duration::from_millis(1);
+    assert_eq!(after(&[1.0; 16], 15, 20 * MS, 21 * MS), 8);
+}
