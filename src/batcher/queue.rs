@@ -27,6 +27,9 @@ pub struct Wants {
     pub requests: usize,
     /// Requests of which the model is not done.
     pub under_way: usize,
+    /// Requests that may wait, all at once. What is in hand and waits for its reply may have made room for others that
+    /// come before that reply is confirmed: with more in hand than this, some would be refused.
+    pub most: usize,
 }
 
 /// What waits, and what is known of those who run it.
@@ -110,15 +113,17 @@ impl State {
         } else {
             size(rows_each)
         };
+        let requests = |rows: usize| size(rows) / rows_each.max(1.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "no more than rows, and not below nothing"
         )]
-        let requests = |rows: usize| (size(rows) / rows_each.max(1.0)).ceil() as usize;
+        let (whole, begun) = (|each: f64| each as usize, |each: f64| each.ceil() as usize);
         Wants {
-            requests: requests(busy).max(1),
-            under_way: coming + requests(self.policy.waiting() + self.running * reach),
+            requests: begun(requests(busy)).max(1),
+            under_way: coming + begun(requests(self.policy.waiting() + self.running * reach)),
+            most: whole(requests(limit)).max(1),
         }
     }
 
@@ -196,7 +201,10 @@ mod tests {
         roomy.running = 1;
         assert_eq!(roomy.wants(1, 5).under_way, 7);
 
+        assert_eq!(roomy.wants(1, 5).most, 4_096 / 32);
+
         assert_eq!(state(100).wants(1, 0).requests, 75);
+        assert_eq!(state(100).wants(64, 0).most, 1);
         assert_eq!(state(1).wants(64, 0).requests, 1, "or nothing would come");
     }
 

@@ -201,11 +201,12 @@ fn wanted(engine: &Engine, source: &Source) -> Wanted {
         let all = each.reduce(|all, one| Wants {
             requests: all.requests.saturating_add(one.requests),
             under_way: all.under_way + one.under_way,
+            most: all.most.saturating_add(one.most),
         });
         // What the models are done with waits for its replies, and wants others in its place.
         all.map_or(usize::MAX, |all| {
-            all.requests
-                .saturating_add(in_hand.saturating_sub(all.under_way))
+            let answered = in_hand.saturating_sub(all.under_way);
+            all.requests.saturating_add(answered).min(all.most)
         })
     })
 }
