@@ -12,7 +12,8 @@ use std::path::Path;
 /// A figure of one section, and what it is to be.
 struct Bar {
     section: &'static str,
-    /// How the row's load and figure begin.
+    /// How the row's model, load and figure begin.
+    model: &'static str,
     load: &'static str,
     figure: &'static str,
     bound: Bound,
@@ -38,51 +39,71 @@ impl fmt::Display for Bound {
 
 const fn bar(
     section: &'static str,
-    (load, figure): (&'static str, &'static str),
+    (model, load, figure): (&'static str, &'static str, &'static str),
     bound: Bound,
 ) -> Bar {
     Bar {
         section,
+        model,
         load,
         figure,
         bound,
     }
 }
 
-const BARS: [Bar; 12] = [
-    bar("round_trips", ("backlog", "÷ echo"), Bound::None),
-    bar("device", ("backlog", "÷ bare loop"), Bound::None),
-    bar("device", ("backlog", "tokens/s ÷"), Bound::AtLeast(0.9)),
-    bar("device", ("backlog", "padded ÷"), Bound::AtMost(1.15)),
-    bar("device", ("backlog", "most batches"), Bound::AtMost(2.0)),
+const BARS: [Bar; 13] = [
+    bar(
+        "round_trips",
+        ("no-op", "backlog", "÷ echo"),
+        Bound::AtLeast(0.9),
+    ),
     bar(
         "device",
-        ("poisson-90", "in time ÷ ideal"),
+        ("conv", "backlog", "÷ bare loop"),
         Bound::AtLeast(0.95),
     ),
     bar(
         "device",
-        ("poisson-90", "in time ÷ accepted"),
+        ("forest", "backlog", "÷ bare loop"),
+        Bound::AtLeast(0.9),
+    ),
+    bar("device", ("", "backlog", "tokens/s ÷"), Bound::AtLeast(0.9)),
+    bar("device", ("", "backlog", "padded ÷"), Bound::AtMost(1.15)),
+    bar(
+        "device",
+        ("", "backlog", "most batches"),
+        Bound::AtMost(2.0),
+    ),
+    bar(
+        "device",
+        ("", "poisson-90", "in time ÷ ideal"),
+        Bound::AtLeast(0.95),
+    ),
+    bar(
+        "device",
+        ("", "poisson-90", "in time ÷ accepted"),
         Bound::AtLeast(0.99),
     ),
-    bar("device", ("overload", "goodput ÷"), Bound::AtLeast(0.9)),
-    bar("device", ("100/s beside", "p99 ÷"), Bound::AtMost(1.0)),
+    bar("device", ("", "overload", "goodput ÷"), Bound::AtLeast(0.9)),
+    bar("device", ("", "100/s beside", "p99 ÷"), Bound::AtMost(1.0)),
     bar(
         "light_load",
-        ("poisson-10", "p50 ms, in the worker"),
+        ("", "poisson-10", "p50 ms, in the worker"),
         Bound::AtMost(0.3),
     ),
     bar(
         "light_load",
-        ("poisson-10", "p99 ms, in the worker"),
+        ("", "poisson-10", "p99 ms, in the worker"),
         Bound::AtMost(2.0),
     ),
-    bar("backlog", ("", "peak MiB"), Bound::None),
+    bar("backlog", ("", "", "peak MiB"), Bound::None),
 ];
 
 impl Bar {
     fn is_of(&self, row: &Row) -> bool {
-        row.load.starts_with(self.load) && row.figure.starts_with(self.figure)
+        row.model.starts_with(self.model)
+            && row.load.starts_with(self.load)
+            && row.figure.starts_with(self.figure)
     }
 }
 

@@ -76,10 +76,7 @@ impl Requester {
             free.send(wire::confirming(&publishing).await?).await?;
         }
         let body = |object: Object| match object {
-            Object::Value(value) => (
-                Bytes::from(value.root().to_value().to_string()),
-                "application/json",
-            ),
+            Object::Value(value) => (value.to_string().into(), "application/json"),
             Object::Picture(file) => (file, "image/jpeg"),
         };
         Ok(Requester {
