@@ -12,7 +12,7 @@ use crate::message::document::{Document, Elements, Fields, Kind, Members, Node, 
 
 /// Values of requests, as they were read.
 #[derive(Debug)]
-pub struct Documents;
+pub(super) struct Documents;
 
 impl Json for Documents {
     type Node<'a> = Node<'a>;
@@ -91,9 +91,31 @@ impl<'a> AnyNode<'a, Documents> for Node<'a> {
 
     fn equals_value(&self, expected: &Value) -> bool {
         match (self.kind(), expected) {
+            (Kind::Null, Value::Null) => true,
+            (Kind::Bool(value), Value::Bool(expected)) => value == *expected,
+            (Kind::Number(number), Value::Number(expected)) => {
+                cmp::equal_numbers(&number, expected)
+            }
             (Kind::Text(text), Value::String(expected)) => text == expected,
-            (Kind::Text(_), _) | (_, Value::String(_)) => false,
-            _ => cmp::equal(&Node::to_value(*self), expected),
+            (Kind::Array(items), Value::Array(expected)) => {
+                let mut both = items.iter().zip(expected);
+                items.len() == expected.len() && both.all(|(item, other)| item.equals_value(other))
+            }
+            (Kind::Object(fields), Value::Object(expected)) => {
+                let same = |(key, other): (&String, &Value)| {
+                    fields.get(key).is_some_and(|node| node.equals_value(other))
+                };
+                fields.len() == expected.len() && expected.iter().all(same)
+            }
+            (
+                Kind::Null
+                | Kind::Bool(_)
+                | Kind::Number(_)
+                | Kind::Text(_)
+                | Kind::Array(_)
+                | Kind::Object(_),
+                _,
+            ) => false,
         }
     }
 
@@ -139,9 +161,56 @@ impl<'a> Array<'a, Documents> for Elements<'a> {
 
 #[cfg(test)]
 mod tests {
-    use jsonschema::json::conformance;
+    use jsonschema::{draft202012, json::conformance};
+    use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
+
+    /// Values that are often what one of the schemas asks for.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-2_i64..3).prop_map(Value::from),
+            prop::sample::select(vec![json!(1.0), json!(0.5), json!(u64::MAX), json!(1e300)]),
+            "[ab]{0,2}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::hash_map("[abc]", inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn schemas() -> Vec<Value> {
+        vec![
+            json!({"const": 1}),
+            json!({"enum": [[1, {"a": 1.0}], {"a": 1, "b": []}, {}, "a", null, 1.0]}),
+            json!({"items": {"enum": [[], {"a": 0}, {"a": null}, 1]}}),
+            json!({"uniqueItems": true, "contains": {"type": "integer"}}),
+            json!({"required": ["a", "b"], "properties": {"a": {"type": "number", "maximum": 1}}}),
+            json!({"propertyNames": {"enum": ["a", "b"]}, "minProperties": 1}),
+            json!({"properties": {"a": {"$ref": "#"}, "b": {"minLength": 1}}, "additionalProperties": false}),
+            json!({"oneOf": [{"type": "string"}, {"type": "array", "prefixItems": [{"const": {"a": 1}}], "items": false}]}),
+            json!({"type": "object", "unevaluatedProperties": false, "anyOf": [
+                {"properties": {"a": true}, "required": ["a"]}, {"properties": {"b": true}}]}),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_takes_what_it_takes_as_a_tree(value in any_value()) {
+            let document = Document::from(&value);
+            for schema in schemas() {
+                let tree = draft202012::new(&schema).unwrap();
+                let flat = jsonschema::options_for::<Documents>().build(&schema).unwrap();
+                prop_assert_eq!(flat.is_valid(document.root()), tree.is_valid(&value), "{}", schema);
+            }
+        }
+    }
 
     #[test]
     fn the_validator_sees_what_is_there() {

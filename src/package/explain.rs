@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     alternatives,
+    schema::MAX_ERRORS,
     words::{a_type, a_type_of, plain, some},
 };
 use crate::representation::nearest::advice;
@@ -78,7 +79,7 @@ pub(super) fn explain(error: &ValidationError<'_>, schema: &Value, out: &mut Vec
     match error.kind() {
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
             let known = siblings(error, schema);
-            for name in unexpected {
+            for name in unexpected.iter().take(MAX_ERRORS) {
                 out.push(unknown(pointer.clone(), name, &known));
             }
         }

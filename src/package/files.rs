@@ -7,17 +7,15 @@ use std::{
     sync::LazyLock,
 };
 
-use jsonschema::json::Json;
 use serde_json::{Map, Number, Value};
 
 use super::{
     checks,
     digest::{Digest, digest},
-    documents::Documents,
     fault::PackageFault,
     golden::{self, Golden},
     manifest::{MANIFEST, Manifest, manifest_schema},
-    schema::Schema,
+    schema::{RequestSchema, Schema},
     shape::{Notation, Shape},
     words::rendered,
 };
@@ -34,7 +32,7 @@ pub struct PackageFiles {
     pub(super) dir: PathBuf,
     pub(super) manifest: Manifest,
     pub(super) digest: Digest,
-    pub(super) request_schema: Schema<Documents>,
+    pub(super) request_schema: RequestSchema,
     pub(super) response_schema: Schema,
     pub(super) goldens: Vec<Golden>,
 }
@@ -93,9 +91,11 @@ pub(super) fn read(dir: &Path, reading: Reading) -> Result<PackageFiles, Vec<Pac
         checks::is_inside(&name).then_some(name)
     };
     let request = named(|m| &m.request_schema, "request.schema.json");
-    let request_schema = request.and_then(|file| keep(schema(dir, &file), &mut faults));
+    let request_schema =
+        request.and_then(|file| keep(schema(dir, &file, RequestSchema::compile), &mut faults));
     let response = named(|m| &m.response_schema, "response.schema.json");
-    let response_schema = response.and_then(|file| keep(schema(dir, &file), &mut faults));
+    let response_schema =
+        response.and_then(|file| keep(schema(dir, &file, Schema::compile), &mut faults));
     if let Some(model) = named(|m| &m.model, "model.onnx") {
         faults.extend(regular(dir, &model).err());
     }
@@ -143,9 +143,13 @@ fn once(faults: Vec<PackageFault>) -> Vec<PackageFault> {
     kept
 }
 
-fn schema<F: Json>(dir: &Path, file: &str) -> Result<Schema<F>, Vec<PackageFault>> {
+fn schema<S>(
+    dir: &Path,
+    file: &str,
+    compile: impl FnOnce(&str, &[u8]) -> Result<S, Vec<PackageFault>>,
+) -> Result<S, Vec<PackageFault>> {
     let text = text(dir, file).map_err(|fault| vec![fault])?;
-    Schema::compile(file, &text)
+    compile(file, &text)
 }
 
 fn manifest(dir: &Path, placed: bool, faults: &mut Vec<PackageFault>) -> Option<Manifest> {

@@ -11,12 +11,11 @@ use serde_json::Value;
 use super::{
     Package,
     checks::is_inside,
-    documents::Documents,
     examples,
     fault::PackageFault,
     files::{bytes, json, text},
     manifest::Manifest,
-    schema::Schema,
+    schema::{RequestSchema, Schema},
     shape::{Notation, Shape, without_null},
     words::{rendered, some},
 };
@@ -89,7 +88,7 @@ static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
 pub(super) fn read(
     dir: &Path,
     manifest: Option<&Manifest>,
-    request: Option<&Schema<Documents>>,
+    request: Option<&RequestSchema>,
     response: Option<&Schema>,
     faults: &mut Vec<PackageFault>,
 ) -> Vec<Golden> {
@@ -208,7 +207,7 @@ fn content_type(file: &str, spec: &GoldenSpec) -> Option<PackageFault> {
 fn fits(
     golden: &Golden,
     manifest: Option<&Manifest>,
-    request: Option<&Schema<Documents>>,
+    request: Option<&RequestSchema>,
     response: Option<&Schema>,
     faults: &mut Vec<PackageFault>,
 ) {
@@ -217,7 +216,7 @@ fn fits(
         Expected::Rejection(code) => (code.as_str(), code != "invalid_request"),
     };
     if let (Object::Value(value), Some(schema)) = (&golden.object, request) {
-        let errors = schema.check(value.root()).err().unwrap_or_default();
+        let errors = schema.check(value).err().unwrap_or_default();
         // A threshold that cannot be looked up in a valid request is `invalid_request` as well.
         if valid {
             faults.extend(errors.into_iter().map(|error| {

@@ -35,7 +35,6 @@ use self::files::Reading;
 pub use self::{
     compare::{Difference, difference},
     digest::Digest,
-    documents::Documents,
     fault::PackageFault,
     files::PackageFiles,
     golden::{Expected, Golden},
@@ -43,7 +42,7 @@ pub use self::{
         Batch, FORMAT, Limits, LimitsSpec, MANIFEST, Manifest, Sessions, ShareSpec, manifest_schema,
     },
     rehearsal::BatchSensitive,
-    schema::Schema,
+    schema::{RequestSchema, Schema},
 };
 use crate::{
     decision::{self, Thresholds},
@@ -174,7 +173,7 @@ impl Package {
 
     /// What a request must look like.
     #[must_use]
-    pub fn request_schema(&self) -> &Schema<Documents> {
+    pub fn request_schema(&self) -> &RequestSchema {
         &self.files.request_schema
     }
 
@@ -199,7 +198,7 @@ impl Package {
         let Object::Value(value) = object else {
             return Ok(());
         };
-        self.request_schema().check(value.root()).map_err(|errors| {
+        self.request_schema().check(value).map_err(|errors| {
             let first = errors.first().map(|error| match error.pointer.as_str() {
                 "" => error.detail.clone(),
                 pointer => format!("{pointer}: {}", error.detail),

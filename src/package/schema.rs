@@ -3,39 +3,70 @@
 //! Nothing is ever fetched: a `$ref` leads somewhere within its own file. Patterns run on an engine whose time is
 //! linear in the text, because the text is a stranger's. Formats are asserted.
 
-use std::fmt;
-
 use jsonschema::{
-    Draft, PatternOptions, Validator,
-    error::ValidationErrorKind as Kind,
-    json::{Json, SerdeJson},
+    Draft, PatternOptions, Validator, error::ValidationErrorKind as Kind, json::Json,
 };
 use serde_json::Value;
 
-use super::{explain::explain, fault::PackageFault, refs, shape::Notation};
-use crate::message::rejection::Located;
+use super::{documents::Documents, explain::explain, fault::PackageFault, refs, shape::Notation};
+use crate::message::{document::Document, rejection::Located};
 
 /// No more places than this are told to a requester.
-const MAX_ERRORS: usize = 20;
+pub(super) const MAX_ERRORS: usize = 20;
+
+/// In a value that has more values in it, at most the first place is told: the validator collects all before any can be
+/// had, and one request of 1 MiB has room for ten million.
+const MAX_EXPLAINED: usize = 2_000;
 
 /// Bytes that one compiled pattern may take.
 const PATTERN_BYTES: usize = 1 << 20;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// A JSON Schema, compiled for values that are held as `F`.
-pub struct Schema<F: Json = SerdeJson> {
+/// A JSON Schema, compiled.
+#[derive(Debug)]
+pub struct Schema {
     document: Value,
-    validator: Validator<F>,
+    validator: Validator,
+    /// Whether it has alternatives: what is wrong with each is collected even for one fault.
+    alternatives: bool,
 }
 
-impl<F: Json> fmt::Debug for Schema<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Schema").field(&self.document).finish()
+/// A package's request schema: requests are held against it as they were read.
+#[derive(Debug)]
+pub struct RequestSchema {
+    schema: Schema,
+    documents: Validator<Documents>,
+}
+
+impl RequestSchema {
+    /// Compiles the content of `file`.
+    pub(super) fn compile(file: &str, text: &[u8]) -> Result<Self, Vec<PackageFault>> {
+        let schema = Schema::compile(file, text)?;
+        let documents = validator(file, &schema.document)?;
+        Ok(RequestSchema { schema, documents })
+    }
+
+    /// Checks a request, as [`Schema::check`] does.
+    ///
+    /// # Errors
+    /// Each place where it is not what the schema asks for.
+    pub fn check(&self, request: &Document) -> Result<(), Vec<Located>> {
+        if self.documents.is_valid(request.root()) {
+            return Ok(());
+        }
+        // Every fault holds the value that it is about: of one tree they borrow it.
+        self.schema.check(&request.root().to_value())
+    }
+
+    /// The schema as it is written.
+    #[must_use]
+    pub fn document(&self) -> &Value {
+        self.schema.document()
     }
 }
 
-impl<F: Json> Schema<F> {
+impl Schema {
     /// Compiles the content of `file`.
     pub(super) fn compile(file: &str, text: &[u8]) -> Result<Self, Vec<PackageFault>> {
         let document = super::files::json(file, text).map_err(|fault| vec![fault])?;
@@ -52,31 +83,42 @@ impl<F: Json> Schema<F> {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let options = jsonschema::options_for::<F>()
-            .with_draft(Draft::Draft202012)
-            .offline()
-            .should_validate_formats(true)
-            .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES));
-        match options.build(&document) {
-            Ok(validator) => Ok(Schema {
-                document,
-                validator,
-            }),
-            Err(error) => Err(vec![uncompiled(file, &document, &error)]),
-        }
+        let validator = validator(file, &document)?;
+        let alternatives = has_alternatives(&document);
+        Ok(Schema {
+            document,
+            validator,
+            alternatives,
+        })
     }
 
-    /// Checks `value`; at most 20 faults are told, none of which quotes it.
+    /// Checks `value`; at most 20 faults are told, none of which quotes it: one where `value` has more than 2,000 values
+    /// in it, and that without its place where the schema has alternatives.
     ///
     /// # Errors
     /// Each place where `value` is not what the schema asks for.
-    pub fn check<'v>(&'v self, value: F::Node<'v>) -> Result<(), Vec<Located>> {
-        if self.validator.is_valid(value.clone()) {
+    pub fn check(&self, value: &Value) -> Result<(), Vec<Located>> {
+        if self.validator.is_valid(value) {
             return Ok(());
         }
+        let mut left = MAX_EXPLAINED;
+        let large = !few(value, &mut left);
+        if large && self.alternatives {
+            let detail = format!(
+                "expected what one of the schema's alternatives allows, found more than {MAX_EXPLAINED} values, too many to tell where it is not; send fewer to find out"
+            );
+            let pointer = String::new();
+            return Err(vec![Located { pointer, detail }]);
+        }
         let mut complaints = Vec::new();
-        for error in self.validator.iter_errors(value).take(MAX_ERRORS) {
-            explain(&error, &self.document, &mut complaints);
+        if large {
+            if let Err(error) = self.validator.validate(value) {
+                explain(&error, &self.document, &mut complaints);
+            }
+        } else {
+            for error in self.validator.iter_errors(value).take(MAX_ERRORS) {
+                explain(&error, &self.document, &mut complaints);
+            }
         }
         let mut errors = Vec::<Located>::new();
         for complaint in complaints {
@@ -96,6 +138,41 @@ impl<F: Json> Schema<F> {
     pub fn document(&self) -> &Value {
         &self.document
     }
+}
+
+/// Whether `value` has no more than `left` values in it, itself included.
+fn few(value: &Value, left: &mut usize) -> bool {
+    let Some(rest) = left.checked_sub(1) else {
+        return false;
+    };
+    *left = rest;
+    match value {
+        Value::Array(items) => items.iter().all(|item| few(item, left)),
+        Value::Object(fields) => fields.values().all(|field| few(field, left)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
+/// Whether it says `anyOf` or `oneOf` anywhere.
+fn has_alternatives(schema: &Value) -> bool {
+    match schema {
+        Value::Array(items) => items.iter().any(has_alternatives),
+        Value::Object(fields) => fields.iter().any(|(key, value)| {
+            matches!(key.as_str(), "anyOf" | "oneOf") || has_alternatives(value)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// What values are held against that are kept as `F`.
+fn validator<F: Json>(file: &str, document: &Value) -> Result<Validator<F>, Vec<PackageFault>> {
+    jsonschema::options_for::<F>()
+        .with_draft(Draft::Draft202012)
+        .offline()
+        .should_validate_formats(true)
+        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES))
+        .build(document)
+        .map_err(|error| vec![uncompiled(file, document, &error)])
 }
 
 fn dialect(file: &str, document: &Value, faults: &mut Vec<PackageFault>) {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::{message::document::Document, package::schema::RequestSchema};
 
 fn rejected(request: Value) -> Rejection {
     let package = Folder::valid().package();
@@ -82,16 +83,40 @@ fn no_word_of_a_request_is_told() {
 #[test]
 fn at_most_20_faults_are_told() {
     let schema = json!({"items": {"type": "integer"}}).to_string();
-    let schema: Schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
+    let schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
     let errors = schema.check(&json!(vec!["x"; 100])).unwrap_err();
     assert_eq!(errors.len(), 20);
     assert_eq!(errors[19].pointer, "/19");
 }
 
 #[test]
+fn of_a_large_request_one_fault_is_told_as_all_would_not_fit_into_memory() {
+    let required: Vec<String> = (0..30).map(|key| format!("k{key}")).collect();
+    let elements = json!({"items": {"required": required}});
+    let body = json!(vec![json!({}); 350_000]);
+    let check = |schema: &Value| {
+        let schema = RequestSchema::compile("s.json", schema.to_string().as_bytes()).unwrap();
+        let errors = schema.check(&Document::from(&body)).unwrap_err();
+        let [error] = errors.as_slice() else {
+            panic!("{} faults", errors.len());
+        };
+        (error.pointer.clone(), error.detail.clone())
+    };
+    let (pointer, detail) = check(&elements);
+    assert_eq!(pointer, "/0");
+    assert!(
+        detail.contains("the property \"k0\" is missing"),
+        "{detail}"
+    );
+    let (pointer, detail) = check(&json!({"anyOf": [elements, {"type": "string"}]}));
+    assert_eq!(pointer, "");
+    assert!(detail.contains("too many to tell where"), "{detail}");
+}
+
+#[test]
 fn formats_are_asserted() {
     let schema = json!({"format": "date-time"}).to_string();
-    let schema: Schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
+    let schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
     assert!(schema.check(&json!("2024-02-29T10:00:00+01:00")).is_ok());
     let errors = schema.check(&json!("2023-02-29T10:00:00Z")).unwrap_err();
     assert!(errors[0].detail.contains("date-time"), "{errors:?}");
@@ -100,7 +125,7 @@ fn formats_are_asserted() {
 #[test]
 fn a_recursive_schema_is_no_circle() {
     let schema = json!({"type": "object", "properties": {"next": {"$ref": "#"}}}).to_string();
-    let schema: Schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
+    let schema = Schema::compile("s.json", schema.as_bytes()).unwrap();
     assert!(schema.check(&json!({"next": {"next": {}}})).is_ok());
     let errors = schema.check(&json!({"next": {"next": 1}})).unwrap_err();
     assert_eq!(errors[0].pointer, "/next/next");
