@@ -239,13 +239,17 @@ impl Climb {
         }
     }
 
-    /// A run of so many rows failed, perhaps for a row of it. A size that fails when it is tried is left alone.
-    pub fn failed(&mut self, rows: usize) {
-        let trial = self.trial.take_if(|trial| trial.each.is_none());
-        let tried = trial.and_then(|trial| self.sizes.get_mut(trial.place));
-        match tried {
-            Some(size) if size.rows == rows => size.rest(self.runs),
-            Some(_) | None => self.trial = self.trial.or(trial),
+    /// A run failed, perhaps for a row of it. A size that fails when it is tried is left alone.
+    pub fn failed(&mut self, observed: &BatchObservation) {
+        let Some(trial) = self.trial.filter(|trial| trial.each.is_none()) else {
+            return;
+        };
+        if let Some(size) = self.sizes.get_mut(trial.place)
+            && size.rows == observed.rows
+        {
+            size.rest(self.runs);
+            self.purse -= observed.run.as_secs_f64() - trial.likely;
+            self.trial = None;
         }
     }
 

@@ -35,17 +35,21 @@ pub(super) fn serve(
     }
 }
 
+/// Where the parts of a batch that was stopped run in less than this part of the limit, it was not their number that
+/// took it.
+const STALL: u32 = 4;
+
 /// A run that gave nothing.
 #[derive(Debug)]
 pub(super) struct Broken {
     pub(super) fault: Fault,
-    /// Whether it was stopped at its limit.
-    pub(super) stopped: bool,
+    /// The limit that it was stopped at, if it was.
+    pub(super) stopped: Option<Duration>,
 }
 
 impl From<Fault> for Broken {
     fn from(fault: Fault) -> Broken {
-        let stopped = false;
+        let stopped = None;
         Broken { fault, stopped }
     }
 }
@@ -58,13 +62,9 @@ pub(super) fn watched<T>(
     runs.began(session);
     let result = catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|_| Err(internal("a panic during a run")));
-    let stopped = runs.ended(session);
+    let stopped = runs.ended(session).then(|| runs.limit());
     result.map_err(|fault| Broken {
-        fault: if stopped {
-            too_long(runs.limit())
-        } else {
-            fault
-        },
+        fault: stopped.map_or(fault, too_long),
         stopped,
     })
 }
@@ -72,7 +72,8 @@ pub(super) fn watched<T>(
 /// Runs a batch and answers all of its rows. A run that fails is repeated in halves until those rows are
 /// alone that fail by themselves, so that no batch-mate suffers: of n rows with one culprit, 2 log n
 /// more runs. `failed` is why the whole of it did, and after how long, where it has run already. Where runs were
-/// stopped at their limit though no row took so long alone, so many rows are too many.
+/// stopped at their limit though no row took so long alone, nor all of them hardly any time in parts, so many rows are
+/// too many.
 pub(super) fn settle(
     shared: &Shared,
     left: Instant,
@@ -83,8 +84,8 @@ pub(super) fn settle(
     let whole = batch.len();
     let mut parts = vec![batch];
     let mut told = false;
-    // Rows of the smallest run that was stopped.
-    let mut stopped_at: Option<usize> = None;
+    // Rows of the smallest run that was stopped, and its limit; how long all took that went well, if any did.
+    let (mut stopped, mut well): (Option<(usize, Duration)>, Option<Duration>) = (None, None);
     while let Some(part) = parts.pop() {
         let now = Instant::now();
         let wanted = part.into_iter().filter_map(|ticket| ticket.if_wanted(now));
@@ -99,9 +100,6 @@ pub(super) fn settle(
             None => (run(&rows), None),
         };
         let result = result.and_then(|outputs| Ok(complete(outputs, part.len())?));
-        if result.as_ref().is_err_and(|broken| broken.stopped) {
-            stopped_at = Some(stopped_at.map_or(part.len(), |rows| rows.min(part.len())));
-        }
         let went_well = result.is_ok();
         let steps = result
             .as_ref()
@@ -116,8 +114,17 @@ pub(super) fn settle(
         if result.is_err() && shared.is_abandoned() {
             return; // stopped: the tickets say so as they are dropped
         }
+        if let Err(Broken {
+            stopped: Some(limit),
+            ..
+        }) = &result
+        {
+            let this = (facts.rows, *limit);
+            stopped = Some(stopped.map_or(this, |other| other.min(this)));
+        }
         match result {
             Ok(outputs) => {
+                well = Some(well.unwrap_or_default() + facts.run);
                 answer(part, outputs, facts);
             }
             Err(Broken { fault, .. }) if part.len() > 1 => {
@@ -141,7 +148,14 @@ pub(super) fn settle(
         };
         shared.ran(observation, went_well);
     }
-    if let Some(rows) = stopped_at.filter(|rows| *rows > 1) {
+    if let Some((rows, limit)) = stopped
+        && rows > 1
+        && well.is_none_or(|well| well * STALL >= limit)
+    {
+        tracing::warn!(
+            rows,
+            "a batch was stopped at limits.run_ms for the rows it had: batches have fewer from now on; raise run_ms, or lower batch.max_size"
+        );
         shared.stopped(rows);
     }
 }

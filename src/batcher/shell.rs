@@ -277,7 +277,7 @@ impl Shared {
             self.state().appetite.observe(&observation, trail);
             self.learn(|climb| climb.ran(&observation));
         } else {
-            self.learn(|climb| climb.failed(observation.rows));
+            self.learn(|climb| climb.failed(&observation));
         }
         (self.observer)(observation);
     }

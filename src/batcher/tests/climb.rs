@@ -287,7 +287,7 @@ fn a_size_that_fails_when_it_is_tried_is_tried_less_and_less() {
         let rows = climb.trial(MOST, &appetite, |_| true).unwrap_or(4);
         if rows > 4 {
             fails += 1;
-            climb.failed(rows);
+            climb.failed(&observed(rows, 0.001));
         } else {
             let observed = observed(rows, 0.001 + 0.001 * rows as f64);
             appetite.record(rows, observed.run);

@@ -59,9 +59,19 @@ async fn under_a_backlog_batches_grow_a_step_at_a_time_to_the_size_that_is_best(
     assert!(last.best >= most / 2, "{last:?}");
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// There is a minute for it, and no run takes longer than it does.
+const AT_ONCE: (Duration, Duration) = (MINUTE, Duration::ZERO);
+
 /// Rows of a full batch after these rows have run, where runs of more than `most` are stopped, and those with a
-/// negative row; each takes until `over`.
-fn after(values: &[f32], most: usize, patience: Duration, over: Duration) -> usize {
+/// negative row, at a limit of so long; each takes until `over`.
+fn after(
+    values: &[f32],
+    most: usize,
+    limit: Duration,
+    (patience, over): (Duration, Duration),
+) -> usize {
     let shared = Shared::new(CONFIG, <_>::default(), 1, a_device(), Box::new(|_| {}));
     let rows = values.iter().map(|value| row(&[*value])).collect();
     let now = Instant::now();
@@ -75,7 +85,7 @@ fn after(values: &[f32], most: usize, patience: Duration, over: Duration) -> usi
             let fault = Fault::model(Stage::Predict, "stopped");
             return Err(Broken {
                 fault,
-                stopped: true,
+                stopped: Some(limit),
             });
         }
         Ok(Outputs {
@@ -90,9 +100,8 @@ fn after(values: &[f32], most: usize, patience: Duration, over: Duration) -> usi
 
 #[test]
 fn where_a_run_is_stopped_for_the_rows_it_has_batches_have_fewer_from_then_on() {
-    const MINUTE: Duration = Duration::from_secs(60);
     let ordinary = [1.0; 16];
-    let after = |values: &[f32], most| after(values, most, MINUTE, Duration::ZERO);
+    let after = |values: &[f32], most| after(values, most, Duration::ZERO, AT_ONCE);
     assert_eq!(after(&ordinary, 16), 16);
     assert_eq!(after(&ordinary, 15), 8);
     assert_eq!(after(&ordinary, 4), 4);
@@ -110,5 +119,10 @@ fn where_a_run_is_stopped_for_the_rows_it_has_batches_have_fewer_from_then_on() 
 #[test]
 fn where_rows_are_late_once_their_run_is_stopped_it_is_taken_to_be_for_their_number() {
     const MS: Duration = Duration::from_millis(1);
-    assert_eq!(after(&[1.0; 16], 15, 20 * MS, 21 * MS), 8);
+    assert_eq!(after(&[1.0; 16], 15, MINUTE, (20 * MS, 21 * MS)), 8);
+}
+
+#[test]
+fn where_the_parts_of_a_stopped_run_take_hardly_any_time_it_was_not_for_their_number() {
+    assert_eq!(after(&[1.0; 16], 15, MINUTE, AT_ONCE), 16);
 }
