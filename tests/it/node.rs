@@ -164,12 +164,14 @@ impl Node {
             .unwrap();
         shell.stdin.as_mut().unwrap().flush().unwrap();
         *self.shell.lock().unwrap() = Some(shell);
-        let start = Instant::now();
-        while let Err(error) = RawConnection::open(self.port) {
-            let out = || std::fs::read_to_string(self.path("out")).unwrap_or_default();
-            assert!(start.elapsed() < BOOT, "no broker: {error}: {}", out());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let out = || std::fs::read_to_string(self.path("out")).unwrap_or_default();
+        until(BOOT, || {
+            let opened = RawConnection::open(self.port);
+            opened.map_or_else(
+                |error| Some(format!("no broker: {error}: {}", out())),
+                |_| None,
+            )
+        });
     }
 
     /// `rabbitmqctl`; its output.
@@ -243,6 +245,15 @@ fn sweep() {
         if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+/// Waits until nothing is amiss any more.
+pub(crate) fn until(bound: Duration, amiss: impl Fn() -> Option<String>) {
+    let start = Instant::now();
+    while let Some(what) = amiss() {
+        assert!(start.elapsed() < bound, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

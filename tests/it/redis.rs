@@ -5,10 +5,10 @@ use std::{
     net::TcpStream,
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use crate::node::free_port;
+use crate::node::{free_port, until};
 
 const BOOT: Duration = Duration::from_secs(60);
 
@@ -51,17 +51,11 @@ impl Redis {
             .stdin(Stdio::piped())
             .spawn();
         self.shell = Some(shell.expect("these tests need Redis: apt-get install redis-server"));
-        let start = Instant::now();
-        while self
-            .try_command(&["PING"])
-            .is_none_or(|pong| pong != "+PONG\r\n")
-        {
-            assert!(
-                start.elapsed() < BOOT,
-                "no Redis: apt-get install redis-server"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until(BOOT, || {
+            let pong = self.try_command(&["PING"]);
+            let there = pong.is_some_and(|pong| pong == "+PONG\r\n");
+            (!there).then(|| "no Redis: apt-get install redis-server".to_owned())
+        });
     }
 
     /// Kills it as a power cut would; it keeps nothing.

@@ -1,6 +1,6 @@
 //! A plain client, to put letters where they lie and to look at what is left.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt;
 use lapin::{
@@ -14,7 +14,7 @@ use lapin::{
 };
 
 use crate::{
-    faults::unix_ms,
+    faults::{tick, unix_ms},
     worker::{BOUND, Worker},
 };
 
@@ -222,7 +222,7 @@ impl Client {
                 start.elapsed() < BOUND,
                 "{queue} has {ready}, expected {what}"
             );
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tick().await;
         }
     }
 
