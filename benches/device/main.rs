@@ -262,27 +262,34 @@ fn beside(options: &Options, folder: &Path) -> Result<(Vec<Row>, serde_json::Val
     Kind::Mlp.write(&repository, 1)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Kind::Conv.write(&repository, cores)?;
-    let mut to_bar = Vec::new();
+    let (mut to_bar, mut to_tail) = (Vec::new(), Vec::new());
     let rounds = (0..options.rounds.get()).map(|_| {
         let beside: Neighbours = ask(options, "beside", (Kind::Mlp, &repository))?;
         let bar = beside.heavy_batch_ms + 2.0 * beside.alone_p99_ms;
         println!(
-            "beside   light p99 {:.2} ms alone, {:.2} ms beside; heavy batch {:.1} ms; ÷ (batch + 2 × alone): {:.3}; heavy {:.1} rows/s, alone {:.1}",
+            "beside   light p99 {:.2} ms alone, {:.2} ms beside; heavy batch {:.1} ms (p99 {:.1}); ÷ (batch + 2 × alone): {:.3}; heavy {:.1} rows/s, alone {:.1}",
             beside.alone_p99_ms,
             beside.beside_p99_ms,
             beside.heavy_batch_ms,
+            beside.heavy_batch_p99_ms,
             beside.beside_p99_ms / bar,
             beside.heavy_rows_per_s_beside,
             beside.heavy_rows_per_s_alone,
         );
         to_bar.push(beside.beside_p99_ms / bar);
+        // Where the machine itself stalls for a batch's time, a batch is not what the median says.
+        let tail = beside.heavy_batch_p99_ms + 2.0 * beside.alone_p99_ms;
+        to_tail.push(beside.beside_p99_ms / tail);
         Ok(json!(beside))
     });
     let rounds = rounds.collect::<Result<Vec<_>>>()?;
     let of = ("mlp beside conv", "100/s beside a backlog", ENGINE);
-    let figure = "p99 ÷ (heavy batch + 2 × p99 alone)";
-    let row = Spread::of(to_bar).map(|spread| Row::new(of, figure, spread));
-    Ok((row.into_iter().collect(), rounds.into()))
+    let figures = [
+        ("p99 ÷ (heavy batch + 2 × p99 alone)", to_bar),
+        ("p99 ÷ (heavy batch's p99 + 2 × p99 alone)", to_tail),
+    ];
+    let row = |(figure, rounds)| Some(Row::new(of, figure, Spread::of(rounds)?));
+    Ok((figures.into_iter().filter_map(row).collect(), rounds.into()))
 }
 
 /// Texts of many lengths, against the same sorted by length with all the time in the world.

@@ -77,6 +77,8 @@ pub struct Neighbours {
     pub beside_p99_ms: f64,
     /// One batch of the heavy one beside the light one: the median over its answers.
     pub heavy_batch_ms: f64,
+    /// The same that one in a hundred takes.
+    pub heavy_batch_p99_ms: f64,
     pub heavy_rows_per_s_alone: f64,
     pub heavy_rows_per_s_beside: f64,
 }
@@ -126,7 +128,8 @@ pub async fn beside(
         timed: [alone.len(), beside.len()],
         alone_p99_ms: quantile(alone, 0.99)?,
         beside_p99_ms: quantile(beside, 0.99)?,
-        heavy_batch_ms: median(batches)?,
+        heavy_batch_ms: median(batches.clone())?,
+        heavy_batch_p99_ms: quantile(batches, 0.99)?,
         heavy_rows_per_s_alone: median(heavy_alone)?,
         heavy_rows_per_s_beside: median(heavy_beside)?,
     })

@@ -170,13 +170,13 @@ impl Climb {
         sizes.fold(self.best(), usize::max)
     }
 
-    /// Rows of the trial that the next batch is to be, if it is to be one: `waiting` rows wait, and `in_time` says
-    /// whether the next so many would all be in time together.
+    /// Rows of the trial that the next batch is to be, if it is to be one: `waiting` rows wait, and `may` says whether
+    /// the next so many may run together: all of them in time, and to nobody else's harm.
     pub fn trial(
         &mut self,
         waiting: usize,
         runs: &impl RunTime,
-        in_time: impl Fn(usize) -> bool,
+        may: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         // Before a full batch there is nothing to compare with.
         self.last?;
@@ -186,7 +186,7 @@ impl Climb {
         for place in self.next(runs) {
             let rows = self.rows(place)?;
             let likely = runs.likely(rows).as_secs_f64();
-            if rows <= waiting && likely <= self.purse && in_time(rows) {
+            if rows <= waiting && likely <= self.purse && may(rows) {
                 // Nothing is saved up.
                 self.purse = 0.0;
                 self.trial = Some(Trial {

@@ -99,6 +99,11 @@ impl Member {
         }
     }
 
+    /// Whether nobody else wants the device these days.
+    pub(super) fn is_alone(&self, now: Instant) -> bool {
+        self.device.sharing().is_alone(self.id, now)
+    }
+
     /// How long a row may take without harm.
     pub(super) fn latency(&self) -> Duration {
         self.share.latency

@@ -29,6 +29,9 @@ pub const HOLD: u32 = 4;
 /// Nor do others before this.
 pub const LEAST_HOLD: Duration = Duration::from_secs(1);
 
+/// Who ran nothing for so long is not there.
+pub const ALONE: Duration = Duration::from_secs(1);
+
 /// What a package is given of a device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
@@ -64,6 +67,8 @@ struct Member {
     share: Share,
     /// Where its next claim starts, in weighted seconds.
     clock: f64,
+    /// When the last of its runs that are over was.
+    ran: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -116,7 +121,8 @@ impl Sharing {
     pub fn join(&mut self, share: Share) -> MemberId {
         let id = MemberId(self.id());
         let clock = self.clock;
-        self.members.insert(id, Member { share, clock });
+        let ran = None;
+        self.members.insert(id, Member { share, clock, ran });
         id
     }
 
@@ -135,7 +141,7 @@ impl Sharing {
             likely,
             last_start,
         };
-        if let Some(Member { share, clock }) = self.members.get_mut(&member) {
+        if let Some(Member { share, clock, .. }) = self.members.get_mut(&member) {
             claim.cores = share.cores.clamp(1, self.cores);
             claim.start = self.clock.max(*clock);
             *clock = claim.start + cost(share, claim.cores, likely);
@@ -190,7 +196,8 @@ impl Sharing {
             return;
         };
         self.free += run.cores;
-        if let Some(Member { share, clock }) = self.members.get_mut(&run.member) {
+        if let Some(Member { share, clock, ran }) = self.members.get_mut(&run.member) {
+            *ran = Some(now);
             let cores = share.cores.clamp(1, self.cores);
             let took = cost(share, cores, now.saturating_duration_since(run.began));
             *clock += took - cost(share, cores, run.likely);
@@ -200,6 +207,21 @@ impl Sharing {
             let clocks = self.members.values().map(|member| member.clock);
             self.clock = clocks.fold(self.clock, f64::max);
         }
+    }
+
+    /// Whether no other member wants the device, nor did within [`ALONE`].
+    #[must_use]
+    pub fn is_alone(&self, member: MemberId, now: Instant) -> bool {
+        let ran = |other: &Member| {
+            let ran = other.ran.map(|ran| now.saturating_duration_since(ran));
+            ran.is_some_and(|ago| ago < ALONE)
+        };
+        let mut others = self.members.iter().filter(|(id, _)| **id != member);
+        let mut wants = self.waiting.values().map(|claim| claim.member);
+        let mut runs = self.running.values().map(|run| run.member);
+        !(others.any(|(_, other)| ran(other))
+            || wants.any(|other| other != member)
+            || runs.any(|other| other != member))
     }
 
     fn next(&self, now: Instant) -> Option<ClaimId> {

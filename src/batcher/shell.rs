@@ -199,8 +199,12 @@ impl Shared {
                 (state, turn) = self.take_turn(state, now);
                 continue;
             };
-            let in_time = |rows| policy.in_time(rows, now, &runs);
-            let trial = climb.trial(policy.waiting(), appetite, in_time);
+            let best = climb.best();
+            // Others would wait for more than a full batch.
+            let may = |rows| {
+                policy.in_time(rows, now, &runs) && (rows <= best || self.member.is_alone(now))
+            };
+            let trial = climb.trial(policy.waiting(), appetite, may);
             let policy::Leaving { batch, refused } = policy.take(now, &runs, trial);
             if !batch.is_empty() {
                 state.running += 1;

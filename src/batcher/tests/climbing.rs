@@ -1,10 +1,13 @@
 //! A best b that was wrong, and runs that are stopped for the rows they have.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::batcher::{
     climb::Climb,
     curve::ladder,
     serve::{Broken, settle},
+    shell::{Leaving, Next},
 };
 
 /// One row of the model that turns as often as the row of a batch that asks for most: any batch takes as long.
@@ -57,6 +60,38 @@ async fn under_a_backlog_batches_grow_a_step_at_a_time_to_the_size_that_is_best(
     );
     assert!(last.closing && last.before == last.best, "{last:?}");
     assert!(last.best >= most / 2, "{last:?}");
+}
+
+/// Rows of batches that leave one after the other while many wait, of one row or of two where that is tried; each is
+/// told to have taken a minute.
+fn leaving(member: Member) -> Vec<usize> {
+    let climb = Climb::new(&[1, 2], 1, None).refreshed(10 * MINUTE, false);
+    let sizing = Sizing::new(climb, |_| {});
+    let shared = Shared::new(CONFIG, sizing, 1, member, Box::new(|_| {}));
+    let (now, count) = (Instant::now(), 200);
+    let rows = (0..count).map(|_| row(&[1.0])).collect();
+    let (request, _answered) = Request::new(rows, now, now + 1_000 * MINUTE);
+    shared.push(&request, count, 0, None).unwrap();
+    let leaves = || match shared.next_batch(&AtomicBool::new(false)) {
+        Next::Run(Leaving { batch, .. }) => {
+            let (rows, steps) = (batch.len(), Steps::default());
+            let run = MINUTE;
+            shared.ran(BatchObservation { rows, run, steps }, true);
+            rows
+        }
+        Next::Called | Next::End => panic!("rows wait"),
+    };
+    std::iter::repeat_with(leaves).take(120).collect()
+}
+
+#[test]
+fn a_larger_size_is_not_tried_while_others_want_the_device() {
+    let device = Device::new(2);
+    let (one, other) = (Share::default(), device.join(Share::default()));
+    assert!(leaving(device.join(one)).contains(&2), "alone");
+    let turn = other.turn(Duration::ZERO, Instant::now());
+    assert_eq!(leaving(device.join(one)), [1; 120]);
+    drop(turn);
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

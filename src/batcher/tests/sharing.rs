@@ -214,3 +214,27 @@ fn a_run_that_hangs_holds_up_nobody_for_long() {
         "the cores are counted once"
     );
 }
+
+#[test]
+fn who_wants_the_device_or_ran_of_late_is_there() {
+    let mut sharing = Sharing::new(1);
+    let one = sharing.join(share(1.0, 1));
+    let other = sharing.join(share(1.0, 1));
+    let mut now = Instant::now();
+    let own = sharing.claim(one, MS, now);
+    assert!(sharing.is_alone(one, now) && !sharing.is_alone(other, now));
+    assert_eq!(sharing.grant(now), Some(own));
+    assert!(sharing.is_alone(one, now) && !sharing.is_alone(other, now));
+    let theirs = sharing.claim(other, MS, now);
+    sharing.over(own, now);
+    assert!(!sharing.is_alone(one, now), "it waits");
+    assert_eq!(sharing.grant(now), Some(theirs));
+    now += 2 * ALONE;
+    assert!(!sharing.is_alone(one, now), "it runs");
+    assert!(sharing.is_alone(other, now));
+    sharing.over(theirs, now);
+    assert!(!sharing.is_alone(one, now), "it ran");
+    assert!(sharing.is_alone(one, now + ALONE));
+    sharing.leave(other);
+    assert!(sharing.is_alone(one, now));
+}
