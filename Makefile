@@ -62,8 +62,8 @@ bench: setup-run target/bench/venv/stamp ## throughput and memory, as ratios to 
 	cargo bench --bench roundtrip
 	cargo bench --bench roundtrip -- --peers --rounds 5
 	cargo bench --bench roundtrip -- --light
-	cargo bench --bench served
 	cargo bench --bench device
+	cargo bench --bench served
 	cargo bench --bench roundtrip -- --rss
 	cargo bench --bench roundtrip -- --backlog
 	cargo bench --features fuzzing --bench steps

@@ -62,7 +62,7 @@ const ENGINE: &str = "Engine in process";
 #[command(name = "device")]
 struct Options {
     /// Runs of each subject, in turn
-    #[arg(long, default_value = "5")]
+    #[arg(long, default_value = "3")]
     rounds: NonZeroUsize,
     /// Seconds of each run of the engine
     #[arg(long, default_value = "8")]

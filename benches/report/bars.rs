@@ -12,10 +12,11 @@ use std::path::Path;
 /// A figure of one section, and what it is to be.
 struct Bar {
     section: &'static str,
-    /// How the row's model, load and figure begin.
+    /// How the row's model, load, figure and subject begin.
     model: &'static str,
     load: &'static str,
     figure: &'static str,
+    subject: &'static str,
     bound: Bound,
 }
 
@@ -47,16 +48,35 @@ const fn bar(
         model,
         load,
         figure,
+        subject: "",
         bound,
     }
 }
 
-const BARS: [Bar; 13] = [
+/// Of inferq beside what people write without it.
+const fn beside(subject: &'static str, bound: f64) -> Bar {
+    let of = ("no-op", "backlog, beside peers", "inferq ÷ it");
+    Bar {
+        subject,
+        ..bar("peers", of, Bound::AtLeast(bound))
+    }
+}
+
+const BARS: [Bar; 19] = [
     bar(
         "round_trips",
         ("no-op", "backlog", "÷ echo"),
         Bound::AtLeast(0.9),
     ),
+    bar(
+        "round_trips",
+        ("no-op", "backlog", "worker µs ÷ echo's"),
+        Bound::AtMost(1.5),
+    ),
+    beside("pika", 2.5),
+    beside("aio_pika", 2.5),
+    beside("faststream", 10.0),
+    beside("celery", 10.0),
     bar(
         "device",
         ("conv", "backlog", "÷ bare loop"),
@@ -85,7 +105,11 @@ const BARS: [Bar; 13] = [
         Bound::AtLeast(0.99),
     ),
     bar("device", ("", "overload", "goodput ÷"), Bound::AtLeast(0.9)),
-    bar("device", ("", "100/s beside", "p99 ÷"), Bound::AtMost(1.0)),
+    bar(
+        "device",
+        ("", "100/s beside", "p99 ÷ (heavy batch +"),
+        Bound::AtMost(1.0),
+    ),
     bar(
         "light_load",
         ("", "poisson-10", "p50 ms, in the worker"),
@@ -96,6 +120,11 @@ const BARS: [Bar; 13] = [
         ("", "poisson-10", "p99 ms, in the worker"),
         Bound::AtMost(2.0),
     ),
+    bar(
+        "served",
+        ("", "backlog, a second worker joins", "the second's share"),
+        Bound::AtLeast(0.4),
+    ),
     bar("backlog", ("", "", "peak MiB"), Bound::None),
 ];
 
@@ -104,6 +133,7 @@ impl Bar {
         row.model.starts_with(self.model)
             && row.load.starts_with(self.load)
             && row.figure.starts_with(self.figure)
+            && row.subject.starts_with(self.subject)
     }
 }
 
