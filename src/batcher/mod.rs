@@ -236,6 +236,7 @@ impl Batcher {
         if count == 0 {
             return Ok(Predicted::default());
         }
+        shared.came_from(tokio::runtime::Handle::current);
         let now = Instant::now();
         let (request, answered) = Request::new(rows, now, deadline);
         let lead = coming.and_then(|coming| coming.arrives(now, shared));

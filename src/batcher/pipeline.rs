@@ -168,7 +168,7 @@ fn land<'a, F: FnOnce() -> Result<Outputs, Fault>>(
                     run,
                     rows,
                 };
-                answer(tickets, outputs, facts);
+                answer(shared, tickets, outputs, facts);
                 shared.ran(BatchObservation { rows, run, steps }, true);
                 drop(running);
             }

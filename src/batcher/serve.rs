@@ -125,7 +125,7 @@ pub(super) fn settle(
         match result {
             Ok(outputs) => {
                 well = Some(well.unwrap_or_default() + facts.run);
-                answer(part, outputs, facts);
+                answer(shared, part, outputs, facts);
             }
             Err(Broken { fault, .. }) if part.len() > 1 => {
                 if !told {
@@ -169,12 +169,33 @@ pub(super) fn complete(outputs: Outputs, rows: usize) -> Result<Outputs, Fault> 
     }
 }
 
-/// Gives each row its own.
-pub(super) fn answer(tickets: Vec<Ticket>, outputs: Outputs, facts: RunFacts) {
-    let outputs = Arc::new(outputs);
-    for (row, ticket) in tickets.into_iter().enumerate() {
-        let outputs = Arc::clone(&outputs);
-        ticket.succeed(RowOutputs { outputs, row }, facts);
+/// Gives each row its own, on a thread of those who wait for it: this one has the next batch to run, and to wake a
+/// task of theirs is cheap there.
+pub(super) fn answer(shared: &Shared, tickets: Vec<Ticket>, outputs: Outputs, facts: RunFacts) {
+    let answers = Answers {
+        tickets,
+        outputs: Arc::new(outputs),
+        facts,
+    };
+    if let Some(runtime) = shared.runtime() {
+        // Where it has ended, what it is given is dropped at once.
+        runtime.spawn(async move { drop(answers) });
+    }
+}
+
+/// What the rows of a batch are given once this is dropped, wherever that is.
+struct Answers {
+    tickets: Vec<Ticket>,
+    outputs: Arc<Outputs>,
+    facts: RunFacts,
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        for (row, ticket) in self.tickets.drain(..).enumerate() {
+            let outputs = Arc::clone(&self.outputs);
+            ticket.succeed(RowOutputs { outputs, row }, self.facts);
+        }
     }
 }
 

@@ -11,13 +11,16 @@
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::watch,
+};
 
 use super::{
     BatchObservation, BatcherStats,
@@ -62,6 +65,8 @@ pub(super) struct Shared {
     member: Member,
     alive: watch::Sender<usize>,
     abandoned: AtomicBool,
+    /// Where the first request came from, if that has threads of its own: another runs only while somebody waits in it.
+    runtime: OnceLock<Option<Handle>>,
 }
 
 impl Shared {
@@ -84,11 +89,24 @@ impl Shared {
             member,
             alive: watch::Sender::new(sessions),
             abandoned: AtomicBool::new(false),
+            runtime: OnceLock::new(),
         }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request came from `here`.
+    pub(super) fn came_from(&self, here: impl FnOnce() -> Handle) {
+        let has_threads = |of: &Handle| of.runtime_flavor() == RuntimeFlavor::MultiThread;
+        self.runtime
+            .get_or_init(|| Some(here()).filter(has_threads));
+    }
+
+    /// Where what is to be done for those who wait is done best, if that is not here.
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        self.runtime.get()?.as_ref()
     }
 
     /// A request is on its way here.

@@ -149,6 +149,38 @@ fn held_on(
     }
 }
 
+/// The first request's runtime is where later answers would be given, were it still there, or at work.
+#[test]
+fn who_asks_from_another_runtime_is_answered_whatever_became_of_the_first() {
+    let ask = |batcher: &Batcher, value: f32| {
+        let (batcher, rows) = (batcher.clone(), vec![row(&[value])]);
+        async move {
+            let predicted = batcher.submit(rows, 0, soon(), None).await.unwrap();
+            float(&predicted, 0).to_bits() == value.to_bits()
+        }
+    };
+    let threads = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let single = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    for (first, stays) in [(threads(), false), (single(), false), (single(), true)] {
+        let batcher = on_model(&onnx::identity(FLOAT, &[N, 1]), 1, CONFIG);
+        assert!(first.block_on(ask(&batcher, 1.0)));
+        let _idle = stays.then_some(first);
+        for (value, other) in [(2.0, threads()), (3.0, single())] {
+            assert!(other.block_on(ask(&batcher, value)));
+        }
+    }
+}
+
 fn submit(
     batcher: &Batcher,
     values: &[f32],
