@@ -27,8 +27,9 @@ pub struct Wants {
     pub requests: usize,
     /// Requests of which the model is not done.
     pub under_way: usize,
-    /// Requests that may wait, all at once, if they have as many rows as they have on average. What is in hand and waits for its reply may have made room for others that
-    /// come before that reply is confirmed: with more in hand than this, some would be refused.
+    /// Requests that may wait, all at once, if they have as many rows as they have on average. What is in hand and waits
+    /// for its reply may have made room for others that come before that reply is confirmed: with more in hand than
+    /// this, some would be refused.
     pub most: usize,
 }
 
