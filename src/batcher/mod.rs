@@ -19,6 +19,7 @@ mod serve;
 pub mod sharing;
 mod shell;
 pub mod state;
+mod wants;
 mod watch;
 mod way;
 
@@ -32,9 +33,9 @@ pub use self::{
     config::{Config, ConfigFault},
     device::{Device, Member},
     policy::PolicyConfig,
-    queue::Wants,
     refresh::{Refreshed, Sizing},
     sharing::Share,
+    wants::Wants,
 };
 use self::{
     pipeline::Places,

@@ -7,31 +7,15 @@ use std::{
 
 use super::{
     ahead::Ahead,
-    appetite::{Appetite, size},
+    appetite::Appetite,
     climb::Climb,
     policy::{Entry, Policy, PolicyConfig, Traffic},
     refresh::Refreshed,
     request::{Request, Ticket, hopeless, late, no_session, overloaded},
+    wants::{Sizes, Wants},
     way::ON_THE_WAY,
 };
 use crate::fault::Failure;
-
-/// The weight of a request in how many rows one has is one part in this many.
-const REQUESTS: f64 = 16.0;
-
-/// What a batcher wants of its queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wants {
-    /// Requests in hand that keep the sessions busy: what runs, what gathers meanwhile, and what the device does while
-    /// requests and replies are on their way to and from the broker; no more than may wait.
-    pub requests: usize,
-    /// Requests of which the model is not done.
-    pub under_way: usize,
-    /// Requests that may wait, all at once, if they have as many rows as they have on average. What is in hand and waits
-    /// for its reply may have made room for others that come before that reply is confirmed: with more in hand than
-    /// this, some would be refused.
-    pub most: usize,
-}
 
 /// What waits, and what is known of those who run it.
 pub(super) struct State {
@@ -41,8 +25,8 @@ pub(super) struct State {
     pub(super) ahead: Ahead,
     /// How long a request is on its way here, on average.
     pub(super) lead: Duration,
-    /// Rows of a request, on average; 0 before there was one.
-    pub(super) rows_each: f64,
+    /// What requests have been like.
+    pub(super) sizes: Sizes,
     pub(super) sleeping: usize,
     pub(super) alarm: Option<Instant>,
     /// Sessions that wait for the device.
@@ -63,7 +47,7 @@ impl State {
             climb,
             ahead: Ahead::default(),
             lead: Duration::ZERO,
-            rows_each: 0.0,
+            sizes: Sizes::default(),
             sleeping: 0,
             alarm: None,
             asking: 0,
@@ -71,16 +55,6 @@ impl State {
             alive: sessions,
             closing: false,
         }
-    }
-
-    /// A request of so many rows came.
-    pub(super) fn saw(&mut self, rows: usize) {
-        let rows = size(rows);
-        self.rows_each = if self.rows_each > 0.0 {
-            self.rows_each + (rows - self.rows_each) / REQUESTS
-        } else {
-            rows
-        };
     }
 
     /// Something is learnt of sizes. What came of it, where another is the best now.
@@ -100,31 +74,17 @@ impl State {
     /// What keeps the sessions busy, and so many that are on their way here or not done; where no request has come yet,
     /// one is taken to have so many rows.
     pub(super) fn wants(&self, rows_each: usize, coming: usize) -> Wants {
-        // A part of what may wait is left: requests may have more rows than the average.
-        let (most, limit) = (self.policy.max_size(), self.policy.queue_limit());
         // What runs may be a trial, and so may what gathers meanwhile.
-        let reach = self.climb.reach(&self.appetite);
-        let busy = self.appetite.rows_in(ON_THE_WAY, most);
-        let busy = busy
-            .saturating_add(most + reach)
-            .saturating_mul(self.alive)
-            .min(limit - limit / 4);
-        let rows_each = if self.rows_each > 0.0 {
-            self.rows_each
-        } else {
-            size(rows_each)
-        };
-        let requests = |rows: usize| size(rows) / rows_each.max(1.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "no more than rows, and not below nothing"
-        )]
-        let (whole, begun) = (|each: f64| each as usize, |each: f64| each.ceil() as usize);
+        let (full, reach) = (self.policy.max_size(), self.climb.reach(&self.appetite));
+        let busy = self.appetite.rows_in(ON_THE_WAY, full);
+        let busy = busy.saturating_add(full + reach).saturating_mul(self.alive);
+        let sizes = self.sizes.or_like(rows_each);
+        let most = sizes.surely_within(self.policy.queue_limit());
+        let under_way = self.policy.waiting() + self.running * reach;
         Wants {
-            requests: begun(requests(busy)).max(1),
-            under_way: coming + begun(requests(self.policy.waiting() + self.running * reach)),
-            most: whole(requests(limit)).max(1),
+            requests: sizes.requests(busy).clamp(1, most),
+            under_way: coming + sizes.requests(under_way),
+            most,
         }
     }
 
@@ -195,7 +155,7 @@ mod tests {
         assert_eq!(roomy.wants(1, 0).requests, 3 * 64);
         assert_eq!(roomy.wants(64, 0).requests, 3, "as the examples have it");
         for _ in 0..100 {
-            roomy.saw(32);
+            roomy.sizes.saw(32);
         }
         assert_eq!(roomy.wants(1, 5).requests, 6);
         assert_eq!(roomy.wants(1, 5).under_way, 5);
@@ -204,7 +164,7 @@ mod tests {
 
         assert_eq!(roomy.wants(1, 5).most, 4_096 / 32);
 
-        assert_eq!(state(100).wants(1, 0).requests, 75);
+        assert_eq!(state(100).wants(1, 0).requests, 100);
         assert_eq!(state(100).wants(64, 0).most, 1);
         assert_eq!(state(1).wants(64, 0).requests, 1, "or nothing would come");
     }
@@ -224,7 +184,7 @@ mod tests {
     fn before_anything_ran_it_wants_what_may_wait() {
         let mut unknown = state(4_096);
         unknown.appetite = Appetite::default();
-        assert_eq!(unknown.wants(1, 0).requests, 3_072);
-        assert_eq!(unknown.wants(64, 0).requests, 48);
+        assert_eq!(unknown.wants(1, 0).requests, 4_096);
+        assert_eq!(unknown.wants(64, 0).requests, 64);
     }
 }

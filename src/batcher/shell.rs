@@ -28,9 +28,10 @@ use super::{
     curve::ladder,
     device::{Member, Turn},
     policy::{self, PolicyConfig, RunTime, Traffic},
-    queue::{State, Wants, admit},
+    queue::{State, admit},
     refresh::{Hears, Sizing},
     request::{Request, Ticket, refuse},
+    wants::Wants,
     way::{Trail, mixed},
 };
 use crate::fault::Failure;
@@ -151,7 +152,7 @@ impl Shared {
         if let Some(lead) = lead {
             state.lead = mixed(state.lead, lead);
         }
-        state.saw(rows);
+        state.sizes.saw(rows);
         let keys = admit(&mut state, request, rows, priority);
         // Taken in or not, it is on its way no more.
         self.wake_for_what_waits(&mut state);

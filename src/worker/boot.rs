@@ -188,26 +188,18 @@ fn consume(
     .collect()
 }
 
-/// As many as keep the sessions of all versions of a package busy; of what takes no device, as many as come.
+/// As many as keep the sessions of a package busy; of what takes no device, as many as come.
 fn wanted(engine: &Engine, source: &Source) -> Wanted {
     let Source::Package(name) = source else {
         return Wanted::default();
     };
     let (engine, name) = (engine.clone(), Arc::clone(name));
+    let queues = 1 + usize::from(has_high_queue(&engine, &name));
     Wanted::new(move |in_hand| {
         let live = engine.repository().live();
         let versions = live.filter(|live| live.package.name() == &*name);
         let each = versions.map(|live| live.batcher.wants(live.rows_each));
-        let all = each.reduce(|all, one| Wants {
-            requests: all.requests.saturating_add(one.requests),
-            under_way: all.under_way + one.under_way,
-            most: all.most.saturating_add(one.most),
-        });
-        // What the models are done with waits for its replies, and wants others in its place.
-        all.map_or(usize::MAX, |all| {
-            let answered = in_hand.saturating_sub(all.under_way);
-            all.requests.saturating_add(answered).min(all.most)
-        })
+        Wants::of_each(each, queues, in_hand).unwrap_or(usize::MAX)
     })
 }
 

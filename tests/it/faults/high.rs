@@ -1,7 +1,5 @@
 //! The queue that is served first.
 
-use std::fs;
-
 use super::{Client, labour, numbered, properties, request};
 use crate::worker::{Worker, vhost};
 
@@ -9,13 +7,8 @@ use crate::worker::{Worker, vhost};
 async fn a_request_for_the_high_queue_overtakes_a_backlog_that_came_before_it() {
     const BACKLOG: usize = 4_000;
     let (url, packages) = (vhost(), labour());
-    let file = packages.path().join("labour/1.0.0/package.toml");
-    let manifest = fs::read_to_string(&file).unwrap();
-    fs::write(
-        &file,
-        manifest.replace("[limits]", "high_queue = true\n[limits]"),
-    )
-    .unwrap();
+    let high = "high_queue = true\n[limits]";
+    packages.change(("labour", "1.0.0"), "[limits]", high);
     // Makes the queues.
     let mut worker = Worker::start(&url, packages.path());
     worker.signal("TERM");

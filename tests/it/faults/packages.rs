@@ -59,6 +59,14 @@ impl Packages {
         self
     }
 
+    /// Writes something else in place of a part of a manifest.
+    pub(super) fn change(&self, (name, version): (&str, &str), part: &str, other: &str) {
+        let file = self.path().join(name).join(version).join("package.toml");
+        let manifest = fs::read_to_string(&file).unwrap();
+        assert!(manifest.contains(part));
+        fs::write(file, manifest.replace(part, other)).unwrap();
+    }
+
     /// Adds a version of `labour`: `{x, work}` is answered `{y: x}` after `work` turns of a loop.
     pub(super) fn with_labour(self, version: &str) -> Packages {
         self.with_work(version, 3)
@@ -103,10 +111,20 @@ pub(crate) fn lists(queue_limit: usize) -> Packages {
     packages
 }
 
+/// Two versions of `labour`, of each of which so many rows may wait, with a high queue.
+pub(super) fn narrow(queue_limit: usize) -> Packages {
+    let packages = labour().with_labour("1.1.0");
+    for version in ["1.0.0", "1.1.0"] {
+        let limit = format!("[batch]\nqueue_limit = {queue_limit}\n");
+        packages.change(("labour", version), "[batch]\n", &limit);
+    }
+    let high = "high_queue = true\n[limits]";
+    packages.change(("labour", "1.0.0"), "[limits]", high);
+    packages
+}
+
 /// Adds a line to the limits of a package.
 pub(super) fn set_limit(packages: &Packages, name: &str, limit: &str) {
-    let file = packages.path().join(name).join("1.0.0/package.toml");
-    let manifest = fs::read_to_string(&file).unwrap();
-    let limited = manifest.replace("[limits]\n", &format!("[limits]\n{limit}\n"));
-    fs::write(&file, limited).unwrap();
+    let limited = format!("[limits]\n{limit}\n");
+    packages.change((name, "1.0.0"), "[limits]\n", &limited);
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     CORES, Client, numbered,
-    packages::{laborious, lists},
+    packages::{laborious, lists, narrow},
     properties,
 };
 use crate::worker::{Worker, vhost};
@@ -78,4 +78,17 @@ async fn a_backlog_of_requests_of_many_rows_is_answered_and_none_is_refused() {
         .flatten()
         .map(|answer| &*answer.kind);
     assert_eq!(kinds.filter(|kind| *kind == "outcome").count(), COUNT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_queues_for_two_versions_no_more_is_taken_than_one_version_lets_wait() {
+    const EACH: usize = 1_500;
+    let (url, packages) = (vhost(), narrow(40));
+    let _worker = Worker::start(&url, packages.path());
+    let mut client = Client::connect(&url).await;
+    client.send_all("labour", numbered(0..EACH, 2_000)).await;
+    let urgent = numbered(EACH..2 * EACH, 2_000);
+    client.send_all("labour.high", urgent).await;
+    client.until_answered(2 * EACH).await;
+    client.assert_outcomes(0..2 * EACH);
 }
