@@ -10,6 +10,7 @@ mod writer;
 use std::{collections::HashMap, fmt, hash::BuildHasher};
 
 use foldhash::fast::FixedState;
+use jsonschema::json::cmp;
 use serde_json::{Map, Number, Value};
 
 pub use self::parts::{Elements, Fields, Members, Nodes};
@@ -239,12 +240,13 @@ impl<'d> Node<'d> {
     }
 }
 
+/// As JSON Schema has it: fields in any order, and 1 is 1.0.
 impl PartialEq for Node<'_> {
     fn eq(&self, other: &Node<'_>) -> bool {
         match (self.kind(), other.kind()) {
             (Kind::Null, Kind::Null) => true,
             (Kind::Bool(a), Kind::Bool(b)) => a == b,
-            (Kind::Number(a), Kind::Number(b)) => a == b,
+            (Kind::Number(a), Kind::Number(b)) => cmp::equal_numbers(&a, b),
             (Kind::Text(a), Kind::Text(b)) => a == b,
             (Kind::Array(a), Kind::Array(b)) => a.len() == b.len() && a.iter().eq(b.iter()),
             (Kind::Object(a), Kind::Object(b)) => {

@@ -1,6 +1,10 @@
 //! Documents, as the validator of JSON Schema looks at them.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+};
 
 use jsonschema::{
     JsonType,
@@ -157,6 +161,60 @@ impl<'a> Array<'a, Documents> for Elements<'a> {
     fn elements(&self) -> Nodes<'a> {
         self.iter()
     }
+
+    // The validator's own takes arrays of nothing but arrays for alike before it compares them, so that it compares each
+    // with each: of 1 MiB that is minutes.
+    fn is_unique(&self) -> bool {
+        let keys = RandomState::new();
+        let mut seen = HashSet::with_capacity(Elements::len(*self));
+        let mut each = self.iter().map(|node| Seen(digest(node, &keys), node));
+        each.all(|node| seen.insert(node))
+    }
+}
+
+/// A value and its digest.
+struct Seen<'a>(u64, Node<'a>);
+
+impl PartialEq for Seen<'_> {
+    fn eq(&self, other: &Seen<'_>) -> bool {
+        self.0 == other.0 && self.1 == other.1
+    }
+}
+
+impl Eq for Seen<'_> {}
+
+impl Hash for Seen<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+/// The same for values that are equal; nobody who does not know the keys finds others for which it is.
+fn digest(node: Node<'_>, keys: &RandomState) -> u64 {
+    match node.kind() {
+        Kind::Null => keys.hash_one('n'),
+        Kind::Bool(value) => keys.hash_one(('b', value)),
+        // 0 is -0, and neither is always written as an integer.
+        Kind::Number(number) => {
+            let bits = number.as_f64().map(|number| (number + 0.0).to_bits());
+            keys.hash_one(('1', bits))
+        }
+        Kind::Text(text) => keys.hash_one(('t', text)),
+        Kind::Array(items) => {
+            let mut all = keys.build_hasher();
+            'a'.hash(&mut all);
+            items
+                .iter()
+                .for_each(|item| all.write_u64(digest(item, keys)));
+            all.finish()
+        }
+        Kind::Object(fields) => {
+            let each = fields
+                .iter()
+                .map(|(key, node)| keys.hash_one((key, digest(node, keys))));
+            keys.hash_one(('o', each.fold(0, u64::wrapping_add)))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +249,7 @@ mod tests {
             json!({"enum": [[1, {"a": 1.0}], {"a": 1, "b": []}, {}, "a", null, 1.0]}),
             json!({"items": {"enum": [[], {"a": 0}, {"a": null}, 1]}}),
             json!({"uniqueItems": true, "contains": {"type": "integer"}}),
+            json!({"uniqueItems": true, "items": {"uniqueItems": true}}),
             json!({"required": ["a", "b"], "properties": {"a": {"type": "number", "maximum": 1}}}),
             json!({"propertyNames": {"enum": ["a", "b"]}, "minProperties": 1}),
             json!({"properties": {"a": {"$ref": "#"}, "b": {"minLength": 1}}, "additionalProperties": false}),
@@ -210,6 +269,24 @@ mod tests {
                 prop_assert_eq!(flat.is_valid(document.root()), tree.is_valid(&value), "{}", schema);
             }
         }
+    }
+
+    #[test]
+    fn values_are_told_apart_and_numbers_are_what_they_are_worth() {
+        let schema = json!({"uniqueItems": true});
+        let schema = jsonschema::options_for::<Documents>()
+            .build(&schema)
+            .unwrap();
+        let unique = |value: Value| schema.is_valid(Document::from(&value).root());
+        assert!(unique(
+            json!([0, false, null, "", [], {}, [[]], [[], []], [{}], {"a": {}}])
+        ));
+        assert!(unique(
+            json!([{"a": 1, "b": 2}, {"a": 2, "b": 1}, [1, 2], [2, 1], "1"])
+        ));
+        assert!(!unique(json!([{"a": 1, "b": 2}, 3, {"b": 2.0, "a": 1}])));
+        assert!(!unique(json!([1, 1.0])));
+        assert!(!unique(json!([0.0, -0.0])));
     }
 
     #[test]

@@ -58,6 +58,35 @@ fn circles(document: &Value, fragment: &str) -> bool {
     false
 }
 
+/// Whether some reference leads back to itself through what it refers to. Where an anchor leads is not looked up: it is
+/// taken to be the whole.
+pub(super) fn recurs(document: &Value) -> bool {
+    let mut found = Vec::new();
+    walk(document, "", &mut found);
+    let pointer = |target: &str| match target.strip_prefix('#') {
+        Some(fragment) if fragment.starts_with('/') => decoded(fragment),
+        Some(_) | None => String::new(),
+    };
+    let found = found.into_iter();
+    let mut left: Vec<(String, String)> = found.map(|(at, to)| (at, pointer(&to))).collect();
+    loop {
+        let leads_on = |schema: &str| {
+            let inside = left.iter().filter_map(|(at, _)| at.strip_prefix(schema));
+            inside.into_iter().any(|rest| rest.starts_with('/'))
+        };
+        // Those that lead to no other are no part of a circle, and then neither are those that lead to these only.
+        let on: Vec<_> = left
+            .iter()
+            .filter(|(_, to)| leads_on(to))
+            .cloned()
+            .collect();
+        if on.len() == left.len() {
+            return !on.is_empty();
+        }
+        left = on;
+    }
+}
+
 fn walk(schema: &Value, place: &str, found: &mut Vec<(String, String)>) {
     match schema {
         Value::Object(keywords) => {

@@ -4,7 +4,8 @@
 //! linear in the text, because the text is a stranger's. Formats are asserted.
 
 use jsonschema::{
-    Draft, PatternOptions, Validator, error::ValidationErrorKind as Kind, json::Json,
+    Draft, PatternOptions, ValidationError, Validator, error::ValidationErrorKind as Kind,
+    json::Json,
 };
 use serde_json::Value;
 
@@ -18,6 +19,10 @@ pub(super) const MAX_ERRORS: usize = 20;
 /// had, and one request of 1 MiB has room for ten million.
 const MAX_EXPLAINED: usize = 2_000;
 
+/// In a value that is nested deeper no place is told where the schema refers back to itself: what is wrong with a value
+/// is collected for every way in which the schema leads there, and these may double with each level.
+const MAX_NESTED: usize = 4;
+
 /// Bytes that one compiled pattern may take.
 const PATTERN_BYTES: usize = 1 << 20;
 
@@ -30,6 +35,16 @@ pub struct Schema {
     validator: Validator,
     /// Whether it has alternatives: what is wrong with each is collected even for one fault.
     alternatives: bool,
+    /// Whether it refers back to itself.
+    recurs: bool,
+}
+
+/// How much of what is wrong with a value can be found out in a time that is bounded.
+enum Telling {
+    Every,
+    First,
+    /// Nothing but this.
+    None(String),
 }
 
 /// A package's request schema: requests are held against it as they were read.
@@ -55,8 +70,15 @@ impl RequestSchema {
         if self.documents.is_valid(request.root()) {
             return Ok(());
         }
-        // Every fault holds the value that it is about: of one tree they borrow it.
-        self.schema.check(&request.root().to_value())
+        let value = request.root().to_value();
+        match self.schema.telling(&value) {
+            // Every fault holds the value that it is about: of a tree they borrow it.
+            Telling::Every => Err(self.schema.all_faults(&value)),
+            Telling::First => Err(self
+                .schema
+                .told(self.documents.validate(request.root()).err())),
+            Telling::None(detail) => Err(vec![whole(detail)]),
+        }
     }
 
     /// The schema as it is written.
@@ -84,16 +106,17 @@ impl Schema {
             return Err(faults);
         }
         let validator = validator(file, &document)?;
-        let alternatives = has_alternatives(&document);
         Ok(Schema {
+            alternatives: has_alternatives(&document),
+            recurs: refs::recurs(&document),
             document,
             validator,
-            alternatives,
         })
     }
 
-    /// Checks `value`; at most 20 faults are told, none of which quotes it: one where `value` has more than 2,000 values
-    /// in it, and that without its place where the schema has alternatives.
+    /// Checks `value`; at most 20 faults are told, none of which quotes it. Of more than 2,000 values one is, and that
+    /// without its place where the schema has alternatives; so it is too of what is nested deeper than four levels where
+    /// the schema refers back to itself.
     ///
     /// # Errors
     /// Each place where `value` is not what the schema asks for.
@@ -101,36 +124,49 @@ impl Schema {
         if self.validator.is_valid(value) {
             return Ok(());
         }
-        let mut left = MAX_EXPLAINED;
-        let large = !few(value, &mut left);
-        if large && self.alternatives {
-            let detail = format!(
+        match self.telling(value) {
+            Telling::Every => Err(self.all_faults(value)),
+            Telling::First => Err(self.told(self.validator.validate(value).err())),
+            Telling::None(detail) => Err(vec![whole(detail)]),
+        }
+    }
+
+    fn telling(&self, value: &Value) -> Telling {
+        let nested = depth(value);
+        if self.recurs && nested > MAX_NESTED {
+            return Telling::None(format!(
+                "expected what the schema allows, found values nested {nested} deep; the schema refers back to itself, so deeper than {MAX_NESTED} it cannot be told where it is not: send a part to find out"
+            ));
+        }
+        match (few(value, &mut MAX_EXPLAINED.clone()), self.alternatives) {
+            (true, _) => Telling::Every,
+            (false, false) => Telling::First,
+            (false, true) => Telling::None(format!(
                 "expected what one of the schema's alternatives allows, found more than {MAX_EXPLAINED} values, too many to tell where it is not; send fewer to find out"
-            );
-            let pointer = String::new();
-            return Err(vec![Located { pointer, detail }]);
+            )),
         }
+    }
+
+    fn all_faults(&self, value: &Value) -> Vec<Located> {
+        self.told(self.validator.iter_errors(value).take(MAX_ERRORS))
+    }
+
+    fn told<'v>(&self, errors: impl IntoIterator<Item = ValidationError<'v>>) -> Vec<Located> {
         let mut complaints = Vec::new();
-        if large {
-            if let Err(error) = self.validator.validate(value) {
-                explain(&error, &self.document, &mut complaints);
-            }
-        } else {
-            for error in self.validator.iter_errors(value).take(MAX_ERRORS) {
-                explain(&error, &self.document, &mut complaints);
-            }
+        for error in errors {
+            explain(&error, &self.document, &mut complaints);
         }
-        let mut errors = Vec::<Located>::new();
+        let mut all = Vec::<Located>::new();
         for complaint in complaints {
             let told = Located {
                 detail: complaint.private(),
                 pointer: complaint.pointer,
             };
-            if errors.len() < MAX_ERRORS && !errors.contains(&told) {
-                errors.push(told);
+            if all.len() < MAX_ERRORS && !all.contains(&told) {
+                all.push(told);
             }
         }
-        Err(errors)
+        all
     }
 
     /// The schema as it is written.
@@ -138,6 +174,21 @@ impl Schema {
     pub fn document(&self) -> &Value {
         &self.document
     }
+}
+
+fn whole(detail: String) -> Located {
+    let pointer = String::new();
+    Located { pointer, detail }
+}
+
+/// How many arrays and objects lie one in the other at most.
+fn depth(value: &Value) -> usize {
+    let deepest = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return 0,
+    };
+    1 + deepest.unwrap_or(0)
 }
 
 /// Whether `value` has no more than `left` values in it, itself included.
@@ -189,11 +240,7 @@ fn dialect(file: &str, document: &Value, faults: &mut Vec<PackageFault>) {
     }
 }
 
-fn uncompiled(
-    file: &str,
-    document: &Value,
-    error: &jsonschema::ValidationError<'_>,
-) -> PackageFault {
+fn uncompiled(file: &str, document: &Value, error: &ValidationError<'_>) -> PackageFault {
     let key = error.instance_path().as_str();
     let there = document.pointer(key).map(super::words::rendered);
     let found = there.unwrap_or_else(|| "a schema".into());

@@ -132,6 +132,58 @@ fn a_recursive_schema_is_no_circle() {
 }
 
 #[test]
+fn what_would_take_for_ever_to_find_out_is_told_as_a_whole() {
+    let deep = |levels| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    let ends = json!({"type": "string"});
+    let down = json!({"type": "array", "items": {"$ref": "#"}});
+    for schema in [
+        json!({"anyOf": [down, down, ends]}),
+        json!({"if": {"type": "array"}, "then": {"allOf": [down, down]}, "else": ends}),
+        json!({"anyOf": [
+            {"items": {"$dynamicRef": "#here"}}, {"items": {"$ref": "#here"}, "minItems": 1}, false,
+        ], "not": {"type": "integer"}, "$dynamicAnchor": "here"}),
+    ] {
+        let schema = RequestSchema::compile("s.json", schema.to_string().as_bytes()).unwrap();
+        let told = |levels| schema.check(&Document::from(deep(levels))).unwrap_err();
+        let (near, far) = (told(4), told(60));
+        assert!(!near.is_empty() && near.iter().all(|error| !error.detail.contains("nested")));
+        assert_eq!(far.len(), 1);
+        assert!(far[0].detail.contains("nested 60 deep"), "{far:?}");
+    }
+    let twice = json!({
+        "allOf": [{"$ref": "#/$defs/list"}, {"$ref": "#/$defs/list"}],
+        "$defs": {"list": {"items": {"$ref": "#/$defs/end"}}, "end": {"items": {"type": "string"}}},
+    });
+    let schema = Schema::compile("s.json", twice.to_string().as_bytes()).unwrap();
+    let told = schema.check(&json!([[], ["", 1, [[[[]]]]]])).unwrap_err();
+    assert_eq!(told.len(), 2, "it leads to an end: {told:?}");
+}
+
+#[test]
+fn that_values_differ_is_found_out_soon_whatever_they_are() {
+    let mut body = Vec::new();
+    // Each is another tree of nothing but arrays: the bits of its number.
+    for number in 0..30_000_u32 {
+        let bits = (0..15).map(|bit| (0..number >> bit & 1).map(|_| json!([])).collect());
+        body.push(Value::Array(bits.collect()));
+    }
+    let schema = json!({"uniqueItems": true}).to_string();
+    let schema = RequestSchema::compile("s.json", schema.as_bytes()).unwrap();
+    let start = std::time::Instant::now();
+    assert!(
+        schema
+            .check(&Document::from(Value::from(body.clone())))
+            .is_ok()
+    );
+    body.push(body[7].clone());
+    let told = schema
+        .check(&Document::from(Value::from(body)))
+        .unwrap_err();
+    assert_eq!(told[0].pointer, "");
+    assert!(start.elapsed() < std::time::Duration::from_secs(20));
+}
+
+#[test]
 fn a_picture_is_not_held_against_the_schema() {
     let package = Folder::valid().package();
     let picture = Object::Picture(bytes::Bytes::from_static(b"not looked at"));
