@@ -34,8 +34,8 @@
 //! 5. Nothing starves: a row of priority p that arrived at t is overtaken by no row that arrives after
 //!    t + (10 − p) × `AGEING`.
 //!
-//! Taking a row in or out is O(log n); a batch looks at no more rows than it may have, and [`Policy::is_hopeless`] at
-//! no more than can be ahead of a row that is in time.
+//! Taking a row in or out is O(log n); a batch looks at no more rows than it may have, and [`Policy::is_hopeless`], for a
+//! row that would not be the last of all, at no more than can be ahead of one that is in time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -276,14 +276,15 @@ impl<T> Policy<T> {
             return false;
         };
         let batches = usize::try_from(batches).unwrap_or(usize::MAX);
-        let ahead = batches
-            .saturating_add(1)
-            .saturating_mul(sessions)
-            .saturating_mul(most);
+        let ahead = (sessions * most).saturating_mul(batches.saturating_add(1));
         if self.rows.len() < ahead {
             return false;
         }
         let rank = rank(now, priority, deadline);
+        // As a rule it is the last of all, and there is nothing to count.
+        if self.by_rank.last().is_some_and(|(last, _)| *last <= rank) {
+            return true;
+        }
         let before = self.by_rank.range(..(rank, self.next_key));
         before.take(ahead).count() == ahead
     }
