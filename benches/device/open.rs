@@ -1,6 +1,6 @@
 //! The engine in this process under an open load: requests come when they are due, whatever becomes of those before.
 
-use crate::engine::{Backlog, WARM_UP, capacity};
+use crate::engine::{Backlog, WARM_UP};
 use crate::packages::{Kind, request};
 use crate::results::Spread;
 use anyhow::{Context, Result};
@@ -75,9 +75,9 @@ pub struct Neighbours {
     pub timed: [usize; 2],
     pub alone_p99_ms: f64,
     pub beside_p99_ms: f64,
-    /// One batch of the heavy one beside the light one: the median over its answers.
+    /// One batch of the heavy one while it is alone: the median over its answers.
     pub heavy_batch_ms: f64,
-    /// The same that one in a hundred takes.
+    /// One beside the light one that one in a hundred takes.
     pub heavy_batch_p99_ms: f64,
     pub heavy_rows_per_s_alone: f64,
     pub heavy_rows_per_s_beside: f64,
@@ -103,24 +103,24 @@ pub async fn beside(
     };
     offer(engine, light, load).await?;
     load.lasts = lasts;
-    let (mut alone, mut beside, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let (mut runs_alone, mut runs_beside) = (Vec::new(), Vec::new());
     let (mut heavy_alone, mut heavy_beside) = (Vec::new(), Vec::new());
     for turn in 0..TURNS {
         load.seed = u64::from(turn);
         alone.extend(took(offer(engine, light, load).await?)?);
-        heavy_alone.push(capacity(engine, heavy, lasts).await?);
-        let backlog = Backlog::start(engine, heavy)?;
-        tokio::time::sleep(WARM_UP).await;
-        let began = Instant::now();
-        let (offered, rate) = tokio::join!(offer(engine, light, load), backlog.rate(lasts));
-        beside.extend(took(offered?)?);
+        let work = async |backlog: &Backlog| Ok(backlog.rate(lasts).await);
+        let (rate, runs) = under(engine, heavy, work).await?;
+        heavy_alone.push(rate);
+        runs_alone.extend(runs);
+        let work = async |backlog: &Backlog| {
+            let (offered, rate) = tokio::join!(offer(engine, light, load), backlog.rate(lasts));
+            Ok((took(offered?)?, rate))
+        };
+        let ((took, rate), runs) = under(engine, heavy, work).await?;
+        beside.extend(took);
         heavy_beside.push(rate);
-        // What runs at the end has less beside it.
-        let during = began..began + lasts;
-        let heavy = backlog.finish().await?.into_iter();
-        let heavy = heavy
-            .filter(|row| during.contains(&row.left) && during.contains(&(row.left + row.run)));
-        batches.extend(heavy.map(|row| ms(row.run)));
+        runs_beside.extend(runs);
     }
     let median =
         |values: Vec<f64>| Ok::<_, anyhow::Error>(Spread::of(values).context("turns")?.median);
@@ -128,11 +128,28 @@ pub async fn beside(
         timed: [alone.len(), beside.len()],
         alone_p99_ms: quantile(alone, 0.99)?,
         beside_p99_ms: quantile(beside, 0.99)?,
-        heavy_batch_ms: median(batches.clone())?,
-        heavy_batch_p99_ms: quantile(batches, 0.99)?,
+        heavy_batch_ms: median(runs_alone)?,
+        heavy_batch_p99_ms: quantile(runs_beside, 0.99)?,
         heavy_rows_per_s_alone: median(heavy_alone)?,
         heavy_rows_per_s_beside: median(heavy_beside)?,
     })
+}
+
+/// Does `work` under a backlog; with what came of it, how long each of the backlog's rows ran meanwhile, ms.
+async fn under<T>(
+    engine: &Engine,
+    kind: Kind,
+    work: impl AsyncFnOnce(&Backlog) -> Result<T>,
+) -> Result<(T, Vec<f64>)> {
+    let backlog = Backlog::start(engine, kind)?;
+    tokio::time::sleep(WARM_UP).await;
+    let began = Instant::now();
+    let done = work(&backlog).await?;
+    let ended = Instant::now();
+    // What runs at either end has something else beside it.
+    let rows = backlog.finish().await?.into_iter();
+    let rows = rows.filter(|row| row.left >= began && row.left + row.run <= ended);
+    Ok((done, rows.map(|row| ms(row.run)).collect()))
 }
 
 /// From when each was due until it was answered, ms.

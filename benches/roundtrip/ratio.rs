@@ -51,7 +51,9 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
     let echo = Subject::Echo { setup, reply_size };
     let inferq = (!options.echo_only).then_some(inferq);
     let runs = rounds(options.rounds, site, &echo, inferq, requests).await?;
-    let (summary, ratio) = summarise(&runs);
+    let ratio = to_echo(&runs, |run| run.round_trips_per_s);
+    let cpu = to_echo(&runs, |run| run.cpu_us);
+    let summary = summarise(&runs, ratio);
     let results = json!({
         "requests": requests,
         "echo_setups": choice,
@@ -64,11 +66,7 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
     rows.extend(report::rows("inferq", &runs.inferq));
     let inferq = (report::MODEL, "backlog", "inferq");
     rows.extend(ratio.map(|ratio| Row::new(inferq, "÷ echo", ratio)));
-    let cpu = |runs: &[Figures]| Spread::of(runs.iter().map(|run| run.cpu_us));
-    if let (Some(ours), Some(echo)) = (cpu(&runs.inferq), cpu(&runs.echo)) {
-        let times = Spread::once(ours.median / echo.median);
-        rows.push(Row::new(inferq, "worker µs ÷ echo's", times));
-    }
+    rows.extend(cpu.map(|times| Row::new(inferq, "worker µs ÷ echo's", times)));
     report::write(site, "round_trips", &rows, &results)
 }
 
@@ -118,16 +116,22 @@ async fn rounds(
     Ok(runs)
 }
 
-/// The ratio is that of a run of inferq to the mean of the echo before and the echo after it.
-fn summarise(Runs { echo, inferq }: &Runs) -> (Value, Option<Spread>) {
-    let rates = |runs: &[Figures]| -> Vec<f64> {
-        let rates = runs.iter().map(|figures| figures.round_trips_per_s);
-        rates.collect()
-    };
+/// A figure of each run of inferq ÷ the mean of the echo's before and after it.
+fn to_echo(Runs { echo, inferq }: &Runs, of: fn(&Figures) -> f64) -> Option<Spread> {
+    let around = echo
+        .windows(2)
+        .map(|two| f64::midpoint(of(&two[0]), of(&two[1])));
+    Spread::of(
+        inferq
+            .iter()
+            .zip(around)
+            .map(|(ours, echo)| of(ours) / echo),
+    )
+}
+
+fn summarise(Runs { echo, inferq }: &Runs, ratio: Option<Spread>) -> Value {
+    let rates = |runs: &[Figures]| Spread::of(runs.iter().map(|run| run.round_trips_per_s));
     let (echo, inferq) = (rates(echo), rates(inferq));
-    let around = echo.windows(2).map(|two| two.iter().sum::<f64>() / 2.0);
-    let ratio = Spread::of(inferq.iter().zip(around).map(|(ours, echo)| ours / echo));
-    let (echo, inferq) = (Spread::of(echo), Spread::of(inferq));
     for (name, rate) in [("echo", echo), ("inferq", inferq)] {
         if let Some(Spread { median, min, max }) = rate {
             println!("{name}: median {median:.0}/s, {min:.0} to {max:.0}");
@@ -136,10 +140,9 @@ fn summarise(Runs { echo, inferq }: &Runs) -> (Value, Option<Spread>) {
     if let Some(Spread { median, min, max }) = ratio {
         println!("inferq ÷ echo: median {median:.3}, {min:.3} to {max:.3}");
     }
-    let summary = json!({
+    json!({
         "echo_round_trips_per_s": echo,
         "inferq_round_trips_per_s": inferq,
         "ratio": ratio,
-    });
-    (summary, ratio)
+    })
 }

@@ -53,10 +53,13 @@ def application(options):
 def main():
     parser = scoring.arguments(__doc__)
     parser.add_argument("--pool", default="prefork", help="prefork is Celery's default")
+    parser.add_argument("--concurrency", type=int, help="processes; Celery's default is one a core")
     parser.add_argument("--prefetch", type=int, default=1000)
     parser.add_argument("--flush-interval", type=float, default=0.1)
     options = parser.parse_args()
-    worker = ["--quiet", "worker", "--pool", options.pool, "--concurrency=1", "--queues", options.queue, "--loglevel=ERROR"]
+    worker = ["--quiet", "worker", "--pool", options.pool, "--queues", options.queue, "--loglevel=ERROR"]
+    if options.concurrency:
+        worker.append(f"--concurrency={options.concurrency}")
     application(options).worker_main([*worker, "--without-gossip", "--without-mingle", "--without-heartbeat"])
 
 
