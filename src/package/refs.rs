@@ -58,9 +58,9 @@ fn circles(document: &Value, fragment: &str) -> bool {
     false
 }
 
-/// Whether some reference leads back to itself through what it refers to. Where an anchor leads is not looked up: it is
-/// taken to be the whole.
-pub(super) fn recurs(document: &Value) -> bool {
+/// How many ways may lead from a value to one inside it, and so twice as far, if some reference leads back to itself
+/// through what it refers to: `None` where none does. Where an anchor leads is not looked up: it is taken to be the whole.
+pub(super) fn branches(document: &Value) -> Option<usize> {
     let mut found = Vec::new();
     walk(document, "", &mut found);
     let pointer = |target: &str| match target.strip_prefix('#') {
@@ -69,6 +69,7 @@ pub(super) fn recurs(document: &Value) -> bool {
     };
     let found = found.into_iter();
     let mut left: Vec<(String, String)> = found.map(|(at, to)| (at, pointer(&to))).collect();
+    let all = left.len();
     loop {
         let leads_on = |schema: &str| {
             let inside = left.iter().filter_map(|(at, _)| at.strip_prefix(schema));
@@ -81,10 +82,22 @@ pub(super) fn recurs(document: &Value) -> bool {
             .cloned()
             .collect();
         if on.len() == left.len() {
-            return !on.is_empty();
+            return (!on.is_empty()).then(|| most_ways(all));
         }
         left = on;
     }
+}
+
+/// The most that the product of numbers with this sum can be: as many ways as there are where references lead to
+/// references. As many threes as go into it, and a two or a four.
+fn most_ways(references: usize) -> usize {
+    let (twos, rest) = match references % 3 {
+        0 => (1, references),
+        1 if references > 1 => (4, references - 4),
+        last => (last, references - last),
+    };
+    let threes = u32::try_from(rest / 3).unwrap_or(u32::MAX);
+    3_usize.saturating_pow(threes).saturating_mul(twos)
 }
 
 fn walk(schema: &Value, place: &str, found: &mut Vec<(String, String)>) {

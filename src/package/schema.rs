@@ -15,13 +15,15 @@ use crate::message::{document::Document, rejection::Located};
 /// No more places than this are told to a requester.
 pub(super) const MAX_ERRORS: usize = 20;
 
-/// In a value that has more values in it, at most the first place is told: the validator collects all before any can be
-/// had, and one request of 1 MiB has room for ten million.
+/// Of more values at most the first fault is told: the validator collects all before any can be had, one request of 1 MiB
+/// has room for ten million, and in a tree it compares each element with each where they are to differ.
 const MAX_EXPLAINED: usize = 2_000;
 
-/// In a value that is nested deeper no place is told where the schema refers back to itself: what is wrong with a value
-/// is collected for every way in which the schema leads there, and these may double with each level.
-const MAX_NESTED: usize = 4;
+/// Nor where these may have more faults.
+const MAX_FAULTS: usize = 200_000;
+
+/// So much text at most is copied: each fault of an alternative has the value that it is about once more.
+const MAX_COPIED: usize = 64 << 20;
 
 /// Bytes that one compiled pattern may take.
 const PATTERN_BYTES: usize = 1 << 20;
@@ -35,8 +37,10 @@ pub struct Schema {
     validator: Validator,
     /// Whether it has alternatives: what is wrong with each is collected even for one fault.
     alternatives: bool,
-    /// Whether it refers back to itself.
-    recurs: bool,
+    /// No more faults than this are found in one value, each time that it is looked at.
+    rules: usize,
+    /// Where it refers back to itself: how many more times each level of a value may be looked at than that above it.
+    branches: Option<usize>,
 }
 
 /// How much of what is wrong with a value can be found out in a time that is bounded.
@@ -108,15 +112,16 @@ impl Schema {
         let validator = validator(file, &document)?;
         Ok(Schema {
             alternatives: has_alternatives(&document),
-            recurs: refs::recurs(&document),
+            rules: Size::of(&document).values,
+            branches: refs::branches(&document),
             document,
             validator,
         })
     }
 
-    /// Checks `value`; at most 20 faults are told, none of which quotes it. Of more than 2,000 values one is, and that
-    /// without its place where the schema has alternatives; so it is too of what is nested deeper than four levels where
-    /// the schema refers back to itself.
+    /// Checks `value`; at most 20 faults are told, none of which quotes it. Of more than 2,000 values one is told, and so
+    /// it is where these may have too many faults; without its place where the schema has alternatives or refers back to
+    /// itself.
     ///
     /// # Errors
     /// Each place where `value` is not what the schema asks for.
@@ -132,19 +137,29 @@ impl Schema {
     }
 
     fn telling(&self, value: &Value) -> Telling {
-        let nested = depth(value);
-        if self.recurs && nested > MAX_NESTED {
-            return Telling::None(format!(
-                "expected what the schema allows, found values nested {nested} deep; the schema refers back to itself, so deeper than {MAX_NESTED} it cannot be told where it is not: send a part to find out"
-            ));
+        let Size {
+            values,
+            text,
+            depth,
+        } = Size::of(value);
+        let levels = u32::try_from(depth).unwrap_or(u32::MAX);
+        let ways = self.branches.map_or(1, |each| each.saturating_pow(levels));
+        let each = self.rules.saturating_mul(ways);
+        let copied = if self.alternatives {
+            text.saturating_mul(each)
+        } else {
+            0
+        };
+        let few = values <= MAX_EXPLAINED && values.saturating_mul(each) <= MAX_FAULTS;
+        if few && copied <= MAX_COPIED {
+            return Telling::Every;
         }
-        match (few(value, &mut MAX_EXPLAINED.clone()), self.alternatives) {
-            (true, _) => Telling::Every,
-            (false, false) => Telling::First,
-            (false, true) => Telling::None(format!(
-                "expected what one of the schema's alternatives allows, found more than {MAX_EXPLAINED} values, too many to tell where it is not; send fewer to find out"
-            )),
+        if !self.alternatives && self.branches.is_none() {
+            return Telling::First;
         }
+        Telling::None(format!(
+            "expected what the schema allows in one way or another, found {values} values nested {depth} deep, too many to tell where it is not; send a part to find out"
+        ))
     }
 
     fn all_faults(&self, value: &Value) -> Vec<Located> {
@@ -181,26 +196,47 @@ fn whole(detail: String) -> Located {
     Located { pointer, detail }
 }
 
-/// How many arrays and objects lie one in the other at most.
-fn depth(value: &Value) -> usize {
-    let deepest = match value {
-        Value::Array(items) => items.iter().map(depth).max(),
-        Value::Object(fields) => fields.values().map(depth).max(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return 0,
-    };
-    1 + deepest.unwrap_or(0)
+/// How large a value is.
+struct Size {
+    /// In it, itself included.
+    values: usize,
+    /// Bytes of its texts and keys.
+    text: usize,
+    /// How many arrays and objects lie one in the other at most.
+    depth: usize,
 }
 
-/// Whether `value` has no more than `left` values in it, itself included.
-fn few(value: &Value, left: &mut usize) -> bool {
-    let Some(rest) = left.checked_sub(1) else {
-        return false;
-    };
-    *left = rest;
-    match value {
-        Value::Array(items) => items.iter().all(|item| few(item, left)),
-        Value::Object(fields) => fields.values().all(|field| few(field, left)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+impl Size {
+    fn of(value: &Value) -> Size {
+        let mut size = Size {
+            values: 1,
+            text: 0,
+            depth: 0,
+        };
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| size.hold(item)),
+            Value::Object(fields) => {
+                for (key, field) in fields {
+                    size.text += key.len();
+                    size.hold(field);
+                }
+            }
+            Value::String(text) => size.text = text.len(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => return size,
+        }
+        size.depth += usize::from(value.is_array() || value.is_object());
+        size
+    }
+
+    fn hold(&mut self, value: &Value) {
+        let Size {
+            values,
+            text,
+            depth,
+        } = Size::of(value);
+        self.values += values;
+        self.text += text;
+        self.depth = self.depth.max(depth);
     }
 }
 
