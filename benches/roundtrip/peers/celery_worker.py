@@ -5,6 +5,8 @@ the next, and publishes again after a lost connection. celery-batches acknowledg
 it ends: README.md says which guarantees that costs.
 """
 
+import os
+
 from celery import Celery
 from celery_batches import Batches
 from kombu import Queue
@@ -21,7 +23,8 @@ def application(options):
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
-        worker_prefetch_multiplier=options.prefetch,
+        # Celery multiplies it by the processes.
+        worker_prefetch_multiplier=options.prefetch // options.concurrency,
         worker_enable_remote_control=False,
         broker_connection_retry_on_startup=True,
     )
@@ -53,14 +56,14 @@ def application(options):
 def main():
     parser = scoring.arguments(__doc__)
     parser.add_argument("--pool", default="prefork", help="prefork is Celery's default")
-    parser.add_argument("--concurrency", type=int, help="processes; Celery's default is one a core")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--concurrency", type=int, default=cores, help="processes; one a core is Celery's default")
     parser.add_argument("--prefetch", type=int, default=1000)
     parser.add_argument("--flush-interval", type=float, default=0.1)
     options = parser.parse_args()
-    worker = ["--quiet", "worker", "--pool", options.pool, "--queues", options.queue, "--loglevel=ERROR"]
-    if options.concurrency:
-        worker.append(f"--concurrency={options.concurrency}")
-    application(options).worker_main([*worker, "--without-gossip", "--without-mingle", "--without-heartbeat"])
+    worker = ["--quiet", "worker", "--pool", options.pool, f"--concurrency={options.concurrency}", "--loglevel=ERROR"]
+    worker += ["--queues", options.queue, "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    application(options).worker_main(worker)
 
 
 main()
