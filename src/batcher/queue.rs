@@ -73,7 +73,7 @@ impl State {
 
     /// What keeps the sessions busy, and so many that are on their way here or not done; where no request has come yet,
     /// one is taken to have so many rows.
-    pub(super) fn wants(&self, rows_each: usize, coming: usize) -> Wants {
+    pub(super) fn wants(&self, rows_each: usize, coming: usize, now: Instant) -> Wants {
         // What runs may be a trial, and so may what gathers meanwhile.
         let (full, reach) = (self.policy.max_size(), self.climb.reach(&self.appetite));
         let busy = self.appetite.rows_in(ON_THE_WAY, full);
@@ -85,6 +85,7 @@ impl State {
             requests: sizes.requests(busy).clamp(1, most),
             under_way: coming + sizes.requests(under_way),
             most,
+            lately: self.sizes.is_recent(now),
         }
     }
 
@@ -149,24 +150,28 @@ mod tests {
         state
     }
 
+    fn wants(state: &State, rows_each: usize, coming: usize) -> Wants {
+        state.wants(rows_each, coming, Instant::now())
+    }
+
     #[test]
     fn it_wants_requests_and_not_rows_and_no_more_than_may_wait() {
         let mut roomy = state(4_096);
-        assert_eq!(roomy.wants(1, 0).requests, 3 * 64);
-        assert_eq!(roomy.wants(64, 0).requests, 3, "as the examples have it");
+        assert_eq!(wants(&roomy, 1, 0).requests, 3 * 64);
+        assert_eq!(wants(&roomy, 64, 0).requests, 3, "as the examples have it");
         for _ in 0..100 {
-            roomy.sizes.saw(32);
+            roomy.sizes.saw(32, Instant::now());
         }
-        assert_eq!(roomy.wants(1, 5).requests, 6);
-        assert_eq!(roomy.wants(1, 5).under_way, 5);
+        assert_eq!(wants(&roomy, 1, 5).requests, 6);
+        assert_eq!(wants(&roomy, 1, 5).under_way, 5);
         roomy.running = 1;
-        assert_eq!(roomy.wants(1, 5).under_way, 7);
+        assert_eq!(wants(&roomy, 1, 5).under_way, 7);
 
-        assert_eq!(roomy.wants(1, 5).most, 4_096 / 32);
+        assert_eq!(wants(&roomy, 1, 5).most, 4_096 / 32);
 
-        assert_eq!(state(100).wants(1, 0).requests, 100);
-        assert_eq!(state(100).wants(64, 0).most, 1);
-        assert_eq!(state(1).wants(64, 0).requests, 1, "or nothing would come");
+        assert_eq!(wants(&state(100), 1, 0).requests, 100);
+        assert_eq!(wants(&state(100), 64, 0).most, 1);
+        assert_eq!(wants(&state(1), 64, 0).requests, 1, "or nothing would come");
     }
 
     #[test]
@@ -174,17 +179,17 @@ mod tests {
         let mut climbing = state(4_096);
         let climb = Climb::new(&ladder(256, None), 64, None);
         climbing.climb = climb.refreshed(4 * ON_THE_WAY, true);
-        assert_eq!(climbing.wants(1, 0).requests, (1 + 1 + 2) * 64);
+        assert_eq!(wants(&climbing, 1, 0).requests, (1 + 1 + 2) * 64);
         let climb = Climb::new(&ladder(256, None), 64, None);
         climbing.climb = climb.refreshed(ON_THE_WAY, true);
-        assert_eq!(climbing.wants(1, 0).requests, 3 * 64, "it may not");
+        assert_eq!(wants(&climbing, 1, 0).requests, 3 * 64, "it may not");
     }
 
     #[test]
     fn before_anything_ran_it_wants_what_may_wait() {
         let mut unknown = state(4_096);
         unknown.appetite = Appetite::default();
-        assert_eq!(unknown.wants(1, 0).requests, 4_096);
-        assert_eq!(unknown.wants(64, 0).requests, 64);
+        assert_eq!(wants(&unknown, 1, 0).requests, 4_096);
+        assert_eq!(wants(&unknown, 64, 0).requests, 64);
     }
 }

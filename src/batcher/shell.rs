@@ -152,7 +152,7 @@ impl Shared {
         if let Some(lead) = lead {
             state.lead = mixed(state.lead, lead);
         }
-        state.sizes.saw(rows);
+        state.sizes.saw(rows, request.came());
         let keys = admit(&mut state, request, rows, priority);
         // Taken in or not, it is on its way no more.
         self.wake_for_what_waits(&mut state);
@@ -290,7 +290,7 @@ impl Shared {
 
     pub(super) fn wants(&self, rows_each: usize) -> Wants {
         let coming = self.coming.load(Ordering::Relaxed);
-        self.state().wants(rows_each, coming)
+        self.state().wants(rows_each, coming, Instant::now())
     }
 
     /// Takes note of a run. How long one took that failed, or was stopped, says nothing of others.

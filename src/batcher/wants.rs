@@ -1,9 +1,14 @@
 //! How many requests a batcher wants at hand, and how many there may be without one being refused.
 
+use std::time::{Duration, Instant};
+
 use super::appetite::size;
 
-/// The weight of a request in what is known of them is one part in this many.
+/// The weight of a request in what is known of them is one part in this many, once so many have come.
 const REQUESTS: f64 = 256.0;
+
+/// A version that was not asked for so long has no part in how many requests may come for it.
+const LATELY: Duration = Duration::from_secs(10);
 
 /// Something that is so many standard deviations off is hardly ever seen: once in a thousand times.
 const DEVIATIONS: f64 = 3.0;
@@ -20,64 +25,82 @@ pub struct Wants {
     /// waits for its reply may have made room for others that come before that reply is confirmed: with more in hand
     /// than this, some would be refused.
     pub most: usize,
+    /// Whether a request has come within the last seconds.
+    pub lately: bool,
 }
 
 impl Wants {
-    /// What the versions of a package want of each of so many queues that they share, of which one has so many in hand:
-    /// `None` where there is no version.
+    /// What the versions of a package want of each of so many queues that they share: `None` where there is no version.
     ///
-    /// All that comes may be for any one of the versions, and from any one of the queues.
-    pub fn of_each(
-        versions: impl Iterator<Item = Wants>,
-        queues: usize,
-        in_hand: usize,
-    ) -> Option<usize> {
-        let all = versions.reduce(|all, one| Wants {
-            requests: all.requests.max(one.requests),
+    /// All that comes may be for any one of the versions that are asked these days, and from any one of the queues.
+    #[must_use]
+    pub fn of_each(versions: &[Wants], queues: usize) -> Option<Wants> {
+        let lately = versions.iter().any(|version| version.lately);
+        let asked = versions.iter().copied();
+        let asked = asked.filter(|version| version.lately == lately);
+        let all = asked.reduce(|all, one| Wants {
+            requests: all.requests.saturating_add(one.requests),
             under_way: all.under_way + one.under_way,
             most: all.most.min(one.most),
+            ..all
         })?;
-        // What the models are done with waits for its replies, and wants others in its place.
-        let answered = in_hand.saturating_sub(all.under_way);
-        let wanted = all.requests.saturating_add(answered);
-        Some(wanted.min(all.most / queues.max(1)).max(1))
+        let most = (all.most / queues.max(1)).max(1);
+        Some(Wants { most, ..all })
+    }
+
+    /// The same where so many are in hand: what the models are done with waits for its replies, and wants others in its
+    /// place.
+    #[must_use]
+    pub fn beside(self, in_hand: usize) -> usize {
+        let answered = in_hand.saturating_sub(self.under_way);
+        self.requests.saturating_add(answered)
     }
 }
 
 /// How many rows requests have, lately.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sizes {
-    /// Of a request, on average; 0 before there was one.
+    /// Requests that have come; more than tell of the mean count no further.
+    count: f64,
+    /// Rows of one, on average.
     mean: f64,
-    /// Of the square of that.
+    /// The square of that, on average.
     square: f64,
+    last: Option<Instant>,
 }
+
+/// A mean of such weights is known as well as that of so many (S. W. Roberts, 1959).
+const KNOWN: f64 = 2.0 * REQUESTS - 1.0;
 
 impl Sizes {
     /// A request of so many rows came.
-    pub(super) fn saw(&mut self, rows: usize) {
+    pub(super) fn saw(&mut self, rows: usize, now: Instant) {
         let rows = size(rows);
-        if self.mean == 0.0 {
-            *self = Sizes::all(rows);
-        }
-        self.mean += (rows - self.mean) / REQUESTS;
-        self.square += (rows * rows - self.square) / REQUESTS;
+        self.count = (self.count + 1.0).min(KNOWN);
+        let weight = self.count.min(REQUESTS);
+        self.mean += (rows - self.mean) / weight;
+        self.square += (rows * rows - self.square) / weight;
+        self.last = Some(now);
     }
 
     /// As if all had so many rows, where none has come yet.
     pub(super) fn or_like(self, rows: usize) -> Sizes {
-        if self.mean > 0.0 {
-            self
-        } else {
-            Sizes::all(size(rows).max(1.0))
+        if self.count > 0.0 {
+            return self;
+        }
+        let mean = size(rows).max(1.0);
+        Sizes {
+            count: 1.0,
+            mean,
+            square: mean * mean,
+            last: None,
         }
     }
 
-    fn all(rows: f64) -> Sizes {
-        Sizes {
-            mean: rows,
-            square: rows * rows,
-        }
+    /// Whether one has come within [`LATELY`].
+    pub(super) fn is_recent(&self, now: Instant) -> bool {
+        let ago = self.last.map(|last| now.saturating_duration_since(last));
+        ago.is_some_and(|ago| ago < LATELY)
     }
 
     /// As many requests as have so many rows, on average.
@@ -91,8 +114,7 @@ impl Sizes {
     }
 
     /// The most requests that hardly ever have more than so many rows together; at least 1. n of them have n times the
-    /// mean, give or take √n standard deviations; and the mean is known to one √(2 [`REQUESTS`] - 1)th of one, which
-    /// is how far a mean of such weights strays (S. W. Roberts, 1959).
+    /// mean, give or take √n standard deviations; and the mean of m that have come is known to one √mth of one.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -101,7 +123,7 @@ impl Sizes {
     pub(super) fn surely_within(self, rows: usize) -> usize {
         let deviation = (self.square - self.mean * self.mean).max(0.0).sqrt();
         let apart = DEVIATIONS * deviation;
-        let mean = self.mean.max(1.0) + apart / (2.0 * REQUESTS - 1.0).sqrt();
+        let mean = self.mean.max(1.0) + apart / self.count.max(1.0).sqrt();
         // n × mean + √n × apart = rows, for √n.
         let root = ((apart * apart + 4.0 * mean * size(rows)).sqrt() - apart) / (2.0 * mean);
         (root * root + 1e-9).max(1.0) as usize
@@ -114,35 +136,53 @@ mod tests {
 
     use super::*;
 
-    fn wants(requests: usize, under_way: usize, most: usize) -> Wants {
+    fn wants(requests: usize, under_way: usize, most: usize, lately: bool) -> Wants {
         Wants {
             requests,
             under_way,
             most,
+            lately,
         }
     }
 
     #[test]
     fn versions_share_what_comes_and_queues_share_the_room() {
-        let each = |versions: &[Wants], queues, in_hand| {
-            Wants::of_each(versions.iter().copied(), queues, in_hand)
+        let each = |versions: &[Wants], queues| {
+            let wants = Wants::of_each(versions, queues)?;
+            Some((wants.beside(150), wants.most))
         };
-        assert_eq!(each(&[], 1, 0), None);
-        assert_eq!(each(&[wants(192, 0, 4_096)], 1, 0), Some(192));
-        assert_eq!(each(&[wants(192, 100, 4_096)], 1, 150), Some(192 + 50));
-        let two = [wants(192, 60, 4_096), wants(100, 40, 100)];
-        assert_eq!(each(&two, 1, 150), Some(100), "all may be for the second");
-        assert_eq!(each(&two, 2, 0), Some(50), "and as many from each queue");
+        assert_eq!(each(&[], 1), None);
+        assert_eq!(each(&[wants(192, 160, 4_096, true)], 1), Some((192, 4_096)));
         assert_eq!(
-            each(&[wants(1, 0, 1)], 2, 0),
-            Some(1),
+            each(&[wants(192, 100, 4_096, false)], 1),
+            Some((242, 4_096))
+        );
+        let both = |lately| [wants(192, 60, 4_096, lately), wants(100, 40, 100, lately)];
+        for lately in [true, false] {
+            let two = both(lately);
+            assert_eq!(each(&two, 1), Some((342, 100)), "all may be for the second");
+            assert_eq!(
+                each(&two, 2),
+                Some((342, 50)),
+                "and as many from each queue"
+            );
+        }
+        let idle = [wants(192, 60, 4_096, true), wants(100, 40, 100, false)];
+        assert_eq!(
+            each(&idle, 1),
+            Some((282, 4_096)),
+            "nothing comes for the second"
+        );
+        assert_eq!(
+            each(&[wants(1, 0, 1, true)], 2),
+            Some((151, 1)),
             "or nothing would come"
         );
     }
 
     #[test]
     fn where_all_have_as_many_rows_the_room_is_used_to_the_last() {
-        let mut sizes = Sizes::default();
+        let (mut sizes, now) = (Sizes::default(), Instant::now());
         for rows in [1, 3, 64] {
             assert_eq!(
                 Sizes::default().or_like(rows).surely_within(4_096),
@@ -150,7 +190,8 @@ mod tests {
             );
         }
         assert_eq!(Sizes::default().or_like(0).requests(7), 7);
-        sizes.saw(32);
+        sizes.saw(32, now);
+        assert!(sizes.is_recent(now + LATELY / 2) && !sizes.is_recent(now + LATELY));
         assert_eq!((sizes.surely_within(4_096), sizes.requests(33)), (128, 2));
     }
 
@@ -168,15 +209,15 @@ mod tests {
                 state ^= state << 17;
                 if ((state >> 32) as u32).is_multiple_of(rare) { large } else { 1 }
             };
-            let mut sizes = Sizes::default();
-            (0..1_000).for_each(|_| sizes.saw(next()));
+            let (mut sizes, now) = (Sizes::default(), Instant::now());
             let mut over = 0;
-            for _ in 0..200 {
-                let most = sizes.surely_within(limit);
-                let rows: usize = (0..most).map(|_| { let rows = next(); sizes.saw(rows); rows }).sum();
+            // At first no more than credit may have grown to.
+            for grown in [1, 4, 16, 64, 256].into_iter().chain([usize::MAX; 200]) {
+                let most = sizes.or_like(1).surely_within(limit).min(grown);
+                let rows: usize = (0..most).map(|_| { let rows = next(); sizes.saw(rows, now); rows }).sum();
                 over += u32::from(most > 1 && rows > limit);
             }
-            prop_assert!(over <= 10, "{over} of 200");
+            prop_assert!(over <= 10, "{over} of 205");
         }
     }
 }

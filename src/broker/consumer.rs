@@ -3,6 +3,7 @@
 
 use crate::broker::config::{Config, TopologyMode};
 use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
+use crate::broker::demand::Wanted;
 use crate::broker::ledger::Ledger;
 use crate::broker::properties::{Properties, short};
 use crate::broker::receipt::Receipt;
@@ -14,7 +15,6 @@ use bytes::Bytes;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use sha2::{Digest, Sha256};
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -100,34 +100,6 @@ impl Delivery {
 
 /// Takes deliveries; called by the consuming task, so it must not block.
 pub type Handler = Arc<dyn Fn(Box<Delivery>) + Send + Sync>;
-
-/// How many deliveries who takes them has a use for, where so many are in hand; asked twice a second.
-#[derive(Clone)]
-pub struct Wanted(Arc<dyn Fn(usize) -> usize + Send + Sync>);
-
-impl Wanted {
-    /// As many as `count` says whenever it is asked.
-    pub fn new(count: impl Fn(usize) -> usize + Send + Sync + 'static) -> Wanted {
-        Wanted(Arc::new(count))
-    }
-
-    pub(super) fn count(&self, in_hand: usize) -> usize {
-        (self.0)(in_hand)
-    }
-}
-
-impl Default for Wanted {
-    /// As many as come.
-    fn default() -> Self {
-        Wanted::new(|_| usize::MAX)
-    }
-}
-
-impl fmt::Debug for Wanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Wanted").field(&self.count(0)).finish()
-    }
-}
 
 /// How a queue is consumed.
 #[derive(Clone, Debug)]

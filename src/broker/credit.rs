@@ -18,14 +18,16 @@
 //!    ones. The first crash among equals leaves its culprit with the lowest key of those that come back; the
 //!    next worker has it last, alone. (The order of arrival will not do: it is another at each worker.)
 //! 4. After a quiesce nothing is consumed until all that was held back has its verdicts.
-//! 5. Where twice as many are in hand as are wanted for [`SURPLUS`] periods, it shrinks to what is wanted, as far as
-//!    there is room: the rest of the backlog is for other workers.
+//! 5. It grows to three quarters at most of what may be in hand without some being refused. Where more than that are open
+//!    when a period begins, or where twice as many are in hand as are wanted for [`SURPLUS`] periods, it shrinks to
+//!    what is wanted, as far as there is room: the rest of the backlog is for other workers.
 //! 6. Deliveries whose verdicts are known keep no others for long, whatever their replies wait for: where they are all
 //!    that the broker sends, as many are asked for anew, until as many are in hand as `max` and the budget allow.
 
 mod held;
 
 use crate::broker::budget::{Budget, Settled};
+use crate::broker::demand::Demand;
 use crate::broker::ward::{Others, Stand};
 use held::Held;
 
@@ -93,10 +95,10 @@ pub(super) struct Credit<T> {
 }
 
 impl<T> Credit<T> {
-    pub(super) fn new(max: u16, wanted: usize, budget: Budget) -> Self {
+    pub(super) fn new(max: u16, demand: Demand, budget: Budget) -> Self {
         Credit {
             max: max.max(1),
-            wanted: capped(wanted),
+            wanted: capped(demand.grows_to()),
             budget,
             open: 0,
             in_hand: 0,
@@ -205,16 +207,17 @@ impl<T> Credit<T> {
     /// A period begins: credit is worth what is decided within one. More would be of no use, and to quiesce is to
     /// wait until all of it is filled. From now on so many deliveries are wanted; `former` of those in hand are of
     /// consumers that are no more.
-    pub(super) fn period(&mut self, wanted: usize, former: usize) {
+    pub(super) fn period(&mut self, demand: Demand, former: usize) {
         self.verdicts = 0;
         self.former = former;
-        self.wanted = capped(wanted);
+        self.wanted = capped(demand.grows_to());
         let wanted = self.wanted.max(1);
-        let too_many = self.phase == Phase::Open
-            && !self.alone
-            && self.open / 2 >= wanted
-            && self.in_hand / 2 >= wanted.into();
+        let may_shrink = self.phase == Phase::Open && !self.alone;
+        let too_many = may_shrink && self.open / 2 >= wanted && self.in_hand / 2 >= wanted.into();
         self.surplus = if too_many { self.surplus + 1 } else { 0 };
+        if may_shrink && self.open > capped(demand.most).max(1) {
+            self.surplus = SURPLUS;
+        }
         if self.surplus >= SURPLUS {
             (self.surplus, self.begin_with) = (0, wanted);
             self.phase = Phase::Quiescing;
@@ -222,8 +225,8 @@ impl<T> Credit<T> {
     }
 
     /// What is wanted is known better by now than when the period began; true where it is less.
-    pub(super) fn want(&mut self, wanted: usize) -> bool {
-        let (wanted, before) = (capped(wanted), self.wanted);
+    pub(super) fn want(&mut self, demand: Demand) -> bool {
+        let (wanted, before) = (capped(demand.grows_to()), self.wanted);
         self.wanted = wanted;
         wanted < before
     }

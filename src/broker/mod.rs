@@ -10,6 +10,7 @@ mod config;
 mod connection;
 mod consumer;
 mod credit;
+mod demand;
 mod fault;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -34,7 +35,8 @@ mod ward;
 mod window;
 
 pub use config::{Config, ConfigFault, TopologyMode};
-pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth, Wanted};
+pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth};
+pub use demand::{Demand, Wanted};
 pub use fault::{ConnectFault, UrlFault};
 pub use health::{Health, LinkHealth};
 pub use letters::{Letter, Letters, LettersFault, Ticket};

@@ -82,7 +82,7 @@ impl<'a> Consuming<'a> {
             link,
             channel,
             ledger,
-            credit: Credit::new(options.prefetch_max, options.wanted.count(0), budget),
+            credit: Credit::new(options.prefetch_max, options.wanted.demand(0), budget),
             place: session.task.ward.enter(Instant::now()),
             period_began: Instant::now(),
             idle,
@@ -175,7 +175,7 @@ impl<'a> Consuming<'a> {
             self.period_began = now;
             let former = self.ledger.in_hand_before(self.first);
             self.credit
-                .period(wanted.count(self.credit.in_hand()), former);
+                .period(wanted.demand(self.credit.in_hand()), former);
         }
         let settled = self.ledger.take_settled();
         if settled.count > 0 || self.credit.in_hand() > 0 {
@@ -204,7 +204,7 @@ impl<'a> Consuming<'a> {
                     self.hand(delivery);
                 }
                 // How many rows requests have, say, may be known only since some have come.
-                Step::Subscribe(_) if self.credit.want(wanted.count(self.credit.in_hand())) => {}
+                Step::Subscribe(_) if self.credit.want(wanted.demand(self.credit.in_hand())) => {}
                 // That it opens is told first: nobody hands out a suspect as if it were closed.
                 Step::Subscribe(_) if self.look_around(now) => {}
                 Step::Subscribe(prefetch) => {

@@ -8,8 +8,8 @@ use std::{
 use crate::{
     batcher::Wants,
     broker::{
-        self, Broker, ConnectFault, ConsumeOptions, ConsumerHandle, PackageQueues, Topology,
-        Wanted, topology,
+        self, Broker, ConnectFault, ConsumeOptions, ConsumerHandle, Demand, PackageQueues,
+        Topology, Wanted, topology,
     },
     config::Config,
     duplicates::Duplicates,
@@ -198,8 +198,14 @@ fn wanted(engine: &Engine, source: &Source) -> Wanted {
     Wanted::new(move |in_hand| {
         let live = engine.repository().live();
         let versions = live.filter(|live| live.package.name() == &*name);
-        let each = versions.map(|live| live.batcher.wants(live.rows_each));
-        Wants::of_each(each, queues, in_hand).unwrap_or(usize::MAX)
+        let each: Vec<_> = versions
+            .map(|live| live.batcher.wants(live.rows_each))
+            .collect();
+        let wants = Wants::of_each(&each, queues);
+        wants.map_or_else(Demand::default, |wants| Demand {
+            wanted: wants.beside(in_hand),
+            most: wants.most,
+        })
     })
 }
 

@@ -11,6 +11,11 @@ const ONE: Settled = Settled {
     decided: 1,
 };
 
+fn at(wanted: usize) -> Demand {
+    let most = usize::MAX;
+    Demand { wanted, most }
+}
+
 fn boundless() -> Budget {
     Budget::new(usize::MAX, 1)
 }
@@ -26,7 +31,7 @@ fn credit_grows_to_its_most_and_no_further() {
 fn credit_grows_to_what_is_settled_within_a_period_and_no_further() {
     let mut world = World::new(1_000, &[false; 4_000]);
     for _ in 0..100 {
-        world.credit.period(usize::MAX, 0);
+        world.credit.period(Demand::default(), 0);
         for _ in 0..20 {
             while world.step() {}
             world.deliver();
@@ -44,8 +49,8 @@ fn credit_grows_to_what_is_wanted_by_the_time_it_grows() {
     world.deliver();
     world.settle(0);
     assert_eq!(world.credit.next(), Step::Subscribe(3));
-    assert!(world.credit.want(3));
-    assert!(!world.credit.want(3));
+    assert!(world.credit.want(at(3)));
+    assert!(!world.credit.want(at(3)));
     assert_eq!(world.credit.next(), Step::Subscribe(2));
 }
 
@@ -71,7 +76,7 @@ fn consumers_that_the_broker_cancelled_are_replaced_from_one() {
 
 /// Hands out what came back, with how often it did, until it is the poison's turn; what is left then.
 fn until_poisoned(messages: &[u64], count: u64, poison: u64) -> Vec<u64> {
-    let mut credit = Credit::new(64, usize::MAX, boundless());
+    let mut credit = Credit::new(64, Demand::default(), boundless());
     credit.subscribed(64);
     let mut left = messages.to_vec();
     for message in messages {
@@ -107,7 +112,7 @@ proptest! {
 
 #[test]
 fn whoever_is_one_delivery_from_its_end_does_not_wait_for_a_poison_to_strike() {
-    let mut credit = Credit::new(8, usize::MAX, boundless());
+    let mut credit = Credit::new(8, Demand::default(), boundless());
     credit.subscribed(8);
     assert_eq!(credit.delivered("poison", 1, 2, 1), None);
     assert_eq!(credit.delivered("lost with three workers", 1, 3, 2), None);
@@ -145,7 +150,7 @@ fn saturate(credit: &mut Credit<()>, size: usize) -> u16 {
 
 #[test]
 fn the_credit_is_what_fits_into_the_budget_and_shrinks_at_once() {
-    let mut credit = Credit::new(1_000, usize::MAX, Budget::new(1_000_000, 10_000));
+    let mut credit = Credit::new(1_000, Demand::default(), Budget::new(1_000_000, 10_000));
     assert_eq!(saturate(&mut credit, 100), 1_000);
     // Of 200 000 bytes five fit; with the sixth in hand there are too many.
     for _ in 0..5 {
@@ -168,20 +173,36 @@ fn the_credit_is_what_fits_into_the_budget_and_shrinks_at_once() {
 
 #[test]
 fn the_credit_grows_no_further_than_is_wanted_and_further_once_more_is() {
-    let mut credit = Credit::new(1_000, 7, boundless());
+    let mut credit = Credit::new(1_000, at(7), boundless());
     assert_eq!(saturate(&mut credit, 1), 7);
-    credit.period(150, 0);
+    credit.period(at(150), 0);
     assert_eq!(saturate(&mut credit, 1), 150);
-    credit.period(3, 0);
+    credit.period(at(3), 0);
     assert_eq!(saturate(&mut credit, 1), 150, "to shrink takes a quiesce");
-    let mut credit = Credit::new(1_000, 0, boundless());
+    let mut credit = Credit::new(1_000, at(0), boundless());
     assert_eq!(saturate(&mut credit, 1), 1, "somebody has to begin");
+}
+
+#[test]
+fn the_credit_shrinks_at_once_where_some_would_be_refused() {
+    let most = |most| Demand {
+        wanted: usize::MAX,
+        most,
+    };
+    let mut credit = Credit::new(1_000, most(400), boundless());
+    assert_eq!(saturate(&mut credit, 1), 300);
+    credit.period(most(300), 0);
+    assert_eq!(credit.next(), Step::Wait);
+    credit.period(most(299), 0);
+    assert_eq!(credit.next(), Step::Quiesce);
+    credit.closed();
+    assert_eq!(saturate(&mut credit, 1), 225);
 }
 
 #[test]
 fn the_credit_shrinks_where_far_more_is_in_hand_than_is_wanted_for_long() {
     let crowded = || {
-        let mut credit = Credit::new(1_000, 200, boundless());
+        let mut credit = Credit::new(1_000, at(200), boundless());
         assert_eq!(saturate(&mut credit, 1), 200);
         for _ in 0..200 {
             assert!(credit.delivered((), 1, 0, 0).is_some());
@@ -190,10 +211,10 @@ fn the_credit_shrinks_where_far_more_is_in_hand_than_is_wanted_for_long() {
     };
     let mut credit = crowded();
     for wanted in [10, 10, 10, 101, 10, 10, 10] {
-        credit.period(wanted, 0);
+        credit.period(at(wanted), 0);
         assert_eq!(credit.next(), Step::Wait, "a whim");
     }
-    credit.period(10, 0);
+    credit.period(at(10), 0);
     assert_eq!(credit.next(), Step::Quiesce);
     credit.closed();
     for more in [1, 9] {
@@ -207,7 +228,7 @@ fn the_credit_shrinks_where_far_more_is_in_hand_than_is_wanted_for_long() {
     assert_eq!((credit.open(), credit.next()), (10, Step::Wait));
 
     let mut credit = crowded();
-    (0..4).for_each(|_| credit.period(10, 0));
+    (0..4).for_each(|_| credit.period(at(10), 0));
     assert!(credit.delivered((), 1, SUSPECT, 0).is_none());
     assert_eq!(credit.next(), Step::Quiesce);
     credit.closed();
@@ -219,13 +240,13 @@ fn the_credit_shrinks_where_far_more_is_in_hand_than_is_wanted_for_long() {
         bytes: 185,
         decided: 185,
     });
-    (0..9).for_each(|_| credit.period(10, 0));
+    (0..9).for_each(|_| credit.period(at(10), 0));
     assert_eq!(credit.next(), Step::Wait, "credit alone does no harm");
 }
 
 #[test]
 fn a_suspect_with_a_verdict_keeps_nobody_whatever_its_reply_waits_for() {
-    let mut credit = Credit::new(8, usize::MAX, boundless());
+    let mut credit = Credit::new(8, Demand::default(), boundless());
     credit.subscribed(8);
     for suspect in ["first", "second"] {
         assert_eq!(credit.delivered(suspect, 1, SUSPECT, 7), None);
@@ -274,7 +295,7 @@ fn exchanged(credit: &mut Credit<()>) -> u16 {
 #[test]
 fn deliveries_that_wait_for_their_replies_keep_no_others_until_as_many_as_may_are_in_hand() {
     for (max, bytes, most) in [(42, usize::MAX, 42), (1_000, 30, 30)] {
-        let mut credit = Credit::new(max, usize::MAX, Budget::new(bytes, 1));
+        let mut credit = Credit::new(max, Demand::default(), Budget::new(bytes, 1));
         credit.subscribed(4);
         assert!(!credit.awaits_replies(|| 0), "nothing is in hand");
         deliver_and_decide(&mut credit, 3);
@@ -291,7 +312,7 @@ fn deliveries_that_wait_for_their_replies_keep_no_others_until_as_many_as_may_ar
 
 #[test]
 fn what_consumers_have_left_in_hand_is_a_part_of_what_may_be() {
-    let mut credit = Credit::new(40, usize::MAX, boundless());
+    let mut credit = Credit::new(40, Demand::default(), boundless());
     credit.subscribed(4);
     for _ in 0..8 {
         deliver_and_decide(&mut credit, 4);
@@ -314,11 +335,11 @@ fn what_consumers_have_left_in_hand_is_a_part_of_what_may_be() {
 
 #[test]
 fn a_delivery_without_a_verdict_and_a_suspect_are_not_joined_by_what_is_asked_for_anew() {
-    let mut credit = Credit::new(40, usize::MAX, boundless());
+    let mut credit = Credit::new(40, Demand::default(), boundless());
     credit.subscribed(1);
     assert!(credit.delivered((), 1, 0, 0).is_some());
     assert!(!credit.awaits_replies(|| 1));
-    let mut credit = Credit::new(40, usize::MAX, boundless());
+    let mut credit = Credit::new(40, Demand::default(), boundless());
     credit.subscribed(1);
     assert!(credit.delivered((), 1, SUSPECT, 0).is_none());
     assert!(!credit.awaits_replies(|| 1), "it is held back");
@@ -333,7 +354,7 @@ fn a_delivery_without_a_verdict_and_a_suspect_are_not_joined_by_what_is_asked_fo
 
 #[test]
 fn credit_grows_by_verdicts_however_long_the_replies_take() {
-    let mut credit = Credit::new(100, usize::MAX, boundless());
+    let mut credit = Credit::new(100, Demand::default(), boundless());
     credit.subscribed(1);
     for open in [1, 4, 16] {
         assert_eq!(

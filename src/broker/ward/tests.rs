@@ -1,6 +1,7 @@
 use super::*;
 use crate::broker::budget::{Budget, Settled};
 use crate::broker::credit::{Credit, Step};
+use crate::broker::demand::Demand;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -32,7 +33,7 @@ impl Worker {
     fn new(queues: &[Vec<bool>]) -> Worker {
         let (ward, now) = (Arc::new(Ward::default()), Instant::now());
         let queue = |messages: &Vec<bool>| Queue {
-            credit: Credit::new(16, usize::MAX, Budget::new(usize::MAX, 1)),
+            credit: Credit::new(16, Demand::default(), Budget::new(usize::MAX, 1)),
             place: ward.enter(now),
             waiting: messages.iter().copied().collect(),
             unsettled: 0,

@@ -1,5 +1,5 @@
 use super::*;
-use inferq::broker::Wanted;
+use inferq::broker::{Demand, Wanted};
 use lapin::options::{BasicGetOptions, BasicRejectOptions, QueueDeleteOptions};
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
@@ -322,7 +322,10 @@ async fn credit_follows_what_is_wanted_under_load_and_nothing_is_delivered_twice
     let wanted = Arc::new(AtomicUsize::new(MANY));
     let asked = Arc::clone(&wanted);
     let options = ConsumeOptions {
-        wanted: Wanted::new(move |_| asked.load(Ordering::Relaxed)),
+        wanted: Wanted::new(move |_| Demand {
+            wanted: asked.load(Ordering::Relaxed),
+            ..Demand::default()
+        }),
         ..ConsumeOptions::default()
     };
     let (handle, mut deliveries) = consume_as(&broker, &queue, options);

@@ -30,7 +30,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(max: u16, queue: &[bool]) -> Self {
         World {
-            credit: Credit::new(max, usize::MAX, boundless()),
+            credit: Credit::new(max, Demand::default(), boundless()),
             queue: queue.iter().copied().collect(),
             number: 0,
             generation: 0,
@@ -68,7 +68,7 @@ impl World {
     }
 
     pub(super) fn period(&mut self, wanted: usize) {
-        self.credit.period(wanted, self.former());
+        self.credit.period(at(wanted), self.former());
         self.clean = 0;
     }
 

@@ -1,0 +1,57 @@
+//! How much who takes deliveries has a use for.
+
+use std::{fmt, sync::Arc};
+
+/// How many deliveries who takes them has a use for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// More in hand would be of no use.
+    pub wanted: usize,
+    /// Of more in hand some would be refused.
+    pub most: usize,
+}
+
+impl Demand {
+    /// As many as credit may grow to. Not to the most: what deliveries ask for may change before that is known.
+    pub(super) fn grows_to(self) -> usize {
+        self.wanted.min(self.most - self.most / 4)
+    }
+}
+
+impl Default for Demand {
+    /// As many as come.
+    fn default() -> Self {
+        Demand {
+            wanted: usize::MAX,
+            most: usize::MAX,
+        }
+    }
+}
+
+/// What is demanded where so many are in hand; asked twice a second.
+#[derive(Clone)]
+pub struct Wanted(Arc<dyn Fn(usize) -> Demand + Send + Sync>);
+
+impl Wanted {
+    /// As much as `demand` says whenever it is asked.
+    pub fn new(demand: impl Fn(usize) -> Demand + Send + Sync + 'static) -> Wanted {
+        Wanted(Arc::new(demand))
+    }
+
+    pub(super) fn demand(&self, in_hand: usize) -> Demand {
+        (self.0)(in_hand)
+    }
+}
+
+impl Default for Wanted {
+    /// As many as come.
+    fn default() -> Self {
+        Wanted::new(|_| Demand::default())
+    }
+}
+
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wanted").field(&self.demand(0)).finish()
+    }
+}
