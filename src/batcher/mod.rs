@@ -87,8 +87,8 @@ impl Drop for Coming {
     }
 }
 
-/// An answer that is on its way to whoever asked: how long that takes is time that others do not have.
-#[derive(Clone)]
+/// An answer that is on its way to whoever asked: how long that takes is time that others do not have, and where more is
+/// asked than may be in hand it makes room for another request.
 pub struct Going {
     shared: Arc<Shared>,
     /// The run was over then.
@@ -96,9 +96,22 @@ pub struct Going {
 }
 
 impl Going {
+    /// It leaves; its run was over then.
+    fn new(shared: &Arc<Shared>, since: Instant) -> Going {
+        shared.trail.begin();
+        let shared = Arc::clone(shared);
+        Going { shared, since }
+    }
+
     /// It is there. One of which this is not said tells nothing.
     pub fn arrived(self) {
-        self.shared.answered(self.since.elapsed());
+        self.shared.trail.note(self.since.elapsed());
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.shared.trail.end();
     }
 }
 
@@ -109,7 +122,7 @@ impl fmt::Debug for Going {
 }
 
 /// A request's rows, predicted.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Predicted {
     /// One for each row of the request, in the same order.
     pub rows: Vec<RowOutputs>,
@@ -251,18 +264,16 @@ impl Batcher {
             .map_err(|_elapsed| late())?
             .map_err(|_dropped| no_session())??;
         claim.keys = None;
-        predicted.going = predicted.over.map(|since| Going {
-            shared: Arc::clone(shared),
-            since,
-        });
+        predicted.going = predicted.over.map(|since| Going::new(shared, since));
         Ok(predicted)
     }
 
     /// What it wants of its queue; no end of it but what may wait, while nothing is known of run times. Where no
-    /// request has come yet, one is taken to have `rows_each` rows.
+    /// request has come yet, one is taken to have `rows_each` rows. `filled` says whether about as many are in hand as may
+    /// be: for each that is answered another comes.
     #[must_use]
-    pub fn wants(&self, rows_each: usize) -> Wants {
-        self.0.shared.wants(rows_each)
+    pub fn wants(&self, rows_each: usize, filled: bool) -> Wants {
+        self.0.shared.wants(rows_each, filled)
     }
 
     /// The most rows of a full batch now: the best b.

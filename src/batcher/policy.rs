@@ -12,11 +12,11 @@
 //! (c) the oldest waiting row has waited `max_delay`, or
 //! (d) the earliest deadline is no further away than the run may take.
 //!
-//! **Waiting pays** where requests are known to be on their way ([`Traffic`]) and spare more than they cost. One more
-//! row in a batch of n spares a run of its own, t(n) + t(1) − t(n + 1) and what it takes to wake for it; that is worth
-//! as much to each of the `coming` requests behind it. It costs each of the n rows the time until it comes, which
-//! is `lead` ÷ `coming` (Little's law). So a lone request on an idle machine waits for nobody, and under a backlog
-//! batches are full.
+//! **Waiting pays** where requests are on their way ([`Traffic`]), known to be or bound to come in place of those that are
+//! answered, and spare more than they cost. One more row in a batch of n spares a run of its own, t(n) + t(1) − t(n + 1)
+//! and what it takes to wake for it; that is worth as much to each of the `coming` requests behind it. It costs each of
+//! the n rows the time until it comes, which is `lead` ÷ `coming` (Little's law). So a lone request on an idle machine
+//! waits for nobody, and under a backlog batches are full.
 //!
 //! **Too late.** A row that would not be done by its deadline even alone is refused. Where a batch would take longer
 //! than the tightest deadline in it allows it is made smaller; but if more rows wait than fit into one, and the smaller
@@ -85,7 +85,7 @@ pub trait RunTime {
     fn longest(&self, rows: usize) -> Duration;
 }
 
-/// Requests that are known to be on their way.
+/// Requests that are on their way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// How many.

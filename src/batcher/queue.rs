@@ -17,6 +17,9 @@ use super::{
 };
 use crate::fault::Failure;
 
+/// What is in hand is asked twice a second: so long it holds.
+const FILLED: Duration = Duration::from_secs(1);
+
 /// What waits, and what is known of those who run it.
 pub(super) struct State {
     pub(super) policy: Policy<Ticket>,
@@ -25,6 +28,8 @@ pub(super) struct State {
     pub(super) ahead: Ahead,
     /// How long a request is on its way here, on average.
     pub(super) lead: Duration,
+    /// When as many were in hand as may be, last.
+    pub(super) filled: Option<Instant>,
     /// What requests have been like.
     pub(super) sizes: Sizes,
     pub(super) sleeping: usize,
@@ -47,6 +52,7 @@ impl State {
             climb,
             ahead: Ahead::default(),
             lead: Duration::ZERO,
+            filled: None,
             sizes: Sizes::default(),
             sleeping: 0,
             alarm: None,
@@ -87,6 +93,12 @@ impl State {
             most,
             lately: self.sizes.is_recent(now),
         }
+    }
+
+    /// Whether as many are in hand as may be, so that for each that is answered another comes.
+    pub(super) fn is_filled(&self, now: Instant) -> bool {
+        let ago = self.filled.map(|at| now.saturating_duration_since(at));
+        ago.is_some_and(|ago| ago < FILLED)
     }
 
     /// When the next batch leaves if nothing changes.

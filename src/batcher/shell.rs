@@ -32,7 +32,7 @@ use super::{
     refresh::{Hears, Sizing},
     request::{Request, Ticket, refuse},
     wants::Wants,
-    way::{Trail, mixed},
+    way::{Trail, mixed, together},
 };
 use crate::fault::Failure;
 
@@ -60,7 +60,7 @@ pub(super) struct Shared {
     work: Condvar,
     /// Requests on their way here.
     coming: AtomicUsize,
-    trail: Trail,
+    pub(super) trail: Trail,
     observer: Observer,
     pub(super) hears: Hears,
     member: Member,
@@ -127,15 +127,15 @@ impl Shared {
         }
     }
 
-    /// An answer is where it is wanted, so long after its run.
-    pub(super) fn answered(&self, after: Duration) {
-        self.trail.note(after);
-    }
-
-    fn traffic(&self, state: &State) -> Traffic {
-        Traffic {
+    pub(super) fn traffic(&self, state: &State) -> Traffic {
+        let known = Traffic {
             coming: self.coming.load(Ordering::Relaxed),
             lead: state.lead,
+        };
+        if state.is_filled(Instant::now()) {
+            together(known, self.trail.replaced())
+        } else {
+            known
         }
     }
 
@@ -288,9 +288,11 @@ impl Shared {
         state
     }
 
-    pub(super) fn wants(&self, rows_each: usize) -> Wants {
-        let coming = self.coming.load(Ordering::Relaxed);
-        self.state().wants(rows_each, coming, Instant::now())
+    pub(super) fn wants(&self, rows_each: usize, filled: bool) -> Wants {
+        let (coming, now) = (self.coming.load(Ordering::Relaxed), Instant::now());
+        let mut state = self.state();
+        state.filled = if filled { Some(now) } else { state.filled };
+        state.wants(rows_each, coming, now)
     }
 
     /// Takes note of a run. How long one took that failed, or was stopped, says nothing of others.

@@ -28,30 +28,30 @@ impl Default for Demand {
     }
 }
 
-/// What is demanded where so many are in hand; asked twice a second.
+/// What is demanded where so many are in hand, of so many that may be; asked twice a second.
 #[derive(Clone)]
-pub struct Wanted(Arc<dyn Fn(usize) -> Demand + Send + Sync>);
+pub struct Wanted(Arc<dyn Fn(usize, usize) -> Demand + Send + Sync>);
 
 impl Wanted {
     /// As much as `demand` says whenever it is asked.
-    pub fn new(demand: impl Fn(usize) -> Demand + Send + Sync + 'static) -> Wanted {
+    pub fn new(demand: impl Fn(usize, usize) -> Demand + Send + Sync + 'static) -> Wanted {
         Wanted(Arc::new(demand))
     }
 
-    pub(super) fn demand(&self, in_hand: usize) -> Demand {
-        (self.0)(in_hand)
+    pub(super) fn demand(&self, in_hand: usize, open: usize) -> Demand {
+        (self.0)(in_hand, open)
     }
 }
 
 impl Default for Wanted {
     /// As many as come.
     fn default() -> Self {
-        Wanted::new(|_| Demand::default())
+        Wanted::new(|_, _| Demand::default())
     }
 }
 
 impl fmt::Debug for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Wanted").field(&self.demand(0)).finish()
+        f.debug_tuple("Wanted").field(&self.demand(0, 0)).finish()
     }
 }

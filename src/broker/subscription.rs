@@ -6,6 +6,7 @@ use crate::broker::budget::Budget;
 use crate::broker::connection::{Backoff, Link, PATIENCE};
 use crate::broker::consumer::{Delivery, Session, bounded, lock};
 use crate::broker::credit::{Credit, Step};
+use crate::broker::demand::Demand;
 use crate::broker::gather::{CHUNK, End, Subscription, gather};
 use crate::broker::ledger::{COALESCE, Ledger};
 use crate::broker::properties::short;
@@ -82,7 +83,7 @@ impl<'a> Consuming<'a> {
             link,
             channel,
             ledger,
-            credit: Credit::new(options.prefetch_max, options.wanted.demand(0), budget),
+            credit: Credit::new(options.prefetch_max, options.wanted.demand(0, 0), budget),
             place: session.task.ward.enter(Instant::now()),
             period_began: Instant::now(),
             idle,
@@ -166,7 +167,7 @@ impl<'a> Consuming<'a> {
     /// Sends what is due and follows the credit as far as it goes; true once the channel is to be exchanged, and
     /// nothing of it is in hand.
     async fn act(&mut self) -> Result<bool, String> {
-        let (now, wanted) = (Instant::now(), &self.session.task.options.wanted);
+        let now = Instant::now();
         self.nap_until = self.nap_until.filter(|until| *until > now);
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush_at = self.ledger.flush(now);
@@ -174,8 +175,7 @@ impl<'a> Consuming<'a> {
         if self.period_began + PERIOD <= now {
             self.period_began = now;
             let former = self.ledger.in_hand_before(self.first);
-            self.credit
-                .period(wanted.demand(self.credit.in_hand()), former);
+            self.credit.period(self.demand(), former);
         }
         let settled = self.ledger.take_settled();
         if settled.count > 0 || self.credit.in_hand() > 0 {
@@ -204,7 +204,7 @@ impl<'a> Consuming<'a> {
                     self.hand(delivery);
                 }
                 // How many rows requests have, say, may be known only since some have come.
-                Step::Subscribe(_) if self.credit.want(wanted.demand(self.credit.in_hand())) => {}
+                Step::Subscribe(_) if self.credit.want(self.demand()) => {}
                 // That it opens is told first: nobody hands out a suspect as if it were closed.
                 Step::Subscribe(_) if self.look_around(now) => {}
                 Step::Subscribe(prefetch) => {
@@ -228,6 +228,11 @@ impl<'a> Consuming<'a> {
             });
         }
         Ok(false)
+    }
+
+    fn demand(&self) -> Demand {
+        let (in_hand, open) = (self.credit.in_hand(), self.credit.open().into());
+        self.session.task.options.wanted.demand(in_hand, open)
     }
 
     /// Tells the other queues how this one stands; whether they have suspects.

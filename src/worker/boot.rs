@@ -188,6 +188,9 @@ fn consume(
     .collect()
 }
 
+/// The broker has more where so large a part of what it may send is in hand: the rest is on its way.
+const FILLED: usize = 4;
+
 /// As many as keep the sessions of a package busy; of what takes no device, as many as come.
 fn wanted(engine: &Engine, source: &Source) -> Wanted {
     let Source::Package(name) = source else {
@@ -195,11 +198,13 @@ fn wanted(engine: &Engine, source: &Source) -> Wanted {
     };
     let (engine, name) = (engine.clone(), Arc::clone(name));
     let queues = 1 + usize::from(has_high_queue(&engine, &name));
-    Wanted::new(move |in_hand| {
+    Wanted::new(move |in_hand, open| {
+        // Below it the broker has none: what comes is what is asked.
+        let filled = in_hand > 0 && in_hand >= open / FILLED;
         let live = engine.repository().live();
         let versions = live.filter(|live| live.package.name() == &*name);
         let each: Vec<_> = versions
-            .map(|live| live.batcher.wants(live.rows_each))
+            .map(|live| live.batcher.wants(live.rows_each, filled))
             .collect();
         let wants = Wants::of_each(&each, queues);
         wants.map_or_else(Demand::default, |wants| Demand {

@@ -5,6 +5,7 @@ mod closing;
 mod device;
 mod observed;
 mod pipeline;
+mod replaced;
 mod watch;
 
 use std::{
