@@ -1,5 +1,7 @@
 //! What live batches show of sizes, and who hears of it.
 
+use std::time::Instant;
+
 use super::{climb::Climb, curve::Curve, shell::Shared};
 
 /// What live batches showed.
@@ -55,7 +57,7 @@ impl Shared {
         let mut state = self.state();
         if let Some(refreshed) = state.learn(learn) {
             // What waits may be a full batch now.
-            self.wake_for_what_waits(&mut state);
+            self.wake_for_what_waits(&mut state, Instant::now());
             drop(state);
             (self.hears)(refreshed);
         }

@@ -123,16 +123,16 @@ impl Shared {
     /// It will not come: if it was the last, nobody waits for it any more.
     pub(super) fn expect_no_more(&self) {
         if self.coming.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.wake_for_what_waits(&mut self.state());
+            self.wake_for_what_waits(&mut self.state(), Instant::now());
         }
     }
 
-    pub(super) fn traffic(&self, state: &State) -> Traffic {
+    pub(super) fn traffic(&self, state: &State, now: Instant) -> Traffic {
         let known = Traffic {
             coming: self.coming.load(Ordering::Relaxed),
             lead: state.lead,
         };
-        if state.is_filled(Instant::now()) {
+        if state.is_filled(now) {
             together(known, self.trail.replaced())
         } else {
             known
@@ -155,7 +155,7 @@ impl Shared {
         state.sizes.saw(rows, request.came());
         let keys = admit(&mut state, request, rows, priority);
         // Taken in or not, it is on its way no more.
-        self.wake_for_what_waits(&mut state);
+        self.wake_for_what_waits(&mut state, request.came());
         keys
     }
 
@@ -167,13 +167,13 @@ impl Shared {
         drop(removed);
     }
 
-    pub(super) fn wake_for_what_waits(&self, state: &mut State) {
+    pub(super) fn wake_for_what_waits(&self, state: &mut State, now: Instant) {
         // Who waits for the device takes what is there by then.
         let taken = state.asking * state.policy.max_size();
         if state.sleeping == 0 || (state.asking > 0 && state.policy.waiting() <= taken) {
             return;
         }
-        let due = state.due(self.traffic(state));
+        let due = state.due(self.traffic(state, now));
         if let Some(due) = due
             && state.alarm.is_none_or(|alarm| due < alarm)
         {
@@ -189,8 +189,8 @@ impl Shared {
             if called.swap(false, Ordering::Relaxed) {
                 return Next::Called;
             }
-            let (now, traffic) = (Instant::now(), self.traffic(&state));
-            let due = state.due(traffic);
+            let now = Instant::now();
+            let due = state.due(self.traffic(&state, now));
             let State {
                 policy,
                 appetite,
@@ -228,7 +228,7 @@ impl Shared {
             if !batch.is_empty() {
                 state.running += 1;
             }
-            self.wake_for_what_waits(&mut state);
+            self.wake_for_what_waits(&mut state, now);
             drop(state);
             refuse(refused, now);
             if !batch.is_empty() {
@@ -317,12 +317,12 @@ impl Shared {
 
     /// The first of those that were launched is over. What waited to go behind it may be due.
     pub(super) fn landed(&self) {
-        let mut state = self.state();
+        let (mut state, now) = (self.state(), Instant::now());
         let State {
             ahead, appetite, ..
         } = &mut *state;
-        ahead.landed(Instant::now(), appetite);
-        self.wake_for_what_waits(&mut state);
+        ahead.landed(now, appetite);
+        self.wake_for_what_waits(&mut state, now);
     }
 
     /// Has a session that waits for a batch look at something else.

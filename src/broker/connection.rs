@@ -5,7 +5,7 @@
 use crate::broker::config::{Config, ConfigFault, redact, strays};
 use crate::broker::fault::{ConnectFault, UrlFault};
 use crate::broker::screen::Marks;
-use crate::broker::stream::{Kit, Screened};
+use crate::broker::stream::{Kit, Screened, Written};
 use crate::broker::tls::{Socket, Tls, trouble};
 use futures::StreamExt;
 use lapin::tcp::AsyncTcpStream;
@@ -102,7 +102,7 @@ impl Endpoint {
         let socket = self.socket().await?;
         let timeout = self.config.connect_timeout();
         let stream = Screened::new(socket, timeout);
-        let marks = stream.marks();
+        let (marks, written) = (stream.marks(), stream.written());
         // The socket is ours and bounded; lapin may fetch it once.
         let slot = Mutex::new(Some(stream));
         let fetch = async move |_: AMQPUri, _| {
@@ -121,6 +121,7 @@ impl Endpoint {
             Ok(Ok(connection)) => Ok(Link {
                 connection,
                 marks,
+                written,
                 lost: CancellationToken::new(),
             }),
             Ok(Err(error)) => Err(self.fault(&error)),
@@ -203,6 +204,8 @@ pub(super) struct Link {
     connection: Connection,
     /// What the screen mended on this connection.
     pub(super) marks: Arc<Marks>,
+    /// When something was written to it last.
+    pub(super) written: Arc<Written>,
     /// Cancelled when the connection has failed or was closed.
     pub(super) lost: CancellationToken,
 }

@@ -360,3 +360,11 @@ pub(super) async fn bounded<T>(link: &Link, future: impl Future<Output = T>) -> 
         }
     }
 }
+
+/// Until then, or for ever.
+pub(super) async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
+    }
+}

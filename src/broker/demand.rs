@@ -28,30 +28,40 @@ impl Default for Demand {
     }
 }
 
-/// What is demanded where so many are in hand, of so many that may be; asked twice a second.
+/// How much of its credit a queue has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Deliveries in hand.
+    pub in_hand: usize,
+    /// Those that the broker sends at once.
+    pub open: usize,
+}
+
+/// What is demanded of a queue where so much of its credit is used; asked twice a second.
 #[derive(Clone)]
-pub struct Wanted(Arc<dyn Fn(usize, usize) -> Demand + Send + Sync>);
+pub struct Wanted(Arc<dyn Fn(Usage) -> Demand + Send + Sync>);
 
 impl Wanted {
     /// As much as `demand` says whenever it is asked.
-    pub fn new(demand: impl Fn(usize, usize) -> Demand + Send + Sync + 'static) -> Wanted {
+    pub fn new(demand: impl Fn(Usage) -> Demand + Send + Sync + 'static) -> Wanted {
         Wanted(Arc::new(demand))
     }
 
-    pub(super) fn demand(&self, in_hand: usize, open: usize) -> Demand {
-        (self.0)(in_hand, open)
+    pub(super) fn demand(&self, usage: Usage) -> Demand {
+        (self.0)(usage)
     }
 }
 
 impl Default for Wanted {
     /// As many as come.
     fn default() -> Self {
-        Wanted::new(|_, _| Demand::default())
+        Wanted::new(|_| Demand::default())
     }
 }
 
 impl fmt::Debug for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Wanted").field(&self.demand(0, 0)).finish()
+        let demand = self.demand(Usage::default());
+        f.debug_tuple("Wanted").field(&demand).finish()
     }
 }

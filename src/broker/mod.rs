@@ -36,7 +36,7 @@ mod window;
 
 pub use config::{Config, ConfigFault, TopologyMode};
 pub use consumer::{ConsumeOptions, ConsumerHandle, Delivery, Handler, QueueHealth};
-pub use demand::{Demand, Wanted};
+pub use demand::{Demand, Usage, Wanted};
 pub use fault::{ConnectFault, UrlFault};
 pub use health::{Health, LinkHealth};
 pub use letters::{Letter, Letters, LettersFault, Ticket};

@@ -291,7 +291,7 @@ impl Task {
                 () = async { link.lost.cancelled().await; tokio::time::sleep(WAKE).await } => {}
             }
         };
-        let (written, fates) = fates(channel, publications, patience).await;
+        let (written, fates) = fates(channel, &link.written, publications, patience).await;
         let mut again = Vec::new();
         let (mut whole, mut settled) = (true, false);
         for (job, fate) in window.into_iter().zip(fates) {

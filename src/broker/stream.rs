@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -31,6 +32,26 @@ const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 
+/// When a socket took bytes last.
+#[derive(Debug)]
+pub(super) struct Written {
+    opened: Instant,
+    nanos: AtomicU64,
+}
+
+impl Written {
+    fn note(&self) {
+        let since = self.opened.elapsed().as_nanos();
+        let nanos = u64::try_from(since).unwrap_or(u64::MAX);
+        self.nanos.store(nanos, Ordering::Relaxed);
+    }
+
+    /// When that was; when it was opened, if it has taken none.
+    pub(super) fn last(&self) -> Instant {
+        self.opened + Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+}
+
 /// A stream whose method and header frames come whole and screened; body frames pass as they come.
 pub(super) struct Screened<S> {
     inner: S,
@@ -40,6 +61,9 @@ pub(super) struct Screened<S> {
     /// How many bytes behind `cleared` pass unseen: the rest of a body frame.
     passing: u64,
     screen: Screen,
+    written: Arc<Written>,
+    /// Bytes may be on their way to the socket.
+    flushes: bool,
     /// Ends the stream unless the handshake is over first.
     handshake: Option<Pin<Box<Sleep>>>,
 }
@@ -53,12 +77,27 @@ impl<S> Screened<S> {
             cleared: 0,
             passing: 0,
             screen: Screen::default(),
+            written: Arc::new(Written {
+                opened: Instant::now(),
+                nanos: AtomicU64::new(0),
+            }),
+            flushes: false,
             handshake: Some(Box::pin(tokio::time::sleep(patience))),
         }
     }
 
     pub(super) fn marks(&self) -> Arc<Marks> {
         self.screen.marks()
+    }
+
+    pub(super) fn written(&self) -> Arc<Written> {
+        Arc::clone(&self.written)
+    }
+
+    fn took(&mut self, bytes: usize) -> Poll<io::Result<usize>> {
+        self.written.note();
+        self.flushes = true;
+        Poll::Ready(Ok(bytes))
     }
 
     /// Clears all that is complete in the inbox.
@@ -178,7 +217,8 @@ impl<S: tokio::io::AsyncWrite + Unpin> AsyncWrite for Screened<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let bytes = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
+        self.took(bytes)
     }
 
     fn poll_write_vectored(
@@ -186,11 +226,17 @@ impl<S: tokio::io::AsyncWrite + Unpin> AsyncWrite for Screened<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
+        let bytes = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, slices))?;
+        self.took(bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        if std::mem::take(&mut self.flushes) {
+            // TLS keeps some of what it takes until then.
+            self.written.note();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -4,9 +4,9 @@ mod quiesce;
 
 use crate::broker::budget::Budget;
 use crate::broker::connection::{Backoff, Link, PATIENCE};
-use crate::broker::consumer::{Delivery, Session, bounded, lock};
+use crate::broker::consumer::{Delivery, Session, bounded, lock, sleep_until};
 use crate::broker::credit::{Credit, Step};
-use crate::broker::demand::Demand;
+use crate::broker::demand::{Demand, Usage};
 use crate::broker::gather::{CHUNK, End, Subscription, gather};
 use crate::broker::ledger::{COALESCE, Ledger};
 use crate::broker::properties::short;
@@ -83,7 +83,11 @@ impl<'a> Consuming<'a> {
             link,
             channel,
             ledger,
-            credit: Credit::new(options.prefetch_max, options.wanted.demand(0, 0), budget),
+            credit: Credit::new(
+                options.prefetch_max,
+                options.wanted.demand(Usage::default()),
+                budget,
+            ),
             place: session.task.ward.enter(Instant::now()),
             period_began: Instant::now(),
             idle,
@@ -231,8 +235,11 @@ impl<'a> Consuming<'a> {
     }
 
     fn demand(&self) -> Demand {
-        let (in_hand, open) = (self.credit.in_hand(), self.credit.open().into());
-        self.session.task.options.wanted.demand(in_hand, open)
+        let usage = Usage {
+            in_hand: self.credit.in_hand(),
+            open: self.credit.open().into(),
+        };
+        self.session.task.options.wanted.demand(usage)
     }
 
     /// Tells the other queues how this one stands; whether they have suspects.
@@ -386,12 +393,5 @@ impl<'a> Consuming<'a> {
         if count < SHORT && open >= SHORT && self.credit.in_hand() * 2 >= open {
             self.nap_until = Some(Instant::now() + COALESCE);
         }
-    }
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake.into()).await,
-        None => std::future::pending().await,
     }
 }

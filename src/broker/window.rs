@@ -11,6 +11,7 @@
 
 use crate::broker::properties::short;
 use crate::broker::publisher::Publication;
+use crate::broker::stream::Written;
 use crate::failpoint;
 use futures::FutureExt;
 use futures::future::FusedFuture;
@@ -31,10 +32,11 @@ pub(super) enum Fate {
 }
 
 /// Publishes the window and awaits every confirm until `patience` ends; when its frames were written, and what became
-/// of each. lapin says that a frame is written once the socket has taken its last byte, and this task hears of it when
-/// it runs next: that is the time.
+/// of each. lapin says so once the socket has taken a frame's last byte. This task hears of it when it runs next: the
+/// frames were `written` when the socket took something last, or before.
 pub(super) async fn fates(
     channel: &Channel,
+    written: &Written,
     window: Vec<&Publication>,
     patience: impl Future<Output = ()>,
 ) -> (Instant, Vec<Fate>) {
@@ -42,7 +44,7 @@ pub(super) async fn fates(
     let (mut returned, mut late) = (Vec::new(), Vec::new());
     let mut fates = Vec::with_capacity(window.len());
     let published = publish_all(channel, &window, patience.as_mut()).await;
-    let written = Instant::now();
+    let written = written.last();
     failpoint::hit("published");
     // Last to first: when the last has resolved most others have, and wake nobody.
     for (place, published) in published.into_iter().enumerate().rev() {

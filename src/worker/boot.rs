@@ -9,7 +9,7 @@ use crate::{
     batcher::Wants,
     broker::{
         self, Broker, ConnectFault, ConsumeOptions, ConsumerHandle, Demand, PackageQueues,
-        Topology, Wanted, topology,
+        Topology, Usage, Wanted, topology,
     },
     config::Config,
     duplicates::Duplicates,
@@ -198,7 +198,7 @@ fn wanted(engine: &Engine, source: &Source) -> Wanted {
     };
     let (engine, name) = (engine.clone(), Arc::clone(name));
     let queues = 1 + usize::from(has_high_queue(&engine, &name));
-    Wanted::new(move |in_hand, open| {
+    Wanted::new(move |Usage { in_hand, open }| {
         // Below it the broker has none: what comes is what is asked.
         let filled = in_hand > 0 && in_hand >= open / FILLED;
         let live = engine.repository().live();

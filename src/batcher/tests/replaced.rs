@@ -14,7 +14,7 @@ async fn a_batch_waits_for_what_comes_in_place_of_answers_that_are_on_their_way(
     let shared = &batcher.0.shared;
     let waits = || {
         let state = shared.state();
-        state.due(shared.traffic(&state)) > state.policy.oldest()
+        state.due(shared.traffic(&state, Instant::now())) > state.policy.oldest()
     };
     let going: Vec<_> = (0..10)
         .map(|_| Going::new(shared, Instant::now()))

@@ -3,7 +3,8 @@ use crate::broker::screen::Blemish;
 use amq_protocol::frame::{AMQPContentHeader, AMQPFrame, gen_frame, parse_frame};
 use amq_protocol::protocol::{AMQPClass, BasicProperties, basic};
 use amq_protocol::types::{AMQPValue, DecimalValue, FieldArray, FieldTable};
-use futures::io::AsyncReadExt;
+use futures::FutureExt;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::task::Waker;
@@ -312,4 +313,24 @@ async fn after_open_ok_silence_is_no_fault() {
     let mut context = Context::from_waker(Waker::noop());
     let poll = Pin::new(&mut stream).poll_read(&mut context, &mut [0; 8]);
     assert!(poll.is_pending());
+}
+
+#[tokio::test]
+async fn it_knows_when_the_socket_took_something_last() {
+    let (near, _far) = tokio::io::duplex(4);
+    let mut stream = Screened::new(near, PATIENCE);
+    let written = stream.written();
+    let opened = written.last();
+    stream.write_all(b"four").await.unwrap();
+    let first = written.last();
+    assert!(first > opened);
+
+    assert!(stream.write(b"more").now_or_never().is_none(), "it is full");
+    assert_eq!(written.last(), first);
+
+    stream.flush().await.unwrap();
+    let flushed = written.last();
+    assert!(flushed > first);
+    stream.flush().await.unwrap();
+    assert_eq!(written.last(), flushed, "there was nothing to flush");
 }

@@ -322,7 +322,7 @@ async fn credit_follows_what_is_wanted_under_load_and_nothing_is_delivered_twice
     let wanted = Arc::new(AtomicUsize::new(MANY));
     let asked = Arc::clone(&wanted);
     let options = ConsumeOptions {
-        wanted: Wanted::new(move |_, _| Demand {
+        wanted: Wanted::new(move |_| Demand {
             wanted: asked.load(Ordering::Relaxed),
             ..Demand::default()
         }),
