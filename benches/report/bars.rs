@@ -62,7 +62,7 @@ const fn beside(subject: &'static str, bound: f64) -> Bar {
     }
 }
 
-const BARS: [Bar; 19] = [
+const BARS: [Bar; 20] = [
     bar(
         "round_trips",
         ("no-op", "backlog", "÷ echo"),
@@ -73,6 +73,7 @@ const BARS: [Bar; 19] = [
         ("no-op", "backlog", "worker µs ÷ echo's"),
         Bound::AtMost(1.5),
     ),
+    bar("apart", ("no-op", "backlog", "÷ echo"), Bound::None),
     beside("pika", 2.5),
     beside("aio_pika", 2.5),
     beside("faststream", 10.0),

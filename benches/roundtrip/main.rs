@@ -18,6 +18,7 @@
     reason = "a bench may stop where it stands"
 )]
 
+mod apart;
 mod echo;
 mod light;
 mod load;
@@ -48,7 +49,7 @@ mod node;
 #[path = "../../tests/it/raw.rs"]
 mod raw;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use node::Node;
 use options::{EchoSetup, Options, Role};
@@ -104,9 +105,18 @@ async fn bench(options: &Options) -> Result<()> {
     let machine = report::machine();
     // Held until the end: the node stops with it.
     let (url, _node) = if let Ok(url) = std::env::var("AMQP_URL") {
+        ensure!(
+            !options.apart,
+            "--apart is of a broker that this program starts: unset AMQP_URL"
+        );
         (url, None)
     } else {
-        let node = tokio::task::spawn_blocking(Node::start).await?;
+        let start = if options.apart {
+            apart::start
+        } else {
+            || Ok(Node::start())
+        };
+        let node = tokio::task::spawn_blocking(start).await??;
         (node.url(), Some(node))
     };
     let repository = package::write(&folder)?;

@@ -40,6 +40,9 @@ pub struct Options {
     /// Measure the time that requests take at a tenth of what the worker can do
     #[arg(long, conflicts_with_all = ["rss", "backlog", "peers", "echo_only"])]
     pub light: bool,
+    /// Give the broker the first core to itself, and everything else the others
+    #[arg(long, conflicts_with_all = ["rss", "backlog", "peers", "light"])]
+    pub apart: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     pub bench: bool,

@@ -98,16 +98,15 @@ fn row(subject: String, as_safe: bool, requests: u64) -> Row {
     }
 }
 
+const LOAD: &str = "backlog, beside peers";
+
 fn figures(row: &Row) -> Vec<report::Row> {
     let ratios = [("÷ echo", row.to_echo), ("inferq ÷ it", row.inferq_to_it)];
     let ratios = ratios.into_iter().filter_map(|(figure, spread)| {
-        let of = (report::MODEL, "backlog, beside peers", row.subject.as_str());
+        let of = (report::MODEL, LOAD, row.subject.as_str());
         Some(report::Row::new(of, figure, spread?))
     });
-    let mut figures = report::rows(&row.subject, &row.runs);
-    for figure in &mut figures {
-        "backlog, beside peers".clone_into(&mut figure.load);
-    }
+    let mut figures = report::rows(LOAD, &row.subject, &row.runs);
     figures.extend(ratios);
     figures
 }

@@ -62,12 +62,17 @@ pub async fn run(options: &Options, site: &Site, inferq: &Subject) -> Result<()>
         "runs": runs,
         "summary": summary,
     });
-    let mut rows = report::rows("echo", &runs.echo);
-    rows.extend(report::rows("inferq", &runs.inferq));
-    let inferq = (report::MODEL, "backlog", "inferq");
+    let (section, load) = if options.apart {
+        ("apart", "backlog, the broker on a core of its own")
+    } else {
+        ("round_trips", "backlog")
+    };
+    let mut rows = report::rows(load, "echo", &runs.echo);
+    rows.extend(report::rows(load, "inferq", &runs.inferq));
+    let inferq = (report::MODEL, load, "inferq");
     rows.extend(ratio.map(|ratio| Row::new(inferq, "÷ echo", ratio)));
     rows.extend(cpu.map(|times| Row::new(inferq, "worker µs ÷ echo's", times)));
-    report::write(site, "round_trips", &rows, &results)
+    report::write(site, section, &rows, &results)
 }
 
 /// Measures the echo's set-ups. Whichever comes out best by luck is measured again in the rounds.

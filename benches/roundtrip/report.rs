@@ -28,8 +28,8 @@ pub fn line(name: &str, figures: &Figures) {
 /// The model of this bench.
 pub const MODEL: &str = "no-op";
 
-/// What a worker came to on a backlog.
-pub fn rows(subject: &str, runs: &[Figures]) -> Vec<Row> {
+/// What a worker came to on a backlog, where `load` says which.
+pub fn rows(load: &str, subject: &str, runs: &[Figures]) -> Vec<Row> {
     let of = |figure: fn(&Figures) -> f64| Spread::of(runs.iter().map(figure));
     let figures = [
         ("items/s", of(|run| run.round_trips_per_s)),
@@ -37,7 +37,7 @@ pub fn rows(subject: &str, runs: &[Figures]) -> Vec<Row> {
         ("RSS MiB", of(|run| run.memory.rss_kib as f64 / 1024.0)),
     ];
     let row = |(figure, spread): (&str, Option<Spread>)| {
-        Some(Row::new((MODEL, "backlog", subject), figure, spread?))
+        Some(Row::new((MODEL, load, subject), figure, spread?))
     };
     figures.into_iter().filter_map(row).collect()
 }
