@@ -18,10 +18,11 @@ setup-run:
 setup-cuda: ## ONNX Runtime's build for NVIDIA GPUs, into target/onnxruntime-cuda (310 MB; CUDA 13 and cuDNN 9 are yours to install)
 	@python3 compose/onnxruntime.py target/onnxruntime-cuda cuda
 
-build: ## the release binary, target/release/inferq
+build: ## the binary for use, target/release/inferq: a quarter of an hour on 2 cores
 	cargo build --release
 
-demo: setup-run build ## a private broker, a worker, sample requests and what came back; STAY=1 leaves it running
+demo: setup-run ## a private broker, a worker, sample requests and what came back; STAY=1 leaves it running
+	cargo build
 	@compose/demo.sh
 
 demo-stop: ## end what `make demo STAY=1` left running
@@ -60,6 +61,7 @@ target/bench/venv/stamp: benches/roundtrip/peers/requirements.txt
 bench: setup-run target/bench/venv/stamp ## throughput and memory, as ratios to limits measured in the same run
 	rm -f target/bench/results.json
 	cargo bench --bench roundtrip
+	cargo bench --bench roundtrip -- --apart --rounds 5
 	cargo bench --bench roundtrip -- --peers --rounds 5
 	cargo bench --bench roundtrip -- --light
 	cargo bench --bench device

@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 STATE=$PWD/target/demo
-BINARY=${CARGO_TARGET_DIR:-target}/release/inferq
+BINARY=${CARGO_TARGET_DIR:-target}/debug/inferq
 PACKAGES=compose/packages
 SAMPLES=compose/samples
 READY_S=60
@@ -68,7 +68,7 @@ start_worker() {
     if (exec 3<>"/dev/tcp/127.0.0.1/${ADMIN#*:}") 2>/dev/null; then
         die "port ${ADMIN#*:} is taken; set DEMO_ADMIN_PORT to another, or unset it for a free one"
     fi
-    say "worker: $BINARY serve --repository $PACKAGES (log: target/demo/worker.log)"
+    say "worker: $BINARY serve --repository $PACKAGES (a debug build; log: target/demo/worker.log)"
     DEMO_STATE=$STATE setsid "$BINARY" serve --repository "$PACKAGES" --broker-url "$URL" \
         --admin-addr "$ADMIN" </dev/null >"$STATE/worker.log" 2>&1 9>&- &
     echo $! >"$STATE/worker.pid"
@@ -136,7 +136,7 @@ EOF
 }
 
 run() {
-    [ -x "$BINARY" ] || die "$BINARY is not built; run: make build"
+    [ -x "$BINARY" ] || die "$BINARY is not built; run: make demo"
     exec 9>target/demo.lock
     flock -n 9 || die "another demo is running in this folder"
     if ours "$(recorded worker)"; then
