@@ -43,7 +43,8 @@ pub struct Config {
     /// `limits.request_bytes`), and shrinks at once where they turn out larger.
     #[schemars(range(min = 1_048_576))]
     pub in_flight_bytes: usize,
-    /// Channels that publish, each by one task with a barrier per window, 1 to 64.
+    /// Channels that publish, each by one task with a barrier per window, 1 to 64. A reply waits for one that waits for
+    /// no confirm.
     #[schemars(range(min = 1, max = 64))]
     pub publisher_channels: usize,
     /// The most publications in flight per channel, 1 to 4096.
@@ -70,7 +71,7 @@ impl Default for Config {
             tls_server_name: None,
             prefetch: 1_000,
             in_flight_bytes: 256 << 20,
-            publisher_channels: 4,
+            publisher_channels: 16,
             window: 128,
             heartbeat_s: 5,
             connect_timeout_ms: 5_000,

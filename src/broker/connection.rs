@@ -5,7 +5,7 @@
 use crate::broker::config::{Config, ConfigFault, redact, strays};
 use crate::broker::fault::{ConnectFault, UrlFault};
 use crate::broker::screen::Marks;
-use crate::broker::stream::{Kit, Screened, Written};
+use crate::broker::stream::{Kit, LastWrite, Screened};
 use crate::broker::tls::{Socket, Tls, trouble};
 use futures::StreamExt;
 use lapin::tcp::AsyncTcpStream;
@@ -205,7 +205,7 @@ pub(super) struct Link {
     /// What the screen mended on this connection.
     pub(super) marks: Arc<Marks>,
     /// When something was written to it last.
-    pub(super) written: Arc<Written>,
+    pub(super) written: Arc<LastWrite>,
     /// Cancelled when the connection has failed or was closed.
     pub(super) lost: CancellationToken,
 }

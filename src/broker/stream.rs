@@ -32,14 +32,14 @@ const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 
-/// When a socket took bytes last.
+/// When a socket took bytes last; with TLS, when what encrypts them did, or the socket was given all of it.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct LastWrite {
     opened: Instant,
     nanos: AtomicU64,
 }
 
-impl Written {
+impl LastWrite {
     fn note(&self) {
         let since = self.opened.elapsed().as_nanos();
         let nanos = u64::try_from(since).unwrap_or(u64::MAX);
@@ -61,7 +61,7 @@ pub(super) struct Screened<S> {
     /// How many bytes behind `cleared` pass unseen: the rest of a body frame.
     passing: u64,
     screen: Screen,
-    written: Arc<Written>,
+    written: Arc<LastWrite>,
     /// Bytes may be on their way to the socket.
     flushes: bool,
     /// Ends the stream unless the handshake is over first.
@@ -77,7 +77,7 @@ impl<S> Screened<S> {
             cleared: 0,
             passing: 0,
             screen: Screen::default(),
-            written: Arc::new(Written {
+            written: Arc::new(LastWrite {
                 opened: Instant::now(),
                 nanos: AtomicU64::new(0),
             }),
@@ -90,7 +90,7 @@ impl<S> Screened<S> {
         self.screen.marks()
     }
 
-    pub(super) fn written(&self) -> Arc<Written> {
+    pub(super) fn written(&self) -> Arc<LastWrite> {
         Arc::clone(&self.written)
     }
 

@@ -11,7 +11,7 @@
 
 use crate::broker::properties::short;
 use crate::broker::publisher::Publication;
-use crate::broker::stream::Written;
+use crate::broker::stream::LastWrite;
 use crate::failpoint;
 use futures::FutureExt;
 use futures::future::FusedFuture;
@@ -32,11 +32,11 @@ pub(super) enum Fate {
 }
 
 /// Publishes the window and awaits every confirm until `patience` ends; when its frames were written, and what became
-/// of each. lapin says so once the socket has taken a frame's last byte. This task hears of it when it runs next: the
-/// frames were `written` when the socket took something last, or before.
+/// of each. lapin says so once the stream has taken a frame's last byte. This task hears of it when it runs next: the
+/// frames were written when the stream took something `last`, or before.
 pub(super) async fn fates(
     channel: &Channel,
-    written: &Written,
+    last: &LastWrite,
     window: Vec<&Publication>,
     patience: impl Future<Output = ()>,
 ) -> (Instant, Vec<Fate>) {
@@ -44,7 +44,7 @@ pub(super) async fn fates(
     let (mut returned, mut late) = (Vec::new(), Vec::new());
     let mut fates = Vec::with_capacity(window.len());
     let published = publish_all(channel, &window, patience.as_mut()).await;
-    let written = written.last();
+    let written = last.last();
     failpoint::hit("published");
     // Last to first: when the last has resolved most others have, and wake nobody.
     for (place, published) in published.into_iter().enumerate().rev() {
