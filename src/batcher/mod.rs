@@ -269,11 +269,16 @@ impl Batcher {
     }
 
     /// What it wants of its queue; no end of it but what may wait, while nothing is known of run times. Where no
-    /// request has come yet, one is taken to have `rows_each` rows. `filled` says whether about as many are in hand as may
-    /// be: for each that is answered another comes.
+    /// request has come yet, one is taken to have `rows_each` rows.
     #[must_use]
-    pub fn wants(&self, rows_each: usize, filled: bool) -> Wants {
-        self.0.shared.wants(rows_each, filled)
+    pub fn wants(&self, rows_each: usize) -> Wants {
+        self.0.shared.wants(rows_each)
+    }
+
+    /// Tells that much of what the broker may send is in hand: for a second, a request that is answered makes room for
+    /// another, which comes if there is one.
+    pub fn filled(&self) {
+        self.0.shared.filled();
     }
 
     /// The most rows of a full batch now: the best b.

@@ -13,12 +13,12 @@ use super::{
     refresh::Refreshed,
     request::{Request, Ticket, hopeless, late, no_session, overloaded},
     wants::{Sizes, Wants},
-    way::ON_THE_WAY,
+    way::{ON_THE_WAY, together},
 };
 use crate::fault::Failure;
 
-/// What is in hand is asked twice a second: so long it holds.
-const FILLED: Duration = Duration::from_secs(1);
+/// What is in hand is looked at twice a second: that much of the credit was used holds for so long.
+const HOLDS: Duration = Duration::from_secs(1);
 
 /// What waits, and what is known of those who run it.
 pub(super) struct State {
@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) ahead: Ahead,
     /// How long a request is on its way here, on average.
     pub(super) lead: Duration,
-    /// When as many were in hand as may be, last.
+    /// When much of the credit was used, last.
     pub(super) filled: Option<Instant>,
     /// What requests have been like.
     pub(super) sizes: Sizes,
@@ -95,17 +95,28 @@ impl State {
         }
     }
 
-    /// Whether as many are in hand as may be, so that for each that is answered another comes.
-    pub(super) fn is_filled(&self, now: Instant) -> bool {
-        let ago = self.filled.map(|at| now.saturating_duration_since(at));
-        ago.is_some_and(|ago| ago < FILLED)
-    }
-
-    /// When the next batch leaves if nothing changes.
-    pub(super) fn due(&self, traffic: Traffic) -> Option<Instant> {
-        let due = self.policy.due(&self.appetite, traffic)?;
+    /// When the next batch leaves if nothing changes: of `answers` on their way back each may make room for another
+    /// request.
+    pub(super) fn due(&self, traffic: Traffic, answers: Traffic, now: Instant) -> Option<Instant> {
+        let mut due = self.policy.due(&self.appetite, traffic)?;
+        if let Some(until) = self
+            .replaced_until(answers.lead)
+            .filter(|until| *until > now)
+        {
+            let both = together(traffic, answers);
+            due = due.max(self.policy.due(&self.appetite, both)?.min(until));
+        }
         let is_full = self.policy.waiting() >= self.policy.max_size();
         Some(self.ahead.hold(due, is_full))
+    }
+
+    /// How long what is answered counts as replaced by another request: where much of the credit is used, and requests
+    /// come. Where none has come for as long as an answer is on its way, the backlog is at its end, or the answers are
+    /// stuck.
+    fn replaced_until(&self, lead: Duration) -> Option<Instant> {
+        let last = self.sizes.last()?;
+        let used = self.filled?;
+        Some((last + lead).min(used + HOLDS))
     }
 }
 
@@ -195,6 +206,20 @@ mod tests {
         let climb = Climb::new(&ladder(256, None), 64, None);
         climbing.climb = climb.refreshed(ON_THE_WAY, true);
         assert_eq!(wants(&climbing, 1, 0).requests, 3 * 64, "it may not");
+    }
+
+    #[test]
+    fn what_is_answered_is_replaced_while_requests_come_and_much_of_the_credit_is_used() {
+        const LEAD: Duration = Duration::from_millis(4);
+        let (mut state, now) = (state(100), Instant::now());
+        assert_eq!(state.replaced_until(LEAD), None);
+        state.filled = Some(now);
+        assert_eq!(state.replaced_until(LEAD), None, "none has come");
+        state.sizes.saw(1, now);
+        assert_eq!(state.replaced_until(LEAD), Some(now + LEAD));
+        state.sizes.saw(1, now + HOLDS);
+        let until = state.replaced_until(LEAD);
+        assert_eq!(until, Some(now + HOLDS), "nobody has looked since");
     }
 
     #[test]

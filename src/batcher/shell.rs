@@ -32,7 +32,7 @@ use super::{
     refresh::{Hears, Sizing},
     request::{Request, Ticket, refuse},
     wants::Wants,
-    way::{Trail, mixed, together},
+    way::{Trail, mixed},
 };
 use crate::fault::Failure;
 
@@ -127,16 +127,12 @@ impl Shared {
         }
     }
 
-    pub(super) fn traffic(&self, state: &State, now: Instant) -> Traffic {
+    pub(super) fn due(&self, state: &State, now: Instant) -> Option<Instant> {
         let known = Traffic {
             coming: self.coming.load(Ordering::Relaxed),
             lead: state.lead,
         };
-        if state.is_filled(now) {
-            together(known, self.trail.replaced())
-        } else {
-            known
-        }
+        state.due(known, self.trail.replaced(), now)
     }
 
     /// Takes in all rows of a request, or none. The keys of its tickets are the range's. `lead` is how long it was
@@ -173,7 +169,7 @@ impl Shared {
         if state.sleeping == 0 || (state.asking > 0 && state.policy.waiting() <= taken) {
             return;
         }
-        let due = state.due(self.traffic(state, now));
+        let due = self.due(state, now);
         if let Some(due) = due
             && state.alarm.is_none_or(|alarm| due < alarm)
         {
@@ -190,7 +186,7 @@ impl Shared {
                 return Next::Called;
             }
             let now = Instant::now();
-            let due = state.due(self.traffic(&state, now));
+            let due = self.due(&state, now);
             let State {
                 policy,
                 appetite,
@@ -288,11 +284,14 @@ impl Shared {
         state
     }
 
-    pub(super) fn wants(&self, rows_each: usize, filled: bool) -> Wants {
-        let (coming, now) = (self.coming.load(Ordering::Relaxed), Instant::now());
-        let mut state = self.state();
-        state.filled = if filled { Some(now) } else { state.filled };
-        state.wants(rows_each, coming, now)
+    pub(super) fn wants(&self, rows_each: usize) -> Wants {
+        let coming = self.coming.load(Ordering::Relaxed);
+        self.state().wants(rows_each, coming, Instant::now())
+    }
+
+    /// Much of the credit is used.
+    pub(super) fn filled(&self) {
+        self.state().filled = Some(Instant::now());
     }
 
     /// Takes note of a run. How long one took that failed, or was stopped, says nothing of others.

@@ -97,6 +97,11 @@ impl Sizes {
         }
     }
 
+    /// When one came last.
+    pub(super) fn last(&self) -> Option<Instant> {
+        self.last
+    }
+
     /// Whether one has come within [`LATELY`].
     pub(super) fn is_recent(&self, now: Instant) -> bool {
         let ago = self.last.map(|last| now.saturating_duration_since(last));

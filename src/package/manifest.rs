@@ -144,8 +144,8 @@ pub struct Batch {
     /// Most rows of a batch.
     #[schemars(range(min = 1, max = 4096))]
     pub max_size: usize,
-    /// Milliseconds that a row waits for others at most. It waits only while requests are known to be on their way
-    /// whose company spares more than the waiting costs.
+    /// Milliseconds that a row waits for others at most. It waits only while requests are on their way (known to be,
+    /// or under a backlog in place of what is answered) whose company spares more than the waiting costs.
     #[schemars(range(min = 0, max = 60_000))]
     pub max_delay_ms: f64,
     /// Most rows that wait; requests beyond are rejected `overloaded`.

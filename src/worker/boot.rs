@@ -188,8 +188,14 @@ fn consume(
     .collect()
 }
 
-/// The broker has more where so large a part of what it may send is in hand: the rest is on its way.
-const FILLED: usize = 4;
+/// Fewer in hand are no backlog.
+const BACKLOG: usize = 64;
+
+/// Whether the broker is likely to have more: a quarter of what it may send is in hand, and the rest on its way. A queue
+/// that is not consumed is sent nothing.
+fn is_filled(Usage { in_hand, open }: Usage) -> bool {
+    open > 0 && in_hand >= BACKLOG && in_hand >= open / 4
+}
 
 /// As many as keep the sessions of a package busy; of what takes no device, as many as come.
 fn wanted(engine: &Engine, source: &Source) -> Wanted {
@@ -198,17 +204,20 @@ fn wanted(engine: &Engine, source: &Source) -> Wanted {
     };
     let (engine, name) = (engine.clone(), Arc::clone(name));
     let queues = 1 + usize::from(has_high_queue(&engine, &name));
-    Wanted::new(move |Usage { in_hand, open }| {
-        // Below it the broker has none: what comes is what is asked.
-        let filled = in_hand > 0 && in_hand >= open / FILLED;
+    Wanted::new(move |usage| {
         let live = engine.repository().live();
         let versions = live.filter(|live| live.package.name() == &*name);
         let each: Vec<_> = versions
-            .map(|live| live.batcher.wants(live.rows_each, filled))
+            .map(|live| {
+                if is_filled(usage) {
+                    live.batcher.filled();
+                }
+                live.batcher.wants(live.rows_each)
+            })
             .collect();
         let wants = Wants::of_each(&each, queues);
         wants.map_or_else(Demand::default, |wants| Demand {
-            wanted: wants.beside(in_hand),
+            wanted: wants.beside(usage.in_hand),
             most: wants.most,
         })
     })
@@ -226,4 +235,26 @@ fn request_bytes(engine: &Engine, name: &str) -> usize {
 fn worker_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}:{}", host.trim(), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_backlog_where_much_of_what_may_be_in_hand_is() {
+        for (in_hand, open, filled) in [
+            (0, 0, false),
+            (500, 0, false),
+            (4, 4, false),
+            (63, 64, false),
+            (64, 64, true),
+            (249, 1000, false),
+            (250, 1000, true),
+            (1000, 1000, true),
+        ] {
+            let usage = Usage { in_hand, open };
+            assert_eq!(is_filled(usage), filled, "{usage:?}");
+        }
+    }
 }

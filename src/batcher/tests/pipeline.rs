@@ -187,7 +187,10 @@ async fn closing_lands_what_flies_and_runs_what_waits() {
     let asked: Vec<_> = (0..4_u8)
         .map(|n| submit(&held.batcher, &[f32::from(n), WHEN_OVER], soon()))
         .collect();
-    held.launched.recv().await.unwrap();
+    for _ in 0..2 {
+        held.launched.recv().await.unwrap();
+    }
+    waiting_rows(&held.batcher, 4).await;
     for _ in 0..40 {
         held.finish.send(()).unwrap();
     }

@@ -1,11 +1,31 @@
-//! Where as many are in hand as may be, each that is answered makes room for another.
+//! Where much of the credit is used, each answer makes room for another request.
 
 use super::*;
 
+/// How long an answer is on its way.
+const LEAD: Duration = Duration::from_millis(50);
+const PATIENT: PolicyConfig = PolicyConfig {
+    max_delay: Duration::from_secs(10),
+    ..CONFIG
+};
+
+fn answers_take_so_long(batcher: &Batcher) {
+    for _ in 0..200 {
+        let since = Instant::now().checked_sub(LEAD).unwrap();
+        Going::new(&batcher.0.shared, since).arrived();
+    }
+}
+
+fn going(batcher: &Batcher) -> Vec<Going> {
+    let going = || Going::new(&batcher.0.shared, Instant::now());
+    std::iter::repeat_with(going).take(100).collect()
+}
+
 #[tokio::test]
 async fn a_batch_waits_for_what_comes_in_place_of_answers_that_are_on_their_way() {
-    let mut held = held(CONFIG, |_| {});
+    let mut held = held(PATIENT, |_| {});
     let batcher = held.batcher.clone();
+    answers_take_so_long(&batcher);
     let running = submit(&batcher, &[1.0], soon());
     held.began.recv().await.unwrap();
     let waiting = submit(&batcher, &[2.0], soon());
@@ -14,13 +34,13 @@ async fn a_batch_waits_for_what_comes_in_place_of_answers_that_are_on_their_way(
     let shared = &batcher.0.shared;
     let waits = || {
         let state = shared.state();
-        state.due(shared.traffic(&state, Instant::now())) > state.policy.oldest()
+        // As of then, however slow this test is.
+        let now = state.sizes.last().unwrap();
+        shared.due(&state, now) > state.policy.oldest()
     };
-    let going: Vec<_> = (0..10)
-        .map(|_| Going::new(shared, Instant::now()))
-        .collect();
+    let going = going(&batcher);
     assert!(!waits(), "nobody is known to come");
-    let _ = batcher.wants(1, true);
+    batcher.filled();
     assert!(waits());
     drop(going);
     assert!(!waits(), "none is on its way");
@@ -29,4 +49,17 @@ async fn a_batch_waits_for_what_comes_in_place_of_answers_that_are_on_their_way(
         held.finish.send(()).unwrap();
         request.await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn nobody_waits_long_for_what_comes_in_place_of_answers_that_are_stuck() {
+    let batcher = on_model(&onnx::identity(FLOAT, &[N, 1]), 1, PATIENT);
+    answers_take_so_long(&batcher);
+    let _stuck = going(&batcher);
+    batcher.filled();
+    let began = Instant::now();
+    submit(&batcher, &[1.0], soon()).await.unwrap().unwrap();
+    let took = began.elapsed();
+    assert!(took > LEAD / 2, "it did not wait: {took:?}");
+    assert!(took < PATIENT.max_delay / 2, "it waited on: {took:?}");
 }
