@@ -23,6 +23,7 @@ build: ## the binary for use, target/release/inferq: a quarter of an hour on 2 c
 
 demo: setup-run ## a private broker, a worker, sample requests and what came back; STAY=1 leaves it running
 	cargo build
+	@install -D $(or $(CARGO_TARGET_DIR),target)/debug/inferq target/demo/inferq
 	@compose/demo.sh
 
 demo-stop: ## end what `make demo STAY=1` left running
@@ -36,6 +37,7 @@ test: setup test-clients ## unit and integration tests, against RabbitMQ nodes o
 # Workers with fail points must not end up where `make build` puts those without.
 chaos: setup ## faults of every kind under load for CHAOS_SECONDS, by CHAOS_SEED; target/chaos/results.json
 	CHAOS_SEED=$${CHAOS_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} CHAOS_SECONDS=$${CHAOS_SECONDS:-600} \
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 	CARGO_TARGET_DIR=target/failpoints cargo test --release --features failpoints --test it \
 	chaos::a_seeded_schedule_of_faults -- --nocapture
 

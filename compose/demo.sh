@@ -9,7 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 STATE=$PWD/target/demo
-BINARY=${CARGO_TARGET_DIR:-target}/debug/inferq
+# A copy: `make test` has one with fail points where this came from.
+BINARY=target/demo/inferq
 PACKAGES=compose/packages
 SAMPLES=compose/samples
 READY_S=60
