@@ -27,10 +27,10 @@ pub fn start() -> Result<Node> {
 /// The cores that this program may have, in the words of Linux: `0-3,8`.
 fn cores() -> Result<Vec<usize>> {
     let text = std::fs::read_to_string("/proc/self/status")?;
-    let mut told = text.lines();
-    let list = told.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let mut lines = text.lines();
+    let allowed = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     let mut cores = Vec::new();
-    for part in list.context("no Cpus_allowed_list")?.trim().split(',') {
+    for part in allowed.context("no Cpus_allowed_list")?.trim().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         cores.extend(first.parse::<usize>()?..=last.parse::<usize>()?);
     }
