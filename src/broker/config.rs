@@ -43,8 +43,8 @@ pub struct Config {
     /// `limits.request_bytes`), and shrinks at once where they turn out larger.
     #[schemars(range(min = 1_048_576))]
     pub in_flight_bytes: usize,
-    /// Channels that publish, each by one task with a barrier per window, 1 to 64. A reply waits for one that waits for
-    /// no confirm.
+    /// Channels that publish, each by one task with a barrier per window, 1 to 64: so many windows are under way at once
+    /// while they hold few messages, and four where they hold many.
     #[schemars(range(min = 1, max = 64))]
     pub publisher_channels: usize,
     /// The most publications in flight per channel, 1 to 4096.

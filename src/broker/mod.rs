@@ -31,6 +31,7 @@ mod stream;
 mod subscription;
 mod tls;
 pub mod topology;
+mod waiter;
 mod ward;
 mod window;
 

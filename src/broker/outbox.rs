@@ -8,11 +8,11 @@
 //!   connection that breaks meanwhile over something else counts against them all the same.
 
 use crate::broker::publisher::{Outcome, Publication, PublishFault};
+use crate::broker::waiter::Waiter;
 use std::collections::{HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 /// How long a publication that the broker does not take is tried again.
 const BUDGET: Duration = Duration::from_secs(10);
@@ -20,6 +20,11 @@ const BUDGET: Duration = Duration::from_secs(10);
 const MOST_SICK: usize = 1_024;
 /// Channels or connections that may break while a publication is under way, before it is refused.
 const BREAKS: u8 = 3;
+
+/// So many windows of the main lane keep the broker busy; more would be smaller, and cost it more.
+const WINDOWS: usize = 4;
+/// Unless they are small all the same.
+const FEW: usize = 32;
 
 /// Which publisher takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,38 +49,6 @@ pub(super) struct Job {
     alone: bool,
 }
 
-/// Who is told what became of a publication.
-pub(super) enum Waiter {
-    /// A task, which may have given up.
-    Task(oneshot::Sender<Outcome>),
-    /// What follows, wherever the outcome is known.
-    Then(Then),
-}
-
-/// Called once; dropped before, with [`PublishFault::Closed`].
-pub(super) struct Then(Option<Box<dyn FnOnce(Outcome) + Send>>);
-
-impl Then {
-    pub(super) fn new(then: impl FnOnce(Outcome) + Send + 'static) -> Then {
-        Then(Some(Box::new(then)))
-    }
-
-    fn call(&mut self, outcome: Outcome) {
-        // A panic there is that publication's own affair: the publisher goes on.
-        if let Some(then) = self.0.take()
-            && catch_unwind(AssertUnwindSafe(|| then(outcome))).is_err()
-        {
-            tracing::error!("a panic in what follows a publication");
-        }
-    }
-}
-
-impl Drop for Then {
-    fn drop(&mut self) {
-        self.call(Err(PublishFault::Closed));
-    }
-}
-
 /// Exchange and routing key.
 pub(super) type Destination = (String, String);
 
@@ -84,6 +57,9 @@ struct Lanes {
     main: VecDeque<Job>,
     side: VecDeque<Job>,
     alone: VecDeque<Job>,
+    /// Windows of the main lane that are under way, and the messages in them.
+    windows: usize,
+    messages: usize,
     /// Destinations in trouble whose window is under way: no more than there are tasks.
     served: Vec<Destination>,
     /// Since when each takes nothing.
@@ -129,18 +105,11 @@ impl Job {
     }
 
     pub(super) fn settle(self, outcome: Outcome) {
-        match self.waiter {
-            // Whoever waited may have given up.
-            Waiter::Task(done) => drop(done.send(outcome)),
-            Waiter::Then(mut then) => then.call(outcome),
-        }
+        self.waiter.hear(outcome);
     }
 
     fn is_wanted(&self) -> bool {
-        match &self.waiter {
-            Waiter::Task(done) => !done.is_closed(),
-            Waiter::Then(_) => true,
-        }
+        self.waiter.waits()
     }
 }
 
@@ -168,7 +137,8 @@ impl Outbox {
         self.arrived(lane).notify_one();
     }
 
-    /// The next window: up to `most`; of the side lane, those for one destination.
+    /// The next window: up to `most`; of the side lane, those for one destination. Of the main lane nothing while enough
+    /// is under way: what waits there goes with the next, when one is [over](Self::over).
     pub(super) fn take(&self, lane: Lane, most: usize) -> Vec<Job> {
         let mut lanes = self.lanes();
         if lane == Lane::Main {
@@ -176,9 +146,13 @@ impl Outbox {
         }
         // Whoever waited for some has given up, and nothing was sent.
         let window: Vec<Job> = match lane {
+            Lane::Main if lanes.is_busy() => return Vec::new(),
             Lane::Main => {
                 let count = most.min(lanes.main.len());
-                lanes.main.drain(..count).filter(Job::is_wanted).collect()
+                let window: Vec<Job> = lanes.main.drain(..count).filter(Job::is_wanted).collect();
+                lanes.windows += usize::from(!window.is_empty());
+                lanes.messages += window.len();
+                window
             }
             Lane::Side => lanes.take_side(most),
             Lane::Alone => {
@@ -196,6 +170,15 @@ impl Outbox {
             self.arrived(lane).notify_one();
         }
         window
+    }
+
+    /// A window of so many messages of the main lane is not under way any more.
+    pub(super) fn over(&self, messages: usize) {
+        let mut lanes = self.lanes();
+        lanes.windows -= 1;
+        lanes.messages -= messages;
+        drop(lanes);
+        self.main.notify_one();
     }
 
     /// What was under way of the side lane for this destination is over.
@@ -356,6 +339,10 @@ impl Outbox {
 }
 
 impl Lanes {
+    fn is_busy(&self) -> bool {
+        self.windows >= WINDOWS && self.messages >= FEW
+    }
+
     /// The first that waits for a destination for which nothing is under way.
     fn next_side(&self) -> Option<&Job> {
         let served = |job: &&Job| self.served.iter().any(|to| job.is_bound_for(to));

@@ -2,8 +2,9 @@
 //! time. What was not confirmed when a channel broke goes again.
 
 use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
-use crate::broker::outbox::{Destination, Job, Lane, Outbox, Then, Waiter};
+use crate::broker::outbox::{Destination, Job, Lane, Outbox};
 use crate::broker::outgoing::Outgoing;
+use crate::broker::waiter::{Then, Waiter};
 use crate::broker::window::{Fate, fates};
 use bytes::Bytes;
 use lapin::options::ConfirmSelectOptions;
@@ -177,6 +178,7 @@ impl Drop for Task {
 /// A window that is being published, however that ends.
 struct UnderWay<'a> {
     shared: &'a Shared,
+    lane: Lane,
     count: usize,
     /// Of the side lane.
     destination: Option<Destination>,
@@ -189,6 +191,7 @@ impl UnderWay<'_> {
         let side = window.first().filter(|_| lane == Lane::Side);
         UnderWay {
             shared,
+            lane,
             count,
             destination: side.map(Job::destination),
         }
@@ -200,6 +203,9 @@ impl Drop for UnderWay<'_> {
         self.shared
             .in_flight
             .fetch_sub(self.count, Ordering::Relaxed);
+        if self.lane == Lane::Main {
+            self.shared.outbox.over(self.count);
+        }
         if let Some(destination) = &self.destination {
             self.shared.outbox.served(destination);
         }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::broker::properties::Properties;
+use crate::broker::waiter::Then;
 use std::sync::Arc;
 
 fn publication() -> Publication {
@@ -147,6 +148,7 @@ fn of_too_many_sick_queues_the_one_that_has_been_so_for_longest_is_forgotten() {
         };
         outbox.push(publication, Waiter::Then(Then::new(|_| ())));
         let job = outbox.take(Lane::Main, 1).pop().unwrap();
+        outbox.over(1);
         jobs.extend(outbox.not_taken(job, "full"));
     }
     assert_eq!(outbox.sick(), MOST_SICK);
@@ -175,4 +177,32 @@ fn a_panic_in_what_follows_stays_there() {
     outbox.push(publication(), Waiter::Then(then));
     let job = outbox.take(Lane::Main, 1).pop().unwrap();
     outbox.taken(job, Instant::now());
+}
+
+#[tokio::test]
+async fn windows_are_few_unless_they_are_small_and_the_end_of_one_is_heard_of() {
+    let (outbox, heard) = (Outbox::default(), Heard::default());
+    let push = |count| (0..count).for_each(|_| heard.push(&outbox));
+    push(FEW - 1);
+    for _ in 0..FEW - 1 {
+        assert_eq!(outbox.take(Lane::Main, 1).len(), 1, "each of one message");
+    }
+    push(9);
+    assert_eq!(outbox.take(Lane::Main, 5).len(), 5);
+    assert_eq!(outbox.take(Lane::Main, 5).len(), 0, "enough is under way");
+
+    // Whoever was told of an arrival has taken none.
+    outbox.arrival(Lane::Main).await;
+    outbox.over(5);
+    outbox.arrival(Lane::Main).await;
+    assert_eq!(outbox.take(Lane::Main, 5).len(), 4);
+
+    for _ in 0..FEW - 2 {
+        outbox.over(1);
+    }
+    push(20 * FEW);
+    for _ in 0..2 {
+        assert_eq!(outbox.take(Lane::Main, FEW).len(), FEW, "there are no more");
+    }
+    assert_eq!(outbox.take(Lane::Main, FEW).len(), 0, "there are four");
 }
