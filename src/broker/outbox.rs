@@ -177,8 +177,11 @@ impl Outbox {
         let mut lanes = self.lanes();
         lanes.windows -= 1;
         lanes.messages -= messages;
+        let more = !lanes.main.is_empty();
         drop(lanes);
-        self.main.notify_one();
+        if more {
+            self.main.notify_one();
+        }
     }
 
     /// What was under way of the side lane for this destination is over.
