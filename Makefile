@@ -23,7 +23,7 @@ build: ## the binary for use, target/release/inferq: a quarter of an hour on 2 c
 
 demo: setup-run ## a private broker, a worker, sample requests and what came back; STAY=1 leaves it running
 	cargo build
-	@install -D $(or $(CARGO_TARGET_DIR),target)/debug/inferq target/demo/inferq
+	@install -D $(or $(CARGO_TARGET_DIR),target)/debug/inferq target/demo-bin/inferq
 	@compose/demo.sh
 
 demo-stop: ## end what `make demo STAY=1` left running

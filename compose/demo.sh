@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 STATE=$PWD/target/demo
 # A copy: `make test` has one with fail points where this came from.
-BINARY=target/demo/inferq
+BINARY=target/demo-bin/inferq
 PACKAGES=compose/packages
 SAMPLES=compose/samples
 READY_S=60
