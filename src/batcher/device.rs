@@ -82,7 +82,7 @@ impl Member {
         let mut sharing = device.sharing();
         let claim = sharing.claim(self.id, likely, last_start);
         loop {
-            let next_expires = sharing.expire(now);
+            sharing.expire(now);
             while sharing.grant(now).is_some_and(|granted| granted != claim) {
                 device.0.changed.notify_all();
             }
@@ -92,6 +92,8 @@ impl Member {
                     claim,
                 };
             }
+            // What was granted just now counts: its owner may hang, and then nobody else looks.
+            let next_expires = sharing.expire(now);
             let patience = next_expires.map_or(Duration::MAX, |at| at - now);
             let waited = device.0.changed.wait_timeout(sharing, patience);
             sharing = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -121,5 +123,21 @@ impl Drop for Turn<'_> {
         let device = &self.member.device;
         device.sharing().over(self.claim, Instant::now());
         device.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_outlasts_a_run_that_it_granted_itself() {
+        let device = Device::new(1);
+        let [hangs, waits] = [(); 2].map(|()| device.join(Share::default()));
+        let now = Instant::now();
+        // Of a thread that has not woken up yet, and then hangs.
+        let first = device.sharing().claim(hangs.id, Duration::ZERO, now);
+        let turn = waits.turn(Duration::ZERO, now);
+        assert!(device.sharing().is_granted(first) && device.sharing().is_granted(turn.claim));
     }
 }
