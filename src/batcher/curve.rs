@@ -70,18 +70,6 @@ impl Curve {
         &self.0
     }
 
-    /// The most rows that run within `limit` for sure, were each row beyond the largest measured size to take as long
-    /// as one of its own; at least that size.
-    #[must_use]
-    pub fn most_within(&self, limit: Duration) -> usize {
-        let last = self.0.last();
-        let each = last.map_or(Duration::MAX, |last| {
-            last.run / u32::try_from(last.rows).unwrap_or(u32::MAX)
-        });
-        let rows = limit.as_nanos() / each.as_nanos().max(1);
-        usize::try_from(rows).unwrap_or(usize::MAX).max(self.most())
-    }
-
     /// The largest measured size.
     pub(super) fn most(&self) -> usize {
         self.0.last().map_or(1, |last| last.rows)
@@ -90,15 +78,22 @@ impl Curve {
     /// The smallest size with at least 95 % of the highest throughput.
     #[must_use]
     pub fn best(&self) -> Point {
-        let each = self.0.iter();
-        let highest = each.clone().map(|point| point.throughput());
+        self.best_within(Duration::MAX)
+    }
+
+    /// The same, of the sizes that ran within `limit`; the smallest of all where none did.
+    #[must_use]
+    pub fn best_within(&self, limit: Duration) -> Point {
+        let within = self.0.iter().filter(|point| point.run <= limit);
+        let highest = within.clone().map(|point| point.throughput());
         let enough = highest.fold(0.0, f64::max) * ENOUGH;
-        let mut good = each.filter(|point| point.throughput() >= enough);
+        let mut good = within.filter(|point| point.throughput() >= enough);
         let nothing = Point {
             rows: 1,
             run: Duration::ZERO,
         };
-        good.next().copied().unwrap_or(nothing)
+        let best = good.next().or(self.0.first());
+        best.copied().unwrap_or(nothing)
     }
 }
 

@@ -37,8 +37,8 @@ const MIX: usize = 16;
 /// Batches that run one behind the other in a try, where they overlap.
 const BEHIND: usize = 4;
 
-/// Where the best size is not known, a batch surely takes no more than this part of what a run may take, and of how long
-/// a request is wanted.
+/// Where the best size is not known, a batch takes no more than this part of what a run may take, and of how long a
+/// request is wanted.
 const IN_TIME: u32 = 4;
 
 /// A package that is about to go live.
@@ -142,8 +142,8 @@ impl Measuring<'_> {
                 timed
             }
             Measured::Short(curve) => {
-                let most = curve.as_ref().map_or(1, |curve| curve.most_within(soon));
-                let (most, ms) = (most.min(self.max_size), config.measure_ms);
+                let most = curve.as_ref().map_or(1, |c| c.best_within(soon).rows);
+                let ms = config.measure_ms;
                 warnings.push(format!(
                     "found no best batch size within appetite.measure_ms = {ms}: batches have up to {most} rows; allow more time, or lower batch.max_size"
                 ));

@@ -128,21 +128,23 @@ fn a_size_that_fails_is_told_even_where_time_was_short() {
 }
 
 #[test]
-fn where_time_was_short_batches_are_no_larger_than_what_surely_runs_in_time() {
-    let slow = |b| Ok::<_, ()>(took(1_000 * rows(b)));
+fn where_time_was_short_the_best_of_what_ran_in_time_counts() {
+    let slow = |b| Ok::<_, ()>(took(1_000 * rows(b).min(3) + rows(b)));
     let ended = measure(
         &ladder(64, None),
-        8_000 * US,
+        30_000 * US,
         slow,
         &mut StdRng::seed_from_u64(1),
     );
     let Measured::Short(Some(curve)) = ended else {
         panic!("{ended:?}")
     };
-    assert_eq!(sizes(&curve), [1, 2]);
-    assert_eq!(curve.most_within(7_500 * US), 7);
-    assert_eq!(curve.most_within(1_500 * US), 2, "which ran");
-    assert_eq!(curve.most_within(Duration::MAX), usize::MAX);
+    assert_eq!(sizes(&curve), [1, 2, 4, 8]);
+    let within = |us: u32| curve.best_within(us * US).rows;
+    assert_eq!(within(900), 1, "none ran in time");
+    assert_eq!(within(2_500), 1, "2 gain nothing");
+    assert_eq!(within(3_004), 4, "8 take longer");
+    assert_eq!(within(3_008), 8);
 }
 
 #[test]
