@@ -117,7 +117,7 @@ pub fn most_rows(engine: &Engine, kind: Kind) -> Result<usize> {
 fn in_hand(engine: &Engine, kind: Kind) -> Result<usize> {
     let live = engine.repository().resolve(kind.name(), None);
     let live = live.map_err(|rejection| anyhow::anyhow!("{rejection:?}"))?;
-    Ok((4 * live.max_size() * live.package.sessions().count).max(64))
+    Ok((4 * live.max_size() * live.sessions.count).max(64))
 }
 
 /// Answers a second under a deep backlog.

@@ -60,6 +60,8 @@ pub struct PackageStatus {
     pub batch: usize,
     /// Sessions that take work.
     pub sessions: usize,
+    /// Cores that a run of each uses.
+    pub threads: usize,
     /// Rows that wait for a batch.
     pub waiting_rows: usize,
     /// Batches that run.

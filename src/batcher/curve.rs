@@ -70,6 +70,13 @@ impl Curve {
         &self.0
     }
 
+    /// Rows a second of batches of so many, or of the next smaller size that is known.
+    #[must_use]
+    pub fn throughput(&self, rows: usize) -> f64 {
+        let mut known = self.0.iter().rev().filter(|point| point.rows <= rows);
+        known.next().map_or(0.0, |point| point.throughput())
+    }
+
     /// The largest measured size.
     pub(super) fn most(&self) -> usize {
         self.0.last().map_or(1, |last| last.rows)

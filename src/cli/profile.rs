@@ -26,7 +26,8 @@ const WIDTH: f64 = 40.0;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Loads the package as a worker does, and times batches of its golden examples, for about appetite.measure_ms at most.
-The best size is the smallest with 95 % of the highest throughput; workers let no batch grow past it. Where
+The best size is the smallest with 95 % of the highest throughput; workers let no batch grow past it. Where the manifest
+has no [sessions], on a CPU, one session on all cores and one session a core are timed, and the faster way is shown. Where
 appetite.state_dir is set the result is kept there, for workers with the same cores that start later.
 
 Example:
@@ -71,6 +72,13 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     };
     let title = title(&live, &library);
     output::line(format_args!("{title}\n{}", table(curve).trim_end()))?;
+    for (way, throughput) in &live.tried {
+        let taken = if *way == live.sessions { ", taken" } else { "" };
+        match throughput {
+            Some(each) => output::line(format_args!("{way}: {each:.0} rows/s in all{taken}"))?,
+            None => output::line(format_args!("{way}: appetite.measure_ms was too short"))?,
+        }
+    }
     if let Some(path) = &args.json {
         let figures = figures(&live, curve, &library);
         written(path, fs::write(path, format!("{figures:#}\n")))?;
@@ -88,20 +96,23 @@ fn written(path: &Path, result: std::io::Result<()>) -> Result<(), Failed> {
 }
 
 fn title(live: &Live, library: &Library) -> String {
-    let (package, sessions) = (&live.package, live.package.sessions());
+    let package = &live.package;
     format!(
-        "{}@{}, {} thread(s) a session, ONNX Runtime {}",
+        "{}@{}, {}, ONNX Runtime {}",
         package.name(),
         package.version(),
-        sessions.threads,
+        live.sessions,
         library.version()
     )
 }
 
-/// A line a size: t(b), throughput, and a bar as long as that is high.
+/// A line a size: t(b), throughput of each session, and a bar as long as that is high.
 fn table(curve: &Curve) -> String {
     let (best, highest) = (curve.best(), highest(curve));
-    let mut text = format!("\n{:>8} {:>12} {:>12}\n", "rows", "µs a batch", "rows/s");
+    let mut text = format!(
+        "\n{:>8} {:>12} {:>12}\n",
+        "rows", "µs a batch", "rows/s each"
+    );
     for point in curve.points() {
         let throughput = point.throughput();
         #[expect(
@@ -142,12 +153,17 @@ fn figures(live: &Live, curve: &Curve, library: &Library) -> serde_json::Value {
             "rows_per_s": point.throughput(),
         })
     });
+    let tried = live.tried.iter().map(|(way, throughput)| {
+        json!({"sessions": way.count, "threads": way.threads, "rows_per_s": throughput})
+    });
     json!({
         "package": live.package.name(),
         "version": live.package.version(),
         "digest": live.package.digest().to_string(),
         "onnxruntime": library.version(),
-        "threads": live.package.sessions().threads,
+        "sessions": live.sessions.count,
+        "threads": live.sessions.threads,
+        "tried": tried.collect::<Vec<_>>(),
         "best_rows": curve.best().rows,
         "points": points.collect::<Vec<_>>(),
     })

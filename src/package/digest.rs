@@ -58,8 +58,8 @@ impl fmt::Display for Digest {
     }
 }
 
-/// The digest of the package in `dir`.
-pub(super) fn digest(dir: &Path) -> Result<Digest, Vec<PackageFault>> {
+/// The digest of the package in `dir`, and the bytes of all its files.
+pub(super) fn digest(dir: &Path) -> Result<(Digest, u64), Vec<PackageFault>> {
     let mut listing = Listing::default();
     listing.folder(dir, "", 0);
     let Listing { mut files, faults } = listing;
@@ -69,17 +69,18 @@ pub(super) fn digest(dir: &Path) -> Result<Digest, Vec<PackageFault>> {
     files.sort_unstable();
     let mut hash = Sha256::new();
     hash.update(b"inferq package 1\0");
+    let mut bytes = 0;
     for name in &files {
         hash.update((name.len() as u64).to_le_bytes());
         hash.update(name.as_bytes());
-        content(&dir.join(name), &mut hash)
+        bytes += content(&dir.join(name), &mut hash)
             .map_err(|fault| vec![PackageFault::told(name, "", fault, "")])?;
     }
-    Ok(Digest(hash.finalize().into()))
+    Ok((Digest(hash.finalize().into()), bytes))
 }
 
-/// Hashes a file's length and content, a piece at a time: models can be large.
-fn content(path: &Path, hash: &mut Sha256) -> io::Result<()> {
+/// Hashes a file's length, which it gives, and content, a piece at a time: models can be large.
+fn content(path: &Path, hash: &mut Sha256) -> io::Result<u64> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     hash.update(length.to_le_bytes());
@@ -94,7 +95,7 @@ fn content(path: &Path, hash: &mut Sha256) -> io::Result<()> {
         total += read.len() as u64;
     }
     if total == length {
-        Ok(())
+        Ok(length)
     } else {
         Err(io::Error::other("it changed while it was read"))
     }

@@ -72,7 +72,7 @@ fn is_double(class: &ClassSpec) -> bool {
 }
 
 fn threads(manifest: &Manifest) -> Option<String> {
-    let sessions = manifest.sessions;
+    let sessions = manifest.sessions?;
     let threads = sessions.count.saturating_mul(sessions.threads);
     let cores = std::thread::available_parallelism().map_or(1, Into::into);
     (threads > THREADS_A_CORE * cores).then(|| {

@@ -32,6 +32,7 @@ pub struct PackageFiles {
     pub(super) dir: PathBuf,
     pub(super) manifest: Manifest,
     pub(super) digest: Digest,
+    pub(super) bytes: u64,
     pub(super) request_schema: RequestSchema,
     pub(super) response_schema: Schema,
     pub(super) goldens: Vec<Golden>,
@@ -112,13 +113,14 @@ pub(super) fn read(dir: &Path, reading: Reading) -> Result<PackageFiles, Vec<Pac
     };
     let digest = keep(digest(dir), &mut faults);
     match (manifest, digest, request_schema, response_schema) {
-        (Some(manifest), Some(digest), Some(request_schema), Some(response_schema))
+        (Some(manifest), Some((digest, bytes)), Some(request_schema), Some(response_schema))
             if faults.is_empty() =>
         {
             Ok(PackageFiles {
                 dir: dir.to_owned(),
                 manifest,
                 digest,
+                bytes,
                 request_schema,
                 response_schema,
                 goldens,

@@ -1,6 +1,6 @@
 //! `package.toml`, as it is written.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
@@ -63,9 +63,10 @@ pub struct Manifest {
     /// How rows run together.
     #[serde(default)]
     pub batch: Batch,
-    /// How many run at a time.
-    #[serde(default)]
-    pub sessions: Sessions,
+    /// How many run at a time; where this is absent, on a CPU, what has the higher throughput there: one session on all
+    /// cores, or one a core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<Sessions>,
     /// What this package is given of a device that others want as well.
     #[serde(default)]
     pub share: ShareSpec,
@@ -181,6 +182,15 @@ pub struct Sessions {
     /// Cores that one run uses.
     #[schemars(range(min = 1, max = 256))]
     pub threads: usize,
+}
+
+impl fmt::Display for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sessions { count, threads } = self;
+        let plural = |n: &usize| if *n == 1 { "" } else { "s" };
+        let (sessions, cores) = (plural(count), plural(threads));
+        write!(f, "{count} session{sessions} of {threads} core{cores}")
+    }
 }
 
 impl Default for Sessions {

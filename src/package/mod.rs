@@ -27,7 +27,7 @@ mod strangers;
 mod tests;
 mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -141,10 +141,22 @@ impl Package {
         self.files.manifest.batch
     }
 
-    /// How many sessions run the model.
+    /// How many sessions run the model, where its manifest says that.
     #[must_use]
-    pub fn sessions(&self) -> Sessions {
+    pub fn sessions(&self) -> Option<Sessions> {
         self.files.manifest.sessions
+    }
+
+    /// Path of the ONNX file.
+    #[must_use]
+    pub fn model(&self) -> PathBuf {
+        self.files.model()
+    }
+
+    /// Bytes of all its files: about what a session's weights take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.bytes
     }
 
     /// What it is given of a device, by its manifest.

@@ -126,6 +126,15 @@ impl SessionThread {
         }
     }
 
+    /// Runs `f` on the session's thread and waits for nothing: what is asked of it next begins when `f` is over.
+    pub fn begin(&self, f: impl FnOnce(&mut Session) + Send + 'static) {
+        let job: Job = Box::new(move |session| {
+            // It is for whoever asks something next to find out that the session is of no use.
+            let _ = catch_unwind(AssertUnwindSafe(|| f(session)));
+        });
+        let _ = self.jobs.send(job);
+    }
+
     /// Gives the thread over to `f`: when it returns or panics, the session is dropped and the thread ends.
     pub fn detach(self, f: impl FnOnce(&mut Session) + Send + 'static) -> ThreadGuard {
         // Fails when the thread is gone, which shows in `f`'s captures being dropped.

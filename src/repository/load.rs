@@ -3,16 +3,17 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    batcher::{self, BatchObservation, Batcher, Device, Member, PolicyConfig, Share, Sizing},
+    batcher::{self, BatchObservation, Batcher, Device, Member, PolicyConfig, Share},
     fault::Fault,
-    package::{Package, PackageFault, PackageFiles},
+    package::{Package, PackageFault, PackageFiles, Sessions},
     predict::{DeviceId, Library, Session, SessionSpec, SessionThread, inspect},
     telemetry::metrics::PackageMetrics,
 };
 
 use super::{
     Live,
-    measure::{Measure, Measuring},
+    measure::{Measure, Measuring, Timed},
+    plan,
     sizing::sizing,
 };
 
@@ -33,9 +34,9 @@ pub fn profile_package(
     library: &Library,
     dir: &Path,
     config: &batcher::Config,
-    watch: impl FnMut(usize) + Send + 'static,
+    watch: impl Fn(usize) + Send + Sync + 'static,
 ) -> Result<Live, Vec<PackageFault>> {
-    let how = Measure::Anew(config, Box::new(watch));
+    let how = Measure::Anew(config, Arc::new(watch));
     load(library, Package::read(dir)?, how, alone(library))
 }
 
@@ -64,74 +65,26 @@ pub(super) fn load(
     let model = files.model();
     let signature = inspect(library, &model).map_err(|fault| vec![files.model_fault(&fault)])?;
     let package = Arc::new(files.bind(&signature)?);
-    let spec = SessionSpec {
-        model,
-        threads: package.sessions().threads,
-        max_size: package.batch().max_size,
-        run_memory: package.limits().run_memory,
-        longest: Some(package.layout().longest()).filter(|longest| *longest > 0),
-        device: library.device(),
-        outputs: package
-            .decision()
-            .outputs()
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
+    let loading = Loading {
+        library,
+        package: &package,
+        fixed: signature.fixed_batch(),
+        how,
     };
-    let open = |_| SessionThread::spawn(library, package.name(), spec.clone());
-    let sessions = (0..package.sessions().count)
-        .map(open)
-        .collect::<Result<Vec<_>, _>>();
-    let sessions = sessions.map_err(|fault| vec![broken(&package.manifest().model, &fault)])?;
-
-    let mut policy = PolicyConfig {
-        max_size: package.batch().max_size,
-        max_delay: package.batch().max_delay(),
-        queue_limit: package.batch().queue_limit,
-    };
-    let mut warnings = package.doubts();
-    if let Some(fixed) = signature.fixed_batch().filter(|n| *n > policy.max_size) {
-        warnings.push(format!(
-            "{}: every run has {fixed} rows, of which batch.max_size = {} are used at most; export it with a dynamic first axis, or raise max_size",
-            package.manifest().model,
-            policy.max_size
-        ));
-    }
-    let mut timed = None;
-    if let Some(session) = sessions.first() {
-        let rehearsed = Arc::clone(&package);
-        let verdict = session.call(move |session| {
-            let verdict = rehearsed.rehearse(|rows| session.run_together(rows))?;
-            Ok::<_, Vec<PackageFault>>((verdict, longest_fails(&rehearsed, session)))
-        });
-        let (verdict, longest) =
-            verdict.map_err(|fault| vec![broken(&package.manifest().model, &fault)])??;
-        warnings.extend(longest);
-        if let Some(sensitive) = verdict {
-            policy.max_size = 1;
-            let never_pad = sessions
-                .iter()
-                .try_for_each(|session| session.call(Session::never_pad));
-            never_pad.map_err(|fault| vec![broken(&package.manifest().model, &fault)])?;
-            warnings.push(sensitive.to_string());
-        }
-        let measuring = Measuring {
-            library,
-            package: &package,
-            session,
-            max_size: policy.max_size,
-        };
-        let found = measuring.time(how, &mut warnings);
-        policy.max_size = found.most;
-        timed = Some(found);
-    }
+    let (ready, tried) = loading.ready()?;
+    let Ready {
+        way,
+        sessions,
+        policy,
+        timed,
+        mut warnings,
+        ..
+    } = ready;
+    warnings.splice(0..0, package.doubts());
     let rows_each = package.example_size();
-    let member = join(package.name(), share(library, &package));
+    let member = join(package.name(), share(library, &package, way));
     let metrics = Arc::new(PackageMetrics::new(package.name()));
-    let sizing = match &timed {
-        Some(timed) => sizing(timed, &package, &metrics),
-        None => Sizing::default(),
-    };
+    let sizing = sizing(&timed, &package, &metrics);
     metrics.model_loaded(package.version(), &package.digest().to_string(), true);
     let observer = move |observed: BatchObservation| {
         let BatchObservation { rows, run, steps } = observed;
@@ -150,20 +103,178 @@ pub(super) fn load(
         package,
         batcher,
         rows_each,
-        curve: timed
-            .filter(|timed| timed.whole)
-            .and_then(|timed| timed.curve),
+        sessions: way,
+        tried,
+        curve: timed.curve.filter(|_| timed.whole),
         warnings,
     })
 }
 
+/// A way to run sessions, and the rows a second that all of them had, where that is known.
+type Tried = (Sessions, Option<f64>);
+
+/// A package on its way to be live.
+struct Loading<'a> {
+    library: &'a Library,
+    package: &'a Arc<Package>,
+    /// The rows that every run has, where the model says so.
+    fixed: Option<usize>,
+    how: Measure<'a>,
+}
+
+/// Sessions that have run the golden examples.
+struct Ready {
+    way: Sessions,
+    sessions: Vec<SessionThread>,
+    /// Most rows that may run together.
+    max_size: usize,
+    policy: PolicyConfig,
+    timed: Timed,
+    warnings: Vec<String>,
+}
+
+impl Loading<'_> {
+    /// Sessions as the manifest wants them; where it says nothing, as they have the higher throughput here. And what each
+    /// way had, where two were tried.
+    fn ready(&self) -> Result<(Ready, Vec<Tried>), Vec<PackageFault>> {
+        let package = self.package;
+        let (preferred, other) = match package.sessions() {
+            Some(said) => (said, None),
+            None if self.library.device() == DeviceId::Cpu && self.how.measures() => {
+                let cores = std::thread::available_parallelism().map_or(1, Into::into);
+                plan::ways(
+                    cores,
+                    package.bytes(),
+                    package.limits().run_memory.is_some(),
+                )
+            }
+            None => (Sessions::default(), None),
+        };
+        let ways = 1 + usize::from(other.is_some());
+        let mut taken = self.of(self.measuring(preferred, ways))?;
+        let (Some(way), Some(before)) = (other, taken.timed.throughput(preferred)) else {
+            return Ok((taken, Vec::new()));
+        };
+        let mut tried = vec![(preferred, Some(before))];
+        let measuring = Measuring {
+            left: taken.timed.left,
+            max_size: taken.max_size,
+            ..self.measuring(way, ways)
+        };
+        let known = measuring.known(&self.how);
+        // It takes no less time than what is preferred did; where that was measured at an earlier start, it had its
+        // chance.
+        let worth_it = match known {
+            Some(known) => plan::is_clearly_better(known, before),
+            None => taken.timed.left.is_some(),
+        };
+        if !worth_it {
+            tried.push((way, known));
+            return Ok((taken, tried));
+        }
+        match self.of(measuring) {
+            Ok(ready) => {
+                let throughput = ready.timed.throughput(way);
+                tried.push((way, throughput));
+                if throughput.is_some_and(|now| plan::is_clearly_better(now, before)) {
+                    taken = ready;
+                }
+            }
+            Err(faults) => {
+                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                taken.warnings.push(format!(
+                    "{way} were tried as well, and do not run ({}); say in [sessions] what is meant",
+                    faults.join("; "),
+                ));
+            }
+        }
+        Ok((taken, tried))
+    }
+
+    fn measuring(&self, way: Sessions, ways: usize) -> Measuring<'_> {
+        Measuring {
+            library: self.library,
+            package: self.package,
+            way,
+            ways,
+            left: None,
+            fixed: self.fixed,
+            max_size: self.package.batch().max_size,
+        }
+    }
+
+    /// Opens sessions, runs the golden examples on the first, and times them all.
+    fn of(&self, mut measuring: Measuring<'_>) -> Result<Ready, Vec<PackageFault>> {
+        let (library, package, way) = (self.library, self.package, measuring.way);
+        let model = &package.manifest().model;
+        let broken = |fault| vec![broken(model, &fault)];
+        let spec = SessionSpec {
+            model: package.model(),
+            threads: way.threads,
+            max_size: package.batch().max_size,
+            run_memory: package.limits().run_memory,
+            longest: Some(package.layout().longest()).filter(|longest| *longest > 0),
+            device: library.device(),
+            outputs: package
+                .decision()
+                .outputs()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+        };
+        let open = |_| SessionThread::spawn(library, package.name(), spec.clone());
+        let sessions: Result<Vec<_>, _> = (0..way.count).map(open).collect();
+        let sessions = sessions.map_err(broken)?;
+        let mut policy = PolicyConfig {
+            max_size: package.batch().max_size,
+            max_delay: package.batch().max_delay(),
+            queue_limit: package.batch().queue_limit,
+        };
+        let mut warnings = Vec::new();
+        if let Some(fixed) = self.fixed.filter(|n| *n > policy.max_size) {
+            warnings.push(format!(
+                "{model}: every run has {fixed} rows, of which batch.max_size = {} are used at most; export it with a dynamic first axis, or raise max_size",
+                policy.max_size
+            ));
+        }
+        if let Some(session) = sessions.first() {
+            let rehearsed = Arc::clone(package);
+            let verdict = session.call(move |session| {
+                let verdict = rehearsed.rehearse(|rows| session.run_together(rows))?;
+                Ok::<_, Vec<PackageFault>>((verdict, longest_fails(&rehearsed, session)))
+            });
+            let (verdict, longest) = verdict.map_err(broken)??;
+            warnings.extend(longest);
+            if let Some(sensitive) = verdict {
+                policy.max_size = 1;
+                let mut each = sessions.iter();
+                each.try_for_each(|session| session.call(Session::never_pad))
+                    .map_err(broken)?;
+                warnings.push(sensitive.to_string());
+            }
+        }
+        let max_size = policy.max_size;
+        measuring.max_size = max_size;
+        let timed = measuring.time(self.how.clone(), &sessions, &mut warnings);
+        policy.max_size = timed.most;
+        Ok(Ready {
+            way,
+            sessions,
+            max_size,
+            policy,
+            timed,
+            warnings,
+        })
+    }
+}
+
 /// What a package's manifest asks of the device.
-fn share(library: &Library, package: &Package) -> Share {
+fn share(library: &Library, package: &Package, way: Sessions) -> Share {
     Share {
         weight: package.share().weight,
         latency: package.share().latency(),
         cores: match library.device() {
-            DeviceId::Cpu => package.sessions().threads,
+            DeviceId::Cpu => way.threads,
             DeviceId::Cuda(_) => 1,
         },
     }

@@ -1,10 +1,13 @@
-//! How long batches of a package take on this device: recalled, or measured on one of its sessions.
+//! How long batches of a package take on this device: recalled, or measured on its sessions.
 
 use std::{
     collections::VecDeque,
     fs,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,12 +17,14 @@ use crate::{
         curve::{Curve, Measured, Run, ladder, measure, most_tries},
         state::{self, Key, Recalled},
     },
-    package::Package,
-    predict::{DeviceId, Flight, Library, SessionThread, device_name},
+    fault::Fault,
+    package::{Package, Sessions},
+    predict::{DeviceId, Flight, Library, Session, SessionThread, device_name},
     tensor::Row,
 };
 
 /// Whether a package is measured as it is loaded.
+#[derive(Clone)]
 pub(super) enum Measure<'a> {
     No,
     /// Unless a curve is kept.
@@ -29,7 +34,7 @@ pub(super) enum Measure<'a> {
 }
 
 /// Hears of each try that measuring takes, and how many there are at most.
-pub(super) type Watch = Box<dyn FnMut(usize) + Send>;
+pub(super) type Watch = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// Rows that a try of a small size runs, one batch after another: the examples may differ in what they cost.
 const MIX: usize = 16;
@@ -45,7 +50,14 @@ const IN_TIME: u32 = 4;
 pub(super) struct Measuring<'a> {
     pub(super) library: &'a Library,
     pub(super) package: &'a Arc<Package>,
-    pub(super) session: &'a SessionThread,
+    /// How its sessions run.
+    pub(super) way: Sessions,
+    /// Of how many ways that may be tried.
+    pub(super) ways: usize,
+    /// What is left of the time, of the second.
+    pub(super) left: Option<Duration>,
+    /// The rows that every run has, where the model says so.
+    pub(super) fixed: Option<usize>,
     /// Most rows that may run together.
     pub(super) max_size: usize,
 }
@@ -62,11 +74,29 @@ pub(super) struct Timed {
     pub(super) sizes: Vec<usize>,
     /// How long a batch of more rows may take that is tried live; `None` where none is.
     pub(super) within: Option<Duration>,
+    /// What measuring left of its time, where it was measured now, and that was enough for as much again.
+    pub(super) left: Option<Duration>,
     /// Where it is kept, and as what.
     pub(super) kept: Option<(PathBuf, Key)>,
 }
 
+impl Measure<'_> {
+    /// Whether it leads to anything.
+    pub(super) fn measures(&self) -> bool {
+        match self {
+            Measure::No => false,
+            Measure::UnlessKept(config) | Measure::Anew(config, _) => config.budget().is_some(),
+        }
+    }
+}
+
 impl Timed {
+    /// Rows a second of all sessions that run this way, where that is known.
+    pub(super) fn throughput(&self, way: Sessions) -> Option<f64> {
+        let curve = self.curve.as_ref().filter(|_| self.whole)?;
+        Some(throughput(curve, self.most, way))
+    }
+
     fn whole(self, curve: Curve, most: usize) -> Timed {
         Timed {
             curve: Some(curve),
@@ -77,10 +107,21 @@ impl Timed {
     }
 }
 
+/// Rows a second of all sessions.
+#[expect(clippy::cast_precision_loss, reason = "64 sessions at most")]
+fn throughput(curve: &Curve, rows: usize, way: Sessions) -> f64 {
+    curve.throughput(rows) * way.count as f64
+}
+
 impl Measuring<'_> {
-    /// Times batches, where that is wanted; what was wrong with it, or with the state directory, goes to `warnings`. No
-    /// limit stops a run here that hangs, as none does among the golden examples.
-    pub(super) fn time(&self, how: Measure<'_>, warnings: &mut Vec<String>) -> Timed {
+    /// Times batches on its sessions, where that is wanted; what was wrong with it, or with the state directory, goes to
+    /// `warnings`. No limit stops a run here that hangs, as none does among the golden examples.
+    pub(super) fn time(
+        &self,
+        how: Measure<'_>,
+        sessions: &[SessionThread],
+        warnings: &mut Vec<String>,
+    ) -> Timed {
         let limits = self.package.limits();
         let soon = limits.run.min(limits.deadline) / IN_TIME;
         let mut untimed = Timed {
@@ -89,16 +130,18 @@ impl Measuring<'_> {
             most: self.max_size,
             sizes: self.sizes(),
             within: None,
+            left: None,
             kept: None,
         };
         let (config, anew, watch) = match how {
             Measure::No => return untimed,
-            Measure::UnlessKept(config) => (config, false, Box::new(|_| {}) as Watch),
+            Measure::UnlessKept(config) => (config, false, Arc::new(|_| {}) as Watch),
             Measure::Anew(config, watch) => (config, true, watch),
         };
         let Some(budget) = config.budget() else {
             return untimed;
         };
+        let budget = self.left.map_or(budget, |left| left.min(budget));
         // A GPU takes long to get used to another number of rows: one batch of them tells nothing.
         untimed.within = (self.library.device() == DeviceId::Cpu).then_some(soon);
         let dir = config.state_dir.clone();
@@ -111,7 +154,13 @@ impl Measuring<'_> {
                 Err(found) => fault = Some(found),
             }
         }
-        let timed = match self.measure(budget, watch) {
+        let began = Instant::now();
+        let measured = self.measure(sessions, budget, watch);
+        let spent = began.elapsed();
+        untimed.left = budget.checked_sub(spent).filter(|left| *left >= spent);
+        let measured =
+            measured.unwrap_or_else(|fault| Measured::Failed(1, fault.to_string(), None));
+        let timed = match measured {
             Measured::Whole(curve) => {
                 if let Some((dir, key)) = &untimed.kept
                     && let Err(found) = state::keep(dir, key, &curve, None)
@@ -158,27 +207,41 @@ impl Measuring<'_> {
         timed
     }
 
-    /// Batches of the golden examples' rows, timed on the session's own thread.
-    fn measure(&self, budget: Duration, mut watch: Watch) -> Measured<String> {
+    /// Batches of the golden examples' rows, timed on the first session while the others run as large ones.
+    fn measure(
+        &self,
+        sessions: &[SessionThread],
+        budget: Duration,
+        watch: Watch,
+    ) -> Result<Measured<String>, Fault> {
+        let Some((timed, others)) = sessions.split_first() else {
+            return Ok(Measured::Short(None));
+        };
         let mut rows = self.package.example_rows();
         if rows.is_empty() {
-            return Measured::Failed(1, "no golden example makes a row".to_owned(), None);
+            let why = "no golden example makes a row".to_owned();
+            return Ok(Measured::Failed(1, why, None));
         }
-        let limit = self.package.limits().run;
-        let sizes = self.sizes();
-        let measured = self.session.call(move |session| {
-            let began = Instant::now();
+        let began = Instant::now();
+        let rows = timed.call(move |session| {
             // What was made shorter than it came may not be what the model takes.
             rows.retain(|row| {
                 row.length == 0 || began.elapsed() < budget && session.run(&[row]).is_ok()
             });
-            if rows.is_empty() {
-                return Measured::Short(None);
-            }
+            Arc::new(rows)
+        })?;
+        if rows.is_empty() {
+            return Ok(Measured::Short(None));
+        }
+        let (sizes, limit) = (self.sizes(), self.package.limits().run);
+        let company = Company::of(others, &rows, sizes.first().copied().unwrap_or(1));
+        let (size_of_all, most) = (Arc::clone(&company.0), most_tries(&sizes) * self.ways);
+        timed.call(move |session| {
             let budget = budget.saturating_sub(began.elapsed());
             let (mut next, depth) = (rows.iter().cycle(), session.depth());
             let run = |size: usize| {
-                watch(most_tries(&sizes));
+                watch(most);
+                size_of_all.store(size, Ordering::Relaxed);
                 let batches = rows.len().min(MIX).div_ceil(size);
                 // Where batches overlap, how long one takes behind another is what counts.
                 let batches = if depth > 1 {
@@ -186,15 +249,8 @@ impl Measuring<'_> {
                 } else {
                     batches
                 };
-                let mut launch = || {
-                    let batch: Vec<&Row> = next.by_ref().take(size).collect();
-                    let launched = if batch.iter().all(|row| row.length == 0) {
-                        session.launch_exact(&batch)
-                    } else {
-                        session.launch(&batch)
-                    };
-                    launched.map_err(|fault| fault.to_string())
-                };
+                let mut launch =
+                    || launch(session, &mut next, size).map_err(|fault| fault.to_string());
                 let tried = Instant::now();
                 if depth > 1 {
                     // The device gets used to the size.
@@ -219,12 +275,21 @@ impl Measuring<'_> {
                 Ok(Run { batch, spent })
             };
             measure(&sizes, budget, run, &mut rand::rng())
-        });
-        measured.unwrap_or_else(|fault| Measured::Failed(1, fault.to_string(), None))
+        })
+    }
+
+    /// The throughput that this way is known to have.
+    pub(super) fn known(&self, how: &Measure<'_>) -> Option<f64> {
+        let Measure::UnlessKept(config) = how else {
+            return None;
+        };
+        let Recalled { curve, best } =
+            state::recall(config.state_dir.as_ref()?, &self.key()).ok()??;
+        Some(throughput(&curve, best, self.way))
     }
 
     fn sizes(&self) -> Vec<usize> {
-        ladder(self.max_size, self.session.signature().fixed_batch())
+        ladder(self.max_size, self.fixed)
     }
 
     /// What its curve holds for.
@@ -234,11 +299,52 @@ impl Measuring<'_> {
             digest: self.package.digest().to_string(),
             device: device(self.library.device()),
             library: self.library.version().to_owned(),
-            threads: self.package.sessions().threads,
-            sessions: self.package.sessions().count,
+            threads: self.way.threads,
+            sessions: self.way.count,
             cores: std::thread::available_parallelism().map_or(1, Into::into),
             max_size: self.max_size,
         }
+    }
+}
+
+/// The sessions beside the one that is timed: busy with batches of as many rows until this is dropped.
+struct Company(Arc<AtomicUsize>);
+
+impl Company {
+    fn of(others: &[SessionThread], rows: &Arc<Vec<Row>>, size: usize) -> Company {
+        let company = Company(Arc::new(AtomicUsize::new(size)));
+        for other in others {
+            let (rows, size) = (Arc::clone(rows), Arc::clone(&company.0));
+            other.begin(move |session| {
+                let mut next = rows.iter().cycle();
+                let mut run = || match size.load(Ordering::Relaxed) {
+                    0 => false,
+                    size => land(launch(session, &mut next, size).ok()).is_ok(),
+                };
+                while run() {}
+            });
+        }
+        company
+    }
+}
+
+impl Drop for Company {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A batch of so many of the rows, in their order.
+fn launch<'r>(
+    session: &mut Session,
+    rows: &mut impl Iterator<Item = &'r Row>,
+    size: usize,
+) -> Result<Flight, Fault> {
+    let batch: Vec<&Row> = rows.take(size).collect();
+    if batch.iter().all(|row| row.length == 0) {
+        session.launch_exact(&batch)
+    } else {
+        session.launch(&batch)
     }
 }
 

@@ -7,6 +7,7 @@
 mod listing;
 mod load;
 mod measure;
+mod plan;
 mod sizing;
 mod version;
 
@@ -20,7 +21,7 @@ use std::{
 use crate::{
     batcher::{self, Batcher, curve::Curve},
     message::rejection::{Code, Rejection, Stage},
-    package::{Package, PackageFault},
+    package::{Package, PackageFault, Sessions},
     predict::Library,
 };
 
@@ -39,6 +40,11 @@ pub struct Live {
     pub batcher: Batcher,
     /// The most rows that one of its golden examples makes.
     pub rows_each: usize,
+    /// How its sessions run.
+    pub sessions: Sessions,
+    /// The two ways that there are to run them, where the manifest names none, and the rows a second that all sessions
+    /// had, where there was time to measure it.
+    pub tried: Vec<(Sessions, Option<f64>)>,
     /// How long so many rows take, where that was measured, at load or before.
     pub curve: Option<Curve>,
     /// What its author should know, although it is live.

@@ -81,7 +81,15 @@ async fn open(config: &Config, board: &Arc<Board>) -> Result<Engine, WorkerFault
     for live in repository.live() {
         let (name, version) = (live.package.name(), live.package.version());
         let digest = live.package.digest();
-        tracing::info!(package = name, version, %digest, batch = live.max_size(), "live");
+        tracing::info!(
+            package = name,
+            version,
+            %digest,
+            batch = live.max_size(),
+            sessions = live.sessions.count,
+            threads = live.sessions.threads,
+            "live"
+        );
         for warning in &live.warnings {
             tracing::warn!(package = name, version, warning);
         }

@@ -4,12 +4,14 @@ use std::{
     fs,
     path::Path,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use inferq::{
     batcher::{Config, curve::Curve},
     engine::{Engine, Request},
+    package::Sessions,
     repository::Live,
 };
 use serde_json::{Value, json};
@@ -58,7 +60,39 @@ async fn what_was_measured_is_recalled_and_what_has_changed_is_measured_anew() {
     changed.changed("fraud", "description = \"", "description = \"Again. ");
     let (anew, ..) = loaded(changed.path().as_ref(), &config).await;
     assert_ne!(anew, measured);
-    assert_eq!(fs::read_dir(state.path()).unwrap().count(), 2);
+    let ways = 1 + usize::from(cores() > 1);
+    assert_eq!(fs::read_dir(state.path()).unwrap().count(), 2 * ways);
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().unwrap().get()
+}
+
+#[tokio::test]
+async fn where_a_manifest_names_no_sessions_the_faster_way_is_taken_and_recalled() {
+    let state = tempfile::tempdir().unwrap();
+    let packages = Packages::of(&["fraud"]);
+    let load = async || {
+        let config = keeping(state.path());
+        let engine = Engine::measured(packages.path().as_ref(), None, &config).unwrap();
+        let live = Arc::clone(engine.repository().live().next().unwrap());
+        engine.close().await;
+        (live.sessions, live.tried.clone())
+    };
+    let (taken, tried) = load().await;
+    let way = |count, threads| Sessions { count, threads };
+    let (wide, many) = (way(1, cores()), way(cores(), 1));
+    if cores() == 1 {
+        assert_eq!((taken, tried.len()), (wide, 0));
+    } else {
+        let [(first, before), (second, then)] = tried.as_slice() else {
+            panic!("{tried:?}")
+        };
+        assert_eq!((*first, *second), (wide, many));
+        let clearly = then.unwrap() > before.unwrap() * 1.05;
+        assert_eq!(taken, if clearly { many } else { wide });
+    }
+    assert_eq!(load().await, (taken, tried));
 }
 
 #[tokio::test]

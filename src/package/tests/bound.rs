@@ -147,11 +147,13 @@ fn a_bound_package_says_what_its_manifest_says() {
     let package = folder.package();
     assert_eq!((package.name(), package.version()), ("scores", "1.0.0"));
     assert_eq!(package.digest(), folder.read().unwrap().digest());
+    let model = std::fs::metadata(package.model()).unwrap().len();
+    assert!(package.bytes() > model, "all files");
     assert_eq!(package.layout().bytes(0), 16);
     assert_eq!(package.limits().max_rows, 1);
     assert_eq!(package.limits().request_bytes, 1 << 20);
     assert_eq!(package.batch().max_delay().as_micros(), 2000);
-    assert_eq!(package.sessions(), Sessions::default());
+    assert_eq!(package.sessions(), None);
 }
 
 #[test]

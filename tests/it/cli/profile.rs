@@ -22,7 +22,11 @@ fn a_profile_is_a_line_a_size_a_picture_and_figures_and_the_workers_find_it() {
     let done = Done::of(&command.output().unwrap());
     assert_eq!((done.code, done.err.as_str()), (0, ""), "{}", done.out);
 
-    let sizes: Vec<&str> = done.out.lines().skip(3).collect();
+    let (ways, sizes): (Vec<&str>, Vec<&str>) = done
+        .out
+        .lines()
+        .skip(3)
+        .partition(|line| line.contains(": "));
     let rows = sizes
         .iter()
         .map(|line| line.split_whitespace().next().unwrap());
@@ -41,6 +45,10 @@ fn a_profile_is_a_line_a_size_a_picture_and_figures_and_the_workers_find_it() {
         let ratio = point["rows"].as_f64().unwrap() * 1e6 / point["run_us"].as_f64().unwrap();
         (ratio / point["rows_per_s"].as_f64().unwrap() - 1.0).abs() < 1e-6
     }));
+    let tried = figures["tried"].as_array().unwrap();
+    assert_eq!(ways.len(), tried.len(), "{ways:?}");
+    let taken = ways.iter().filter(|way| way.ends_with(", taken")).count();
+    assert_eq!(taken, usize::from(!ways.is_empty()), "{ways:?}");
     assert!(fs::read_to_string(&svg).unwrap().starts_with("<svg"));
 
     let config = Config {

@@ -30,7 +30,7 @@ impl Packages {
         self.0.path()
     }
 
-    /// Adds a package; `golden` is a request and its outcome.
+    /// Adds a package of one session; `golden` is a request and its outcome.
     pub(super) fn with(
         self,
         (name, version): (&str, &str),
@@ -52,7 +52,8 @@ impl Packages {
             "package.toml",
             format!(
                 "format = 1\nname = \"{name}\"\nversion = \"{version}\"\ndescription = \"For tests.\"\n\
-                 owner = \"tests\"\n[limits]\ndeadline_ms = 120000\n[batch]\n{batch}\n{ports}"
+                 owner = \"tests\"\n[limits]\ndeadline_ms = 120000\n[batch]\n{batch}\n\
+                 [sessions]\ncount = 1\n{ports}"
             ),
         );
         model.write(&folder);
