@@ -1,6 +1,8 @@
 //! Publishing with confirms: a few tasks that each own one confirm channel and take what waits, a window at a
 //! time. What was not confirmed when a channel broke goes again.
 
+mod pausing;
+
 use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
 use crate::broker::outbox::{Destination, Job, Lane, Outbox};
 use crate::broker::outgoing::Outgoing;
@@ -10,6 +12,7 @@ use bytes::Bytes;
 use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, ErrorKind};
 use metrics::Counter;
+use pausing::put_back_after;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -65,7 +68,7 @@ pub(super) type Outcome = Result<Instant, PublishFault>;
 
 struct Shared {
     outbox: Outbox,
-    /// Taken and not settled.
+    /// Taken and neither settled nor put back.
     in_flight: AtomicUsize,
     /// Tasks that publish.
     tasks: AtomicUsize,
@@ -360,11 +363,7 @@ impl Task {
         let Some((job, pause)) = self.shared.outbox.not_taken(job, reason) else {
             return true;
         };
-        let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
-            tokio::time::sleep(pause).await;
-            shared.outbox.put_back(vec![job]);
-        });
+        put_back_after(pause, job, &self.shared);
         false
     }
 }
