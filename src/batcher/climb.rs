@@ -253,19 +253,22 @@ impl Climb {
         }
     }
 
-    /// A run of so many rows was stopped for the time it took: the best b has fewer, and so it stays for long.
-    pub fn stopped(&mut self, rows: usize) {
+    /// A run of so many rows was stopped for the time it took: the best b has fewer, and so it stays for long. False
+    /// where it has as many as before.
+    pub fn stopped(&mut self, rows: usize) -> bool {
         let Some(place) = self.sizes.iter().rposition(|size| size.rows < rows) else {
-            return;
+            return false;
         };
         for size in self.sizes.iter_mut().skip(place + 1) {
             size.rests = size.rests.max(STOPPED);
             size.rest(self.runs);
         }
-        if place < self.best {
+        let fewer = place < self.best;
+        if fewer {
             self.move_to(place);
         }
         self.learnt = true;
+        fewer
     }
 
     /// t(b) as far as it is known, live where that was seen; `None` where nothing was learnt, or it is not known yet

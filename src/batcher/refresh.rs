@@ -47,9 +47,12 @@ impl Default for Sizing {
 }
 
 impl Shared {
-    /// A run of so many rows was stopped at its limit, though none of them takes so long alone.
-    pub(super) fn stopped(&self, rows: usize) {
-        self.learn(|climb| climb.stopped(rows));
+    /// A run of so many rows was stopped at its limit, though none of them takes so long alone. Whether batches have
+    /// fewer from now on: a trial may have had more than they have.
+    pub(super) fn stopped(&self, rows: usize) -> bool {
+        let mut fewer = false;
+        self.learn(|climb| fewer = climb.stopped(rows));
+        fewer
     }
 
     /// Learns of sizes, and tells where another is the best then.

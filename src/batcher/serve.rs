@@ -151,12 +151,12 @@ pub(super) fn settle(
     if let Some((rows, limit)) = stopped
         && rows > 1
         && well.is_none_or(|well| well * STALL >= limit)
+        && shared.stopped(rows)
     {
         tracing::warn!(
             rows,
             "a batch was stopped at limits.run_ms for the rows it had: batches have fewer from now on; raise run_ms, or lower batch.max_size"
         );
-        shared.stopped(rows);
     }
 }
 

@@ -108,6 +108,17 @@ fn after(
     (patience, over): (Duration, Duration),
 ) -> usize {
     let shared = Shared::new(CONFIG, <_>::default(), 1, a_device(), Box::new(|_| {}));
+    run_all(&shared, values, most, limit, (patience, over));
+    shared.max_size()
+}
+
+fn run_all(
+    shared: &Shared,
+    values: &[f32],
+    most: usize,
+    limit: Duration,
+    (patience, over): (Duration, Duration),
+) {
     let rows = values.iter().map(|value| row(&[*value])).collect();
     let now = Instant::now();
     let (request, _answered) = Request::new(rows, now, now + patience);
@@ -129,8 +140,7 @@ fn after(
             steps: Steps::default(),
         })
     };
-    settle(&shared, now, request.tickets().collect(), None, &mut run);
-    shared.max_size()
+    settle(shared, now, request.tickets().collect(), None, &mut run);
 }
 
 #[test]
@@ -160,4 +170,41 @@ fn where_rows_are_late_once_their_run_is_stopped_it_is_taken_to_be_for_their_num
 #[test]
 fn where_the_parts_of_a_stopped_run_take_hardly_any_time_it_was_not_for_their_number() {
     assert_eq!(after(&[1.0; 16], 15, MINUTE, AT_ONCE), 16);
+}
+
+/// What is said where a batch of 16 rows is stopped, and `best` is the best b.
+fn said_at(best: usize) -> String {
+    let sizing = Sizing::new(Climb::new(&ladder(16, None), best, None), |_| {});
+    let shared = Shared::new(CONFIG, sizing, 1, a_device(), Box::new(|_| {}));
+    let (write, said) = mpsc::channel();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || Said(write.clone()))
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        run_all(&shared, &[1.0; 16], 15, Duration::ZERO, AT_ONCE);
+    });
+    said.try_iter().collect()
+}
+
+struct Said(mpsc::Sender<String>);
+
+impl std::io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        self.0.send(text).map_err(std::io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn that_batches_have_fewer_rows_is_said_only_where_they_do() {
+    for (best, fewer) in [(16, true), (8, false)] {
+        let said = said_at(best);
+        assert!(said.contains("its halves run again"), "{said}");
+        assert_eq!(said.contains("fewer from now on"), fewer, "{best}: {said}");
+    }
 }
