@@ -22,7 +22,7 @@
 //!    when a period begins, or where twice as many are in hand as are wanted for [`SURPLUS`] periods, it shrinks to
 //!    what is wanted, as far as there is room: the rest of the backlog is for other workers.
 //! 6. Deliveries whose verdicts are known keep no others for long, whatever their replies wait for: where they are all
-//!    that the broker sends, as many are asked for anew, until as many are in hand as `max` and the budget allow.
+//!    that the broker sends, as many are asked for anew as are wanted, until `max` and the budget allow no more in hand.
 
 mod held;
 
@@ -47,7 +47,7 @@ const SURPLUS: u8 = 4;
 pub(super) enum Step<T> {
     /// Nothing until something is delivered or settled.
     Wait,
-    /// Add a consumer of this prefetch, then call [`Credit::subscribed`].
+    /// Add a consumer of this prefetch, unless fewer are [wanted](Credit::want) by now, and call [`Credit::subscribed`].
     Subscribe(u16),
     /// Stop acknowledging until nothing more can arrive, cancel all consumers, take what they still hold,
     /// then call [`Credit::closed`].
@@ -89,8 +89,8 @@ pub(super) struct Credit<T> {
     others: Others,
     /// Periods in a row with far more in hand than is wanted.
     surplus: u8,
-    /// What the credit begins with once all consumers are cancelled, whatever is in hand; 0: anew, when nothing in hand
-    /// is without a verdict.
+    /// What the credit begins with once all consumers are cancelled, whatever is in hand, and never more than is wanted
+    /// by then; 0: anew, when nothing in hand is without a verdict.
     begin_with: u16,
 }
 
@@ -210,7 +210,7 @@ impl<T> Credit<T> {
     pub(super) fn period(&mut self, demand: Demand, former: usize) {
         self.verdicts = 0;
         self.former = former;
-        self.wanted = capped(demand.grows_to());
+        self.want(demand);
         let wanted = self.wanted.max(1);
         let may_shrink = self.phase == Phase::Open && !self.alone;
         let too_many = may_shrink && self.open / 2 >= wanted && self.in_hand / 2 >= wanted.into();
@@ -228,6 +228,7 @@ impl<T> Credit<T> {
     pub(super) fn want(&mut self, demand: Demand) -> bool {
         let (wanted, before) = (capped(demand.grows_to()), self.wanted);
         self.wanted = wanted;
+        self.begin_with = self.begin_with.min(wanted.max(1));
         wanted < before
     }
 
@@ -297,7 +298,7 @@ impl<T> Credit<T> {
         self.is_full() && self.undecided == 0 && unacked() >= usize::from(self.open)
     }
 
-    /// Ask for as many anew, as far as they may be in hand.
+    /// Ask for as many anew, as far as they are wanted and may be in hand.
     pub(super) fn replace(&mut self) {
         self.begin_with = self.open;
         self.renew();

@@ -229,6 +229,14 @@ fn the_credit_shrinks_where_far_more_is_in_hand_than_is_wanted_for_long() {
 
     let mut credit = crowded();
     (0..4).for_each(|_| credit.period(at(10), 0));
+    credit.closed();
+    assert_eq!(credit.next(), Step::Subscribe(1));
+    assert!(credit.want(at(3)));
+    credit.subscribed(1);
+    assert_eq!(credit.next(), Step::Subscribe(2), "fewer are wanted by now");
+
+    let mut credit = crowded();
+    (0..4).for_each(|_| credit.period(at(10), 0));
     assert!(credit.delivered((), 1, SUSPECT, 0).is_none());
     assert_eq!(credit.next(), Step::Quiesce);
     credit.closed();

@@ -18,6 +18,8 @@ pub(super) struct World {
     pub(super) credit: Credit<Came>,
     pub(super) queue: VecDeque<bool>,
     pub(super) number: usize,
+    /// So many are wanted; the credit hears of it when a period begins and when it grows.
+    wanted: usize,
     generation: usize,
     /// What the broker waits for of the present consumers.
     present: usize,
@@ -33,6 +35,7 @@ impl World {
             credit: Credit::new(max, Demand::default(), boundless()),
             queue: queue.iter().copied().collect(),
             number: 0,
+            wanted: usize::MAX,
             generation: 0,
             present: 0,
             in_hand: Vec::new(),
@@ -68,6 +71,7 @@ impl World {
     }
 
     pub(super) fn period(&mut self, wanted: usize) {
+        self.wanted = wanted;
         self.credit.period(at(wanted), self.former());
         self.clean = 0;
     }
@@ -130,11 +134,13 @@ impl World {
         let begin_with = self.credit.begin_with;
         match self.credit.next() {
             Step::Wait => return false,
+            Step::Subscribe(_) if self.credit.want(at(self.wanted)) => {}
             Step::Subscribe(prefetch) => {
                 let after = before + prefetch;
                 let grown = after <= (GROWTH * before).max(1) && self.clean >= before.into();
                 let resumed = after <= begin_with && !self.has_suspect();
                 assert!(grown || resumed, "step by step, by clean windows only");
+                assert!(usize::from(after) <= self.wanted.max(1), "unwanted");
                 self.clean = 0;
                 self.credit.subscribed(prefetch);
                 let (max, former) = (self.credit.max, self.former());
@@ -165,7 +171,7 @@ proptest! {
     fn suspects_run_alone_and_every_delivery_is_handed_out_once(
         max in 1..40_u16,
         queue in vec(prop::bool::weighted(0.1), 0..200),
-        events in vec((0..9_u8, any::<usize>()), 0..600),
+        events in vec((0..10_u8, any::<usize>()), 0..600),
     ) {
         let mut world = World::new(max, &queue);
         for (event, which) in events {
@@ -175,6 +181,7 @@ proptest! {
                 5 => world.settle(which),
                 6 => world.decide(which),
                 7 => world.replace(),
+                8 => world.wanted = which % 50,
                 _ => world.period(which % 50),
             }
         }
