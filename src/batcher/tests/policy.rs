@@ -25,6 +25,23 @@ impl RunTime for Line {
     }
 }
 
+/// Runs that hardly ever take longer than `longest`, which is not likely.
+#[derive(Clone, Copy, Debug)]
+struct Unsteady {
+    likely: Line,
+    longest: Line,
+}
+
+impl RunTime for Unsteady {
+    fn likely(&self, rows: usize) -> Duration {
+        self.likely.likely(rows)
+    }
+
+    fn longest(&self, rows: usize) -> Duration {
+        self.longest.likely(rows)
+    }
+}
+
 pub(super) const AT_ONCE: Line = Line {
     base: Duration::ZERO,
     each: Duration::ZERO,
@@ -54,12 +71,23 @@ pub(super) struct Turn<T> {
 impl<T> Policy<T> {
     /// What a session does that has the device.
     pub(super) fn next(&mut self, now: Instant, runs: &impl RunTime, traffic: Traffic) -> Turn<T> {
+        self.next_of(now, runs, traffic, None)
+    }
+
+    /// The same, where the batch is to be a trial.
+    fn next_of(
+        &mut self,
+        now: Instant,
+        runs: &impl RunTime,
+        traffic: Traffic,
+        trial: Option<usize>,
+    ) -> Turn<T> {
         let mut refused = self.refuse_late(now, runs);
         let next = match self.due(runs, traffic) {
             None => Next::Idle,
             Some(due) if due > now => Next::WaitUntil(due),
             Some(_) => {
-                let leaving = self.take(now, runs, None);
+                let leaving = self.take(now, runs, trial);
                 refused.extend(leaving.refused);
                 if leaving.batch.is_empty() {
                     Next::Idle
@@ -74,24 +102,49 @@ impl<T> Policy<T> {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Push { priority: u8, patience_ms: u32 },
+    Push {
+        priority: u8,
+        patience_ms: u32,
+    },
     Remove(prop::sample::Index),
-    Pass { us: u32 },
-    Ask { runs: Line, traffic: Traffic },
+    Pass {
+        us: u32,
+    },
+    Resize {
+        max_size: usize,
+    },
+    Ask {
+        runs: Unsteady,
+        traffic: Traffic,
+        trial: Option<usize>,
+    },
+}
+
+fn runs() -> impl Strategy<Value = Unsteady> {
+    let line = || (0_u64..20_000, 0_u64..2_000);
+    let more = prop_oneof![Just((0, 0)), line()];
+    (line(), more).prop_map(|(likely, more)| {
+        let line = |(base, each)| Line {
+            base: Duration::from_micros(base),
+            each: Duration::from_micros(each),
+        };
+        Unsteady {
+            likely: line(likely),
+            longest: line((likely.0 + more.0, likely.1 + more.1)),
+        }
+    })
 }
 
 fn ask() -> impl Strategy<Value = Step> {
-    let (base, each) = (0_u64..20_000, 0_u64..2_000);
     let traffic = (prop_oneof![Just(0), 1_usize..2_000], 0_u64..100_000);
-    (base, each, traffic).prop_map(|(base, each, (coming, lead))| Step::Ask {
-        runs: Line {
-            base: Duration::from_micros(base),
-            each: Duration::from_micros(each),
-        },
-        traffic: Traffic {
-            coming,
-            lead: Duration::from_micros(lead),
-        },
+    let trial = prop::option::of(1_usize..14);
+    (runs(), traffic, trial).prop_map(|(runs, (coming, lead), trial)| {
+        let lead = Duration::from_micros(lead);
+        Step::Ask {
+            runs,
+            traffic: Traffic { coming, lead },
+            trial,
+        }
     })
 }
 
@@ -101,7 +154,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0_u8..12, patience).prop_map(|(priority, patience_ms)| Step::Push { priority, patience_ms }),
         1 => any::<prop::sample::Index>().prop_map(Step::Remove),
         2 => prop_oneof![0_u32..3_000, 100_000_u32..900_000].prop_map(|us| Step::Pass { us }),
-        3 => ask(),
+        1 => (0_usize..9).prop_map(|max_size| Step::Resize { max_size }),
+        4 => ask(),
     ]
 }
 
@@ -115,6 +169,10 @@ struct Held {
 }
 
 impl Held {
+    fn order(&self) -> (Instant, u64) {
+        (rank(self.arrived, self.priority, self.deadline), self.key)
+    }
+
     fn starvation_bound(&self) -> Instant {
         self.arrived + AGEING * u32::from(10 - self.priority.min(9))
     }
@@ -169,16 +227,38 @@ impl Bench {
         assert!(self.held.len() <= self.config.queue_limit);
     }
 
-    /// Asks once and checks everything that can be said of the answer.
-    fn ask(&mut self, runs: &Line, traffic: Traffic) -> Option<Instant> {
+    fn resize(&mut self, max_size: usize) {
+        self.policy.set_max_size(max_size);
+        self.config.max_size = max_size.max(1);
+    }
+
+    /// Asks once and checks everything that can be said of the answer. The batch that leaves, if one does, is a `trial`
+    /// of so many rows.
+    fn ask(
+        &mut self,
+        runs: &impl RunTime,
+        traffic: Traffic,
+        trial: Option<usize>,
+    ) -> Option<Instant> {
         let trusted = self.trusted.is_some_and(|until| self.now < until);
         let done = |rows| {
             let run = trusted.then(|| runs.longest(rows));
             self.now + run.unwrap_or_default()
         };
-        let (alone, together) = (done(1), done(self.config.max_size));
-        let short = self.held.len() > self.config.max_size;
-        let Turn { next, refused } = self.policy.next(self.now, runs, traffic);
+        let most = trial.unwrap_or(self.config.max_size);
+        let (alone, together) = (done(1), done(most));
+        let short = self.held.len() > most;
+        let whole = trial.is_some_and(|rows| {
+            let over = self.now + runs.longest(rows);
+            let mut next: Vec<_> = self
+                .held
+                .values()
+                .filter(|row| row.deadline > alone)
+                .collect();
+            next.sort_by_key(|row| row.order());
+            next.len() >= rows && next[..rows].iter().all(|row| row.deadline > over)
+        });
+        let Turn { next, refused } = self.policy.next_of(self.now, runs, traffic, trial);
         // A batch was to leave, and was too long for some of its rows.
         let mut shortened = false;
         for ticket in refused {
@@ -215,8 +295,10 @@ impl Bench {
                 let done = done(batch.len());
                 let in_time = |ticket: &usize| self.held[ticket].deadline > done;
                 assert!(batch.iter().all(in_time), "run in vain");
+                let all = batch.len() == most && !shortened;
+                assert!(all || !whole, "a trial without some of its rows");
                 self.trusted = Some(self.now + runs.longest(batch.len()) + TRUST);
-                self.check_batch(&batch);
+                self.check_batch(&batch, most);
                 Some(self.now)
             }
         };
@@ -224,18 +306,17 @@ impl Bench {
         wait
     }
 
-    fn check_batch(&mut self, batch: &[usize]) {
-        assert!((1..=self.config.max_size).contains(&batch.len()));
+    fn check_batch(&mut self, batch: &[usize], most: usize) {
+        assert!((1..=most).contains(&batch.len()));
         let gone: Vec<_> = batch
             .iter()
             .map(|ticket| self.held.remove(ticket).expect("run once"))
             .collect();
-        let order = |row: &Held| (rank(row.arrived, row.priority, row.deadline), row.key);
-        assert!(gone.is_sorted_by_key(order));
+        assert!(gone.is_sorted_by_key(Held::order));
         for left in self.held.values() {
             for row in &gone {
                 assert!(
-                    order(row) < order(left),
+                    row.order() < left.order(),
                     "overtook a row of an earlier rank"
                 );
                 assert!(row.arrived <= left.starvation_bound(), "a row starves");
@@ -272,10 +353,11 @@ proptest! {
                 }
                 Step::Remove(_) => {}
                 Step::Pass { us } => bench.now += Duration::from_micros(us.into()),
-                Step::Ask { runs, traffic } => drop(bench.ask(&runs, traffic)),
+                Step::Resize { max_size } => bench.resize(max_size),
+                Step::Ask { runs, traffic, trial } => drop(bench.ask(&runs, traffic, trial)),
             }
         }
-        while let Some(until) = bench.ask(&AT_ONCE, CROWD) {
+        while let Some(until) = bench.ask(&AT_ONCE, CROWD, None) {
             bench.now = until;
         }
         prop_assert!(bench.held.is_empty());
@@ -292,7 +374,7 @@ proptest! {
         let run = Line { base: MS, each: Duration::ZERO };
         for (gap_us, priority, patience_ms) in arrivals {
             let arrival = bench.now + Duration::from_micros(gap_us);
-            while let Some(until) = bench.ask(&run, CROWD) && until < arrival {
+            while let Some(until) = bench.ask(&run, CROWD, None) && until < arrival {
                 bench.now = until;
                 let oldest = bench.held.values().map(|row| row.arrived).min();
                 prop_assert!(oldest.is_none_or(|t| t + max_delay >= bench.now));
