@@ -37,7 +37,8 @@ pub struct Usage {
     pub open: usize,
 }
 
-/// What is demanded of a queue where so much of its credit is used; asked twice a second.
+/// What is demanded of a queue where so much of its credit is used; asked twice a second while anything
+/// is in hand.
 #[derive(Clone)]
 pub struct Wanted(Arc<dyn Fn(Usage) -> Demand + Send + Sync>);
 
