@@ -133,7 +133,7 @@ impl Publisher {
     /// The same, but nobody waits: `then` is called once, with the outcome, by whoever knows it (the publisher; with
     /// [`PublishFault::Closed`], this very call as well). It must not block. Of what the broker has confirmed, it hears
     /// when the frames were written to the connection's socket, the last time if they were sent again; those of one
-    /// window, of up to 128 messages, count as written with its last.
+    /// window, of up to `broker.window` messages, count as written with its last.
     pub fn publish_then(
         &self,
         publication: Publication,
