@@ -21,7 +21,8 @@ const MOST_SICK: usize = 1_024;
 /// Channels or connections that may break while a publication is under way, before it is refused.
 const BREAKS: u8 = 3;
 
-/// So many windows of the main lane keep the broker busy; more would be smaller, and cost it more.
+/// So many windows of the main lane keep the broker busy; more would be smaller, and cost it more. One that takes long
+/// does not count.
 const WINDOWS: usize = 4;
 /// Unless they are small all the same.
 const FEW: usize = 32;
@@ -172,7 +173,7 @@ impl Outbox {
         window
     }
 
-    /// A window of so many messages of the main lane is not under way any more.
+    /// A window of so many messages of the main lane is not under way any more, or takes long.
     pub(super) fn over(&self, messages: usize) {
         let mut lanes = self.lanes();
         lanes.windows -= 1;

@@ -2,9 +2,10 @@
 //! time. What was not confirmed when a channel broke goes again.
 
 mod pausing;
+mod under_way;
 
 use crate::broker::connection::{Backoff, Link, LinkState, PATIENCE, connected};
-use crate::broker::outbox::{Destination, Job, Lane, Outbox};
+use crate::broker::outbox::{Job, Lane, Outbox};
 use crate::broker::outgoing::Outgoing;
 use crate::broker::waiter::{Then, Waiter};
 use crate::broker::window::{Fate, fates};
@@ -13,14 +14,18 @@ use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, ErrorKind};
 use metrics::Counter;
 use pausing::put_back_after;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use under_way::UnderWay;
 
 /// How long a confirm may take while the broker takes publications at all.
 const CONFIRM: Duration = Duration::from_secs(5);
+/// Others do not wait for a window whose confirms take longer.
+const SLOW: Duration = Duration::from_millis(100);
 /// So many destinations in trouble are served at a time: one that confirms nothing takes 5 s for each window.
 const SIDE: usize = 4;
 /// How long lapin may take to fail what is in flight once its connection is known to be lost.
@@ -178,43 +183,6 @@ impl Drop for Task {
     }
 }
 
-/// A window that is being published, however that ends.
-struct UnderWay<'a> {
-    shared: &'a Shared,
-    lane: Lane,
-    count: usize,
-    /// Of the side lane.
-    destination: Option<Destination>,
-}
-
-impl UnderWay<'_> {
-    fn of<'a>(shared: &'a Shared, lane: Lane, window: &[Job]) -> UnderWay<'a> {
-        let count = window.len();
-        shared.in_flight.fetch_add(count, Ordering::Relaxed);
-        let side = window.first().filter(|_| lane == Lane::Side);
-        UnderWay {
-            shared,
-            lane,
-            count,
-            destination: side.map(Job::destination),
-        }
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.shared
-            .in_flight
-            .fetch_sub(self.count, Ordering::Relaxed);
-        if self.lane == Lane::Main {
-            self.shared.outbox.over(self.count);
-        }
-        if let Some(destination) = &self.destination {
-            self.shared.outbox.served(destination);
-        }
-    }
-}
-
 /// How a window ended.
 #[derive(Clone, Copy)]
 struct End {
@@ -279,8 +247,15 @@ impl Task {
                     () = self.stop.cancelled() => return true,
                 }
             }
-            let under_way = UnderWay::of(&self.shared, self.lane, &window);
-            let end = self.publish(link, channel, window).await;
+            let mut under_way = UnderWay::of(&self.shared, self.lane, &window);
+            let mut publishing = pin!(self.publish(link, channel, window));
+            let end = tokio::select! {
+                end = &mut publishing => end,
+                () = tokio::time::sleep(SLOW) => {
+                    under_way.make_way();
+                    publishing.await
+                }
+            };
             drop(under_way);
             served |= end.settled;
             if !end.whole || !channel.status().connected() {

@@ -155,15 +155,12 @@ async fn a_queue_that_takes_nothing_costs_its_first_publication_10_s_the_next_on
     broker.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_confirms_nothing_stalls_nobody_else_and_what_was_for_it_is_refused() {
-    let node = Node::start();
-    let one = Config {
-        publisher_channels: 1,
-        ..config(&node.url())
-    };
-    let (broker, package) = established(one, "silent").await;
-    let (_connection, channel) = client(&node).await;
+/// A quorum queue as it is without its majority.
+async fn silent_queue(
+    node: &Node,
+    channel: &lapin::Channel,
+    publisher: &inferq::broker::Publisher,
+) -> String {
     let queue = fresh("silent");
     let mut arguments = FieldTable::default();
     arguments.insert(
@@ -176,13 +173,53 @@ async fn a_queue_that_confirms_nothing_stalls_nobody_else_and_what_was_for_it_is
     };
     let declaring = channel.queue_declare(queue.as_str().into(), options, arguments);
     declaring.await.unwrap();
-    let publisher = broker.publisher();
     // RabbitMQ's channel makes itself known to a quorum queue with its first publication, and stands still meanwhile.
     publisher.publish(to("", &queue, "first")).await.unwrap();
+    node.ctl(&["eval", &format!("sys:suspend('%2F_{queue}').")]);
+    queue
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_wait_for_a_queue_which_confirms_nothing_leave_channels_to_others() {
+    let node = Node::start();
+    let small = Config {
+        window: 32,
+        ..config(&node.url())
+    };
+    let (broker, package) = established(small, "beside").await;
+    let (_connection, channel) = client(&node).await;
+    let publisher = broker.publisher();
+    let queue = silent_queue(&node, &channel, &publisher).await;
+    // Five windows.
+    let silent: Vec<_> = (0..160)
+        .map(|number| publisher.publish(to("", &queue, number.to_string())))
+        .collect();
+    for number in 0..10 {
+        let other = to(names::EXCHANGE, &package, number.to_string());
+        publisher.publish(other).await.unwrap();
+    }
+    assert_eq!(publisher.sick(), 0, "the first windows still wait");
+    assert!(publisher.waiting() >= 160);
+    node.ctl(&["eval", &format!("sys:resume('%2F_{queue}').")]);
+    for outcome in futures::future::join_all(silent).await {
+        outcome.unwrap();
+    }
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_confirms_nothing_stalls_nobody_else_and_what_was_for_it_is_refused() {
+    let node = Node::start();
+    let one = Config {
+        publisher_channels: 1,
+        ..config(&node.url())
+    };
+    let (broker, package) = established(one, "silent").await;
+    let (_connection, channel) = client(&node).await;
+    let publisher = broker.publisher();
+    let queue = silent_queue(&node, &channel, &publisher).await;
     let first = to(names::EXCHANGE, &package, "first");
     publisher.publish(first).await.unwrap();
-    // As a quorum queue is that has lost its majority.
-    node.ctl(&["eval", &format!("sys:suspend('%2F_{queue}').")]);
     let publications = (0..400).map(|number| {
         let silent = number % 2 == 0;
         let publication = if silent {
