@@ -18,11 +18,11 @@
 //!    ones. The first crash among equals leaves its culprit with the lowest key of those that come back; the
 //!    next worker has it last, alone. (The order of arrival will not do: it is another at each worker.)
 //! 4. After a quiesce nothing is consumed until all that was held back has its verdicts.
-//! 5. It grows to three quarters at most of what may be in hand without some being refused. Where more than that are open
-//!    when a period begins, or where twice as many are in hand as are wanted for [`SURPLUS`] periods, it shrinks to
-//!    what is wanted, as far as there is room: the rest of the backlog is for other workers.
+//! 5. It grows to three quarters at most of what may be in hand without some being refused. Where more than that are
+//!    open when a period begins, or where twice as many are in hand as are wanted for [`SURPLUS`] periods, it shrinks
+//!    to what is wanted, as far as there is room: the rest of the backlog is for other workers.
 //! 6. Deliveries whose verdicts are known keep no others for long, whatever their replies wait for: where they are all
-//!    that the broker sends, as many are asked for anew as are wanted, until `max` and the budget allow no more in hand.
+//!    that the broker sends, as many are asked for anew as are wanted, until `max` and the budget allow no more.
 
 mod held;
 
@@ -47,7 +47,7 @@ const SURPLUS: u8 = 4;
 pub(super) enum Step<T> {
     /// Nothing until something is delivered or settled.
     Wait,
-    /// Add a consumer of this prefetch, unless fewer are [wanted](Credit::want) by now, and call [`Credit::subscribed`].
+    /// Add a consumer of this prefetch, unless fewer are [wanted](Credit::want) by now; call [`Credit::subscribed`].
     Subscribe(u16),
     /// Stop acknowledging until nothing more can arrive, cancel all consumers, take what they still hold,
     /// then call [`Credit::closed`].
