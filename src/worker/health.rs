@@ -320,10 +320,8 @@ mod tests {
         lost.publishing.connected = false;
         lost.publishing.reason = Some("no broker".to_owned());
         let text = said(&starting, Some(&lost)).unwrap();
-        assert!(
-            text.starts_with("starting: loading packages: ") && text.ends_with("no broker"),
-            "{text}"
-        );
+        let begins = text.starts_with("starting: loading packages: ");
+        assert!(begins && text.ends_with("no broker"), "{text}");
     }
 
     #[test]
@@ -394,9 +392,8 @@ mod tests {
         let mut resumed = with(91.0);
         resumed.publishing.flowing_s = Some(89.0);
         assert_eq!(said(&resumed, sound()), None, "it waited for the broker");
-        // That of one queue is no excuse for another.
         let mut other = with(91.0);
         other.refused_letters = BTreeMap::from([("inferq.fraud".to_owned(), 1)]);
-        told(&other, sound(), "inferq.digits has been in hand");
+        told(&other, sound(), "inferq.digits has been in hand"); // no excuse for another
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The samples, `logarithm` (NaN below zero) and `tally` (many rows, as much work as is asked, a small reply, a small
-/// queue).
+/// queue, one session).
 pub(super) fn repository() -> TempDir {
     let folder = copy_of_samples();
     let columns = r#"columns = [{ pointer = "/x" }]"#;
@@ -29,7 +29,7 @@ pub(super) fn repository() -> TempDir {
         &json!({ "request": { "x": 1.0 }, "outcome": { "y": 0.0 } }),
     );
 
-    let limits = "each = \"/items\"\n[limits]\nmax_rows = 64\nreply_bytes = 512\n[batch]\nmax_size = 64\nqueue_limit = 64\n";
+    let limits = "each = \"/items\"\n[limits]\nmax_rows = 64\nreply_bytes = 512\n[batch]\nmax_size = 64\nqueue_limit = 64\n[sessions]\ncount = 1\n";
     let columns = format!(
         "{columns}\n[input.work]\ndtype = \"int64\"\ncolumns = [{{ pointer = \"/work\" }}]"
     );
