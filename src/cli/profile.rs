@@ -27,8 +27,8 @@ const WIDTH: f64 = 40.0;
 #[command(after_help = "\
 Loads the package as a worker does, and times batches of its golden examples, for about appetite.measure_ms at most.
 The best size is the smallest with 95 % of the highest throughput; workers let no batch grow past it. Where the manifest
-has no [sessions], on a CPU, one session on all cores and one session a core are timed, and the faster way is shown. Where
-appetite.state_dir is set the result is kept there, for workers with the same cores that start later.
+has no [sessions], a session a core and one session on all cores are timed as well, on a CPU, and what is taken is shown.
+Where appetite.state_dir is set the result is kept there, for workers with the same cores that start later.
 
 Example:
   inferq profile packages/digits/1.0.0 --svg digits.svg")]
@@ -75,8 +75,8 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     for (way, throughput) in &live.tried {
         let taken = if *way == live.sessions { ", taken" } else { "" };
         match throughput {
-            Some(each) => output::line(format_args!("{way}: {each:.0} rows/s in all{taken}"))?,
-            None => output::line(format_args!("{way}: appetite.measure_ms was too short"))?,
+            Ok(all) => output::line(format_args!("{way}: {all:.0} rows/s in all{taken}"))?,
+            Err(why) => output::line(format_args!("{way}: {why}"))?,
         }
     }
     if let Some(path) = &args.json {
@@ -154,6 +154,7 @@ fn figures(live: &Live, curve: &Curve, library: &Library) -> serde_json::Value {
         })
     });
     let tried = live.tried.iter().map(|(way, throughput)| {
+        let throughput = throughput.as_ref().ok();
         json!({"sessions": way.count, "threads": way.threads, "rows_per_s": throughput})
     });
     json!({

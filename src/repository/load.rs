@@ -11,8 +11,8 @@ use crate::{
 };
 
 use super::{
-    Live,
-    measure::{Measure, Measuring, Timed},
+    Live, Tried,
+    measure::{Measure, Measuring, Timed, cores},
     plan,
     sizing::sizing,
 };
@@ -110,9 +110,6 @@ pub(super) fn load(
     })
 }
 
-/// A way to run sessions, and the rows a second that all of them had, where that is known.
-type Tried = (Sessions, Option<f64>);
-
 /// A package on its way to be live.
 struct Loading<'a> {
     library: &'a Library,
@@ -134,59 +131,51 @@ struct Ready {
 }
 
 impl Loading<'_> {
-    /// Sessions as the manifest wants them; where it says nothing, as they have the higher throughput here. And what each
-    /// way had, where two were tried.
+    /// Sessions as the manifest wants them; where it says nothing, one of one core, or what is better here. And what each
+    /// way had, where several were tried.
     fn ready(&self) -> Result<(Ready, Vec<Tried>), Vec<PackageFault>> {
         let package = self.package;
-        let (preferred, other) = match package.sessions() {
-            Some(said) => (said, None),
-            None if self.library.device() == DeviceId::Cpu && self.how.measures() => {
-                let cores = std::thread::available_parallelism().map_or(1, Into::into);
-                plan::ways(
-                    cores,
-                    package.bytes(),
-                    package.limits().run_memory.is_some(),
-                )
-            }
-            None => (Sessions::default(), None),
+        let said = package.sessions();
+        let is_open = said.is_none() && self.library.device() == DeviceId::Cpu;
+        let ways = if is_open && self.how.measures() {
+            let counted = package.limits().run_memory.is_some();
+            plan::ways(cores(), package.bytes(), counted)
+        } else {
+            Vec::new()
         };
-        let ways = 1 + usize::from(other.is_some());
-        let mut taken = self.of(self.measuring(preferred, ways))?;
-        let (Some(way), Some(before)) = (other, taken.timed.throughput(preferred)) else {
+        let one = said.unwrap_or_default();
+        let mut taken = self.of(self.measuring(one, 1 + ways.len()))?;
+        let Some(single) = taken.timed.throughput(one) else {
             return Ok((taken, Vec::new()));
         };
-        let mut tried = vec![(preferred, Some(before))];
-        let measuring = Measuring {
-            left: taken.timed.left,
-            max_size: taken.max_size,
-            ..self.measuring(way, ways)
-        };
-        let known = measuring.known(&self.how);
-        // It takes no less time than what is preferred did; where that was measured at an earlier start, it had its
-        // chance.
-        let worth_it = match known {
-            Some(known) => plan::is_clearly_better(known, before),
-            None => taken.timed.left.is_some(),
-        };
-        if !worth_it {
-            tried.push((way, known));
-            return Ok((taken, tried));
-        }
-        match self.of(measuring) {
-            Ok(ready) => {
-                let throughput = ready.timed.throughput(way);
-                tried.push((way, throughput));
-                if throughput.is_some_and(|now| plan::is_clearly_better(now, before)) {
-                    taken = ready;
-                }
-            }
-            Err(faults) => {
-                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-                taken.warnings.push(format!(
-                    "{way} were tried as well, and do not run ({}); say in [sessions] what is meant",
-                    faults.join("; "),
-                ));
-            }
+        let (mut best, mut left) = (single, taken.timed.left);
+        let mut tried = vec![(one, Ok(single))];
+        for way in ways {
+            let measuring = Measuring {
+                left,
+                max_size: taken.max_size,
+                ..self.measuring(way, 1)
+            };
+            let is_better = move |throughput| plan::is_better(way, throughput, best, single);
+            let known = measuring.known(&self.how);
+            let throughput = if let Some(known) = known.filter(|known| !is_better(*known)) {
+                Ok(known)
+            } else if known.is_none() && left.is_none() {
+                Err("no time was left to measure it; raise appetite.measure_ms".to_owned())
+            } else {
+                self.of(measuring)
+                    .map_err(|faults| told(&faults))
+                    .and_then(|ready| {
+                        left = ready.timed.left;
+                        let throughput = ready.timed.throughput(way);
+                        let throughput = throughput.ok_or_else(|| ready.warnings.join("; "))?;
+                        if is_better(throughput) {
+                            (taken, best) = (ready, throughput);
+                        }
+                        Ok(throughput)
+                    })
+            };
+            tried.push((way, throughput));
         }
         Ok((taken, tried))
     }
@@ -292,6 +281,11 @@ fn longest_fails(package: &Package, session: &mut Session) -> Option<String> {
         "{}: sequences of longest = {longest} zeros do not run ({fault}): requests as long as that may all fail; write the most that the model takes, or, if zeros are what it does not take, let be",
         package.manifest().model
     ))
+}
+
+fn told(faults: &[PackageFault]) -> String {
+    let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    faults.join("; ")
 }
 
 /// A model that ONNX Runtime does not open or run.

@@ -4,10 +4,8 @@ use std::{
     collections::VecDeque,
     fs,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -19,9 +17,10 @@ use crate::{
     },
     fault::Fault,
     package::{Package, Sessions},
-    predict::{DeviceId, Flight, Library, Session, SessionThread, device_name},
-    tensor::Row,
+    predict::{DeviceId, Library, SessionThread, device_name},
 };
+
+use super::company::{Company, land, launch};
 
 /// Whether a package is measured as it is loaded.
 #[derive(Clone)]
@@ -234,14 +233,15 @@ impl Measuring<'_> {
             return Ok(Measured::Short(None));
         }
         let (sizes, limit) = (self.sizes(), self.package.limits().run);
-        let company = Company::of(others, &rows, sizes.first().copied().unwrap_or(1));
-        let (size_of_all, most) = (Arc::clone(&company.0), most_tries(&sizes) * self.ways);
-        timed.call(move |session| {
+        let (together, _) = others.split_at(others.len().min(self.at_once() - 1));
+        let company = Company::of(together, &rows, sizes.first().copied().unwrap_or(1));
+        let (busy, most) = (company.busy(), most_tries(&sizes) * self.ways);
+        let measured = timed.call(move |session| {
             let budget = budget.saturating_sub(began.elapsed());
             let (mut next, depth) = (rows.iter().cycle(), session.depth());
             let run = |size: usize| {
                 watch(most);
-                size_of_all.store(size, Ordering::Relaxed);
+                busy.take_on(size);
                 let batches = rows.len().min(MIX).div_ceil(size);
                 // Where batches overlap, how long one takes behind another is what counts.
                 let batches = if depth > 1 {
@@ -275,7 +275,21 @@ impl Measuring<'_> {
                 Ok(Run { batch, spent })
             };
             measure(&sizes, budget, run, &mut rand::rng())
+        })?;
+        Ok(match (measured, company.failed()) {
+            (Measured::Whole(_) | Measured::Short(_), Some((rows, why))) => {
+                Measured::Failed(rows, format!("beside others: {why}"), None)
+            }
+            (measured, _) => measured,
         })
+    }
+
+    /// Sessions that the device lets run at once.
+    fn at_once(&self) -> usize {
+        match self.library.device() {
+            DeviceId::Cpu => (cores() / self.way.threads).max(1),
+            DeviceId::Cuda(_) => 1,
+        }
     }
 
     /// The throughput that this way is known to have.
@@ -301,57 +315,15 @@ impl Measuring<'_> {
             library: self.library.version().to_owned(),
             threads: self.way.threads,
             sessions: self.way.count,
-            cores: std::thread::available_parallelism().map_or(1, Into::into),
+            cores: cores(),
             max_size: self.max_size,
         }
     }
 }
 
-/// The sessions beside the one that is timed: busy with batches of as many rows until this is dropped.
-struct Company(Arc<AtomicUsize>);
-
-impl Company {
-    fn of(others: &[SessionThread], rows: &Arc<Vec<Row>>, size: usize) -> Company {
-        let company = Company(Arc::new(AtomicUsize::new(size)));
-        for other in others {
-            let (rows, size) = (Arc::clone(rows), Arc::clone(&company.0));
-            other.begin(move |session| {
-                let mut next = rows.iter().cycle();
-                let mut run = || match size.load(Ordering::Relaxed) {
-                    0 => false,
-                    size => land(launch(session, &mut next, size).ok()).is_ok(),
-                };
-                while run() {}
-            });
-        }
-        company
-    }
-}
-
-impl Drop for Company {
-    fn drop(&mut self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-}
-
-/// A batch of so many of the rows, in their order.
-fn launch<'r>(
-    session: &mut Session,
-    rows: &mut impl Iterator<Item = &'r Row>,
-    size: usize,
-) -> Result<Flight, Fault> {
-    let batch: Vec<&Row> = rows.take(size).collect();
-    if batch.iter().all(|row| row.length == 0) {
-        session.launch_exact(&batch)
-    } else {
-        session.launch(&batch)
-    }
-}
-
-/// Waits until a batch is over.
-fn land(flight: Option<Flight>) -> Result<(), String> {
-    let landed = flight.map_or(Ok(()), |flight| flight.land().map(drop));
-    landed.map_err(|fault| fault.to_string())
+/// Cores that this process may use.
+pub(super) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
 }
 
 /// A device, and what it is.

@@ -4,6 +4,7 @@
 //! folders. Every version found is loaded, its golden
 //! examples are run, and only then is it live; the highest version answers requests that pin none.
 
+mod company;
 mod listing;
 mod load;
 mod measure;
@@ -31,6 +32,9 @@ use load::load;
 pub use load::{load_package, profile_package};
 use measure::Measure;
 
+/// A way to run sessions, and the rows a second that all of them had, or why that is not known.
+pub type Tried = (Sessions, Result<f64, String>);
+
 /// One live version of one package: what a request needs from resolve to decide, all of one piece.
 #[derive(Debug)]
 pub struct Live {
@@ -42,9 +46,8 @@ pub struct Live {
     pub rows_each: usize,
     /// How its sessions run.
     pub sessions: Sessions,
-    /// The two ways that there are to run them, where the manifest names none, and the rows a second that all sessions
-    /// had, where there was time to measure it.
-    pub tried: Vec<(Sessions, Option<f64>)>,
+    /// The ways to run them that were tried, where the manifest names none.
+    pub tried: Vec<Tried>,
     /// How long so many rows take, where that was measured, at load or before.
     pub curve: Option<Curve>,
     /// What its author should know, although it is live.

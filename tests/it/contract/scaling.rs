@@ -49,8 +49,12 @@ fn a_package_runs_as_many_sessions_as_its_manifest_says_or_as_suit_the_machine()
         ["sessions", "threads"].map(|key| status[key].as_u64().unwrap())
     });
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
+    let (many, wide) = (cores.min(64), cores.min(256));
     assert_eq!(ways[0], [3, 1]);
-    assert!([[1, cores], [cores, 1]].contains(&ways[1]), "{ways:?}");
+    assert!(
+        [[1, 1], [many, 1], [1, wide]].contains(&ways[1]),
+        "{ways:?}"
+    );
     hold("aio-pika", &url, &held_out(300));
     assert_at_rest(&worker, &url);
 }
