@@ -284,8 +284,6 @@ impl<'a> Consuming<'a> {
             self.quiesce.until(&self.session.drain),
             // Nobody is told of verdicts while there is no suspect.
             (self.credit.is_full()).then(|| Instant::now() + REPLIED),
-            // What is wanted may be another by then, whatever comes.
-            (self.credit.in_hand() > 0).then(|| self.period_began + PERIOD),
             retry,
             self.idle_at(),
             self.place.again(),

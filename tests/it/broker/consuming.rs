@@ -350,28 +350,3 @@ async fn credit_follows_what_is_wanted_under_load_and_nothing_is_delivered_twice
     handle.close().await;
     broker.close().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_wanted_is_asked_while_anything_is_in_hand_though_nothing_happens() {
-    let (broker, package) = broker("looks").await;
-    let queue = names::queue_of(&package);
-    publish_all(&broker, &package, 2).await;
-    let looks = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&looks);
-    let options = ConsumeOptions {
-        wanted: Wanted::new(move |_| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            Demand::default()
-        }),
-        ..ConsumeOptions::default()
-    };
-    let (handle, mut deliveries) = consume_as(&broker, &queue, options);
-    next(&mut deliveries).await.receipt.ack();
-    let held = next(&mut deliveries).await;
-    until("grown", || handle.health().credit == 4).await;
-    let before = looks.load(Ordering::Relaxed);
-    until("asked", || looks.load(Ordering::Relaxed) > before + 3).await;
-    held.receipt.ack();
-    handle.close().await;
-    broker.close().await;
-}
