@@ -182,16 +182,17 @@ async fn silent_queue(
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_that_wait_for_a_queue_which_confirms_nothing_leave_channels_to_others() {
     let node = Node::start();
+    // Of one message each: no window has both.
     let small = Config {
-        window: 32,
+        window: 1,
+        publisher_channels: 64,
         ..config(&node.url())
     };
     let (broker, package) = established(small, "beside").await;
     let (_connection, channel) = client(&node).await;
     let publisher = broker.publisher();
     let queue = silent_queue(&node, &channel, &publisher).await;
-    // Five windows.
-    let silent: Vec<_> = (0..160)
+    let silent: Vec<_> = (0..40)
         .map(|number| publisher.publish(to("", &queue, number.to_string())))
         .collect();
     for number in 0..10 {
@@ -199,7 +200,7 @@ async fn windows_that_wait_for_a_queue_which_confirms_nothing_leave_channels_to_
         publisher.publish(other).await.unwrap();
     }
     assert_eq!(publisher.sick(), 0, "the first windows still wait");
-    assert!(publisher.waiting() >= 160);
+    assert!(publisher.waiting() >= 40);
     node.ctl(&["eval", &format!("sys:resume('%2F_{queue}').")]);
     for outcome in futures::future::join_all(silent).await {
         outcome.unwrap();
