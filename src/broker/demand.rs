@@ -37,7 +37,7 @@ pub struct Usage {
     pub open: usize,
 }
 
-/// What is demanded of a queue where so much of its credit is used; asked twice a second.
+/// What is demanded of a queue where so much of its credit is used; asked at most twice a second.
 #[derive(Clone)]
 pub struct Wanted(Arc<dyn Fn(Usage) -> Demand + Send + Sync>);
 
