@@ -53,7 +53,7 @@ pub(super) struct Measuring<'a> {
     pub(super) way: Sessions,
     /// Of how many ways that may be tried.
     pub(super) ways: usize,
-    /// What is left of the time, of the second.
+    /// What is left of the time, where another way was timed before.
     pub(super) left: Option<Duration>,
     /// The rows that every run has, where the model says so.
     pub(super) fixed: Option<usize>,
