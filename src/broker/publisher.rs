@@ -364,4 +364,4 @@ async fn open(link: &Link) -> Option<Channel> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,17 +1,7 @@
 use super::*;
-use crate::broker::properties::Properties;
+use crate::broker::publisher::tests::reply;
 use crate::broker::waiter::Then;
 use std::sync::Arc;
-
-fn publication() -> Publication {
-    Publication {
-        exchange: String::new(),
-        routing_key: "replies".into(),
-        body: "1".into(),
-        properties: Properties::default().into(),
-        mandatory: true,
-    }
-}
 
 #[derive(Default)]
 struct Heard(Arc<Mutex<Vec<Outcome>>>);
@@ -20,7 +10,7 @@ impl Heard {
     fn push(&self, outbox: &Outbox) {
         let heard = Arc::clone(&self.0);
         let then = Then::new(move |outcome| heard.lock().unwrap().push(outcome));
-        outbox.push(publication(), Waiter::Then(then));
+        outbox.push(reply(), Waiter::Then(then));
     }
 
     fn all(&self) -> Vec<Outcome> {
@@ -56,7 +46,7 @@ fn what_waits_for_a_queue_that_has_fallen_sick_leaves_the_main_lane() {
     (0..3).for_each(|_| heard.push(&outbox));
     let other = Publication {
         routing_key: "healthy".into(),
-        ..publication()
+        ..reply()
     };
     outbox.push(other, Waiter::Then(Then::new(|_| ())));
     let first = outbox.take(Lane::Main, 1).pop().unwrap();
@@ -78,7 +68,7 @@ fn each_destination_in_trouble_has_a_window_of_its_own_and_what_may_break_channe
     let to = |routing_key: &str| {
         let publication = Publication {
             routing_key: routing_key.into(),
-            ..publication()
+            ..reply()
         };
         outbox.push(publication, Waiter::Then(Then::new(|_| ())));
         outbox.take(Lane::Main, 1).pop().unwrap()
@@ -102,7 +92,7 @@ fn each_destination_in_trouble_has_a_window_of_its_own_and_what_may_break_channe
     assert_eq!(take(Lane::Side), "aa");
     let late = Publication {
         routing_key: "a".into(),
-        ..publication()
+        ..reply()
     };
     outbox.push(late, Waiter::Then(Then::new(|_| ())));
     assert_eq!([Lane::Side, Lane::Side].map(take), ["b", ""]);
@@ -144,7 +134,7 @@ fn of_too_many_sick_queues_the_one_that_has_been_so_for_longest_is_forgotten() {
     for number in 0..=MOST_SICK {
         let publication = Publication {
             routing_key: number.to_string(),
-            ..publication()
+            ..reply()
         };
         outbox.push(publication, Waiter::Then(Then::new(|_| ())));
         let job = outbox.take(Lane::Main, 1).pop().unwrap();
@@ -174,7 +164,7 @@ fn what_breaks_channels_alone_is_refused_and_what_follows_hears_it() {
 fn a_panic_in_what_follows_stays_there() {
     let outbox = Outbox::default();
     let then = Then::new(|_| panic!("as a test would have it"));
-    outbox.push(publication(), Waiter::Then(then));
+    outbox.push(reply(), Waiter::Then(then));
     let job = outbox.take(Lane::Main, 1).pop().unwrap();
     outbox.taken(job, Instant::now());
 }

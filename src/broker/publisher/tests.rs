@@ -2,7 +2,8 @@ use super::*;
 use crate::broker::properties::Properties;
 use std::sync::mpsc;
 
-fn reply() -> Publication {
+/// Of one byte, for a queue.
+pub(in crate::broker) fn reply() -> Publication {
     Publication {
         exchange: String::new(),
         routing_key: "replies".into(),
