@@ -22,6 +22,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// What was set apart runs alone, and in the opposite order to those that were lost twice.
+const APART: u64 = 3;
+
 /// A message from a queue.
 #[derive(Debug)]
 pub struct Delivery {
@@ -77,6 +80,13 @@ impl Delivery {
             receipt,
             properties,
         })
+    }
+
+    /// How much workers have died of it, as far as is known: from 2 on it runs alone. What was set apart begins with
+    /// as many as it was set apart with, or with fewer.
+    pub(super) fn suspicion(&self) -> u64 {
+        let apart = self.properties.apart_since().map_or(0, |_| APART);
+        apart + self.delivery_count
     }
 
     /// The same for a message on every worker.

@@ -1,6 +1,6 @@
 //! What of a message's properties may be published again.
 
-use crate::broker::properties::Properties;
+use crate::broker::properties::{ALONE, Properties};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use std::collections::BTreeMap;
@@ -10,8 +10,8 @@ const MOST_HEADERS: usize = 64 * 1024;
 
 impl Properties {
     /// A copy fit to be published again by us: brokers refuse or act on the rest. `user_id` is kept as header
-    /// `inferq-user-id`; `CC`, `BCC`, `expiration` and every `x-…` header are gone. Where the headers would leave
-    /// no room for ours in a frame, all but inferq's own are gone, and `inferq-headers-dropped` says so.
+    /// `inferq-user-id`; `CC`, `BCC`, `expiration`, `inferq-alone` and every `x-…` header are gone. Where the headers
+    /// would leave no room for ours in a frame, all but inferq's own are gone, and `inferq-headers-dropped` says so.
     #[must_use]
     pub fn kept(&self) -> Properties {
         let source = &self.0;
@@ -29,10 +29,10 @@ impl Properties {
             reply_to => with_reply_to, message_id => with_message_id,
             timestamp => with_timestamp, kind => with_type, app_id => with_app_id
         }
-        let mut headers =
-            self.headers_that(|name| !matches!(name, "CC" | "BCC") && !name.starts_with("x-"));
+        let mut headers = self
+            .headers_that(|name| !matches!(name, "CC" | "BCC" | ALONE) && !name.starts_with("x-"));
         if size_of(&headers) > MOST_HEADERS {
-            headers = self.headers_that(|name| name.starts_with("inferq-"));
+            headers = self.headers_that(|name| name.starts_with("inferq-") && name != ALONE);
             if size_of(&headers) > MOST_HEADERS {
                 headers = FieldTable::default();
             }

@@ -58,7 +58,7 @@ use crate::broker::ward::Ward;
 use crate::telemetry::metrics::BrokerMetrics;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -315,6 +315,11 @@ impl Broker {
             reason: fault.to_string(),
         })?;
         self.publisher.publish(publication).await
+    }
+
+    /// When deliveries could come again after the last outage; `None` where there was none.
+    pub(crate) fn reconnected(&self) -> Option<Instant> {
+        self.consuming.borrow().reconnected
     }
 
     /// Whether the broker takes publications: connected, and not short of memory or disk.

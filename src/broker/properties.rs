@@ -3,6 +3,9 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
+/// Since when a request is to run alone: it was published anew for that.
+pub(super) const ALONE: &str = "inferq-alone";
+
 /// AMQP 0-9-1 message properties.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Properties(pub(super) BasicProperties);
@@ -213,6 +216,22 @@ impl Properties {
             Some(Header::Int(count)) => u64::try_from(count).unwrap_or_default(),
             _ => 0,
         }
+    }
+
+    /// When it was set apart, Unix ms, to run alone (`inferq-alone`).
+    #[must_use]
+    pub fn apart_since(&self) -> Option<u64> {
+        match self.header(ALONE) {
+            Some(Header::Int(ms)) => u64::try_from(ms).ok(),
+            _ => None,
+        }
+    }
+
+    /// Set apart at such a time, Unix ms.
+    #[must_use]
+    pub fn apart(self, ms: u64) -> Properties {
+        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+        self.with_headers([(ALONE, HeaderValue::Int(ms))])
     }
 
     /// Where the broker gave this message up, latest first (`x-death`).

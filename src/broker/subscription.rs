@@ -367,11 +367,11 @@ impl<'a> Consuming<'a> {
         let blemish = self.link.marks.take(self.channel.id(), tag);
         let (receipt, settled) = self.ledger.enter(tag, bytes, now);
         let delivery = Delivery::of(message, &self.session.queue, (receipt, now), blemish);
-        let count = delivery.delivery_count;
-        let key = if count > 0 { delivery.key() } else { 0 };
+        let suspicion = delivery.suspicion();
+        let key = if suspicion > 0 { delivery.key() } else { 0 };
         // What was acknowledged before this came must be counted before it.
         self.credit.settled(settled);
-        if let Some(delivery) = self.credit.delivered(delivery, bytes, count, key) {
+        if let Some(delivery) = self.credit.delivered(delivery, bytes, suspicion, key) {
             self.hand(delivery);
         }
         // The channel works, and to quiesce while more comes would be to hold acknowledgements back.

@@ -14,8 +14,11 @@ pub struct Config {
     /// the delays name the queues.
     #[schemars(length(max = 20), inner(range(min = 1, max = 86_400_000)))]
     pub retry_delays_ms: Vec<u64>,
-    /// A message delivered this often has killed workers: it is answered `model_fault` without being run.
-    /// 1 to 19: at 20 the broker gives it up itself.
+    /// A request that so many workers died with is answered `model_fault` and not run again, 1 to 19. What the broker
+    /// counts is not quite that: where it crashes, it counts a delivery for each worker that it then misses. So a
+    /// request that was counted once less is set apart: published anew, to run alone and with a count that begins at 0.
+    /// The next time that it is lost is the last, unless the worker that gets it then was without the broker meanwhile.
+    /// At 1 none is set apart, and crashes of the broker make poison.
     #[schemars(range(min = 1, max = 19))]
     pub poison_deliveries: u64,
     /// Seconds that a drain may take before what is left is given back, at most 3600.
@@ -66,6 +69,11 @@ impl Config {
         within("retry_delays_ms (how many)", tries, 0, 20)?;
         within("poison_deliveries", self.poison_deliveries, 1, 19)?;
         within("drain_timeout_s", self.drain_timeout_s, 0, 3_600)
+    }
+
+    /// The delay of the retry queue that brings back first; where none is asked for, of one that is made for it.
+    pub(super) fn soonest_ms(&self) -> u64 {
+        self.retry_queues_ms().first().copied().unwrap_or(1_000)
     }
 
     /// The delays of all retry queues.

@@ -24,7 +24,7 @@ use crate::{
 use super::{
     Desk, Intake,
     head::{attempts, destination, head},
-    verdict::{Burial, Ran, Verdict, Written},
+    verdict::{Again, Burial, Ran, Verdict, Written},
 };
 
 impl Intake {
@@ -40,11 +40,9 @@ impl Intake {
         if let Err(reason) = destination(delivery, self.default_reply_to(package)) {
             return Verdict::Bury(Burial::new(reason, Stage::Decode), None);
         }
-        if delivery.delivery_count >= self.config.poison_deliveries {
-            let detail = "workers died while they had this request; it is not run again";
-            let rejection = Rejection::new(Code::ModelFault, Stage::Predict, detail);
-            let reply = self.rejection(delivery, &head, package, &rejection);
-            return Verdict::Bury(Burial::new("poison", Stage::Predict), Some(reply));
+        let count = delivery.delivery_count;
+        if let Some(verdict) = self.suspected(package, delivery, count, Stage::Predict) {
+            return verdict;
         }
         // What cannot be answered now is not run now either, and no batch waits for it meanwhile.
         if !self.broker.is_flowing() {
@@ -105,8 +103,9 @@ impl Intake {
                     rejection.code == Code::UnknownVersion && attempts(&delivery.properties) == 0;
                 let written = Written::rejection(&answering, &rejection);
                 match self.next_try(package, delivery, head) {
-                    Some(ms) if ahead => {
-                        Verdict::Retry(ms, Burial::new("unknown_version", Stage::Resolve), written)
+                    Some(again) if ahead => {
+                        let why = Burial::new("unknown_version", Stage::Resolve);
+                        Verdict::Retry(again, why, written)
                     }
                     _ => Verdict::Reply(written),
                 }
@@ -119,7 +118,7 @@ impl Intake {
                 let burial = Burial::new(rejection.code.as_str(), fault.stage);
                 let written = Written::rejection(&answering, &rejection);
                 match self.next_try(package, delivery, head) {
-                    Some(ms) if fault.is_transient() => Verdict::Retry(ms, burial, written),
+                    Some(again) if fault.is_transient() => Verdict::Retry(again, burial, written),
                     _ => Verdict::Bury(burial, Some(written)),
                 }
             }
@@ -160,18 +159,18 @@ impl Intake {
         }
     }
 
-    /// Milliseconds until the next try; `None` if none is left or it would come after the deadline.
+    /// When the next try is; `None` if none is left or it would come after the deadline.
     pub(super) fn next_try(
         &self,
         package: &str,
         delivery: &Delivery,
         head: &Head<'_>,
-    ) -> Option<u64> {
+    ) -> Option<Again> {
         let delay = self
             .config
             .retry_delay_ms(attempts(&delivery.properties), &mut rand::rng())?;
         let deadline = self.deadline(package, head)?;
-        (!deadline.passed(unix_ms() + delay)).then_some(delay)
+        (!deadline.passed(unix_ms() + delay)).then_some(Again::After(delay))
     }
 
     /// When nobody wants the answer to a request any more; `None` where it says something that is no time.

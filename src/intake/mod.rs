@@ -10,6 +10,7 @@ pub mod fuzzing;
 mod head;
 mod judge;
 mod strays;
+mod suspects;
 mod verdict;
 
 use std::{
@@ -263,7 +264,7 @@ impl Intake {
         let reply = self.rejection(delivery, &head, &package, &fault.rejection());
         let why = Burial::new("internal_fault", fault.stage);
         match self.next_try(&package, delivery, &head) {
-            Some(ms) => Verdict::Retry(ms, why, reply),
+            Some(again) => Verdict::Retry(again, why, reply),
             None => Verdict::Bury(why, Some(reply)),
         }
     }

@@ -50,16 +50,16 @@ impl Intake {
         }
         let deaths = delivery.properties.deaths();
         let reason = deaths.first().map_or("", |death| death.reason.as_str());
+        if reason == "delivery_limit"
+            && let Some(verdict) = self.suspected(package, delivery, u64::MAX, Stage::Decode)
+        {
+            return verdict;
+        }
         let (code, detail, burial) = match reason {
             "expired" => (
                 Code::DeadlineExceeded,
                 "the request expired in the queue before a worker took it; send it again with more time",
                 None,
-            ),
-            "delivery_limit" => (
-                Code::ModelFault,
-                "workers died while they had this request; it is not run again",
-                Some("poison"),
             ),
             _ => (
                 Code::InternalFault,
@@ -76,10 +76,18 @@ impl Intake {
     }
 }
 
+/// The queue that a message died in.
+pub(super) fn died_in(delivery: &Delivery) -> Arc<str> {
+    let deaths = delivery.properties.deaths();
+    deaths
+        .first()
+        .map_or("", |death| death.queue.as_str())
+        .into()
+}
+
 /// The package whose queue a message died in, or whose dead letters it belongs to: `unknown`, `died`.
 pub(super) fn died_of(delivery: &Delivery) -> Arc<str> {
-    let deaths = delivery.properties.deaths();
-    let queue = deaths.first().map_or("", |death| death.queue.as_str());
+    let queue = &*died_in(delivery);
     let name = queue.strip_prefix("inferq.").unwrap_or_default();
     let name = name.strip_suffix(".high").unwrap_or(name);
     // Whoever may publish to inferq.died writes the header as they like, and queues are named after this.

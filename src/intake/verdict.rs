@@ -9,7 +9,7 @@ use crate::{
     broker::{Delivery, HeaderValue, Publication, PublishFault, Texts, topology},
     duplicates::{Entry, Stored},
     message::{
-        deadline::{Deadline, unix_ms},
+        deadline::unix_ms,
         rejection::{Rejection, Stage},
         reply::{Answering, Reply},
         reply_to::reply_to,
@@ -22,7 +22,7 @@ use super::{
     Case, Desk, Intake, Source,
     duplicates::properties_of,
     head::{ATTEMPTS, FIRST_AT, attempts, first_at, head},
-    strays::died_of,
+    strays::{died_in, died_of},
 };
 
 /// Why a reply that was due is not in anybody's queue.
@@ -35,9 +35,17 @@ pub(super) enum Verdict {
     Reply(Written),
     /// Copied to the dead letters for an operator to see; answered as well where somebody can be.
     Bury(Burial, Option<Written>),
-    /// Tried again after so many milliseconds, on whichever worker gets it; buried and answered where not even
-    /// that can be had.
-    Retry(u64, Burial, Written),
+    /// Tried again, on whichever worker gets it; buried and answered where not even that can be had.
+    Retry(Again, Burial, Written),
+}
+
+/// When and how a request is tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Again {
+    /// After so many milliseconds.
+    After(u64),
+    /// Soon, and alone.
+    Alone,
 }
 
 /// Why a copy goes to the dead letters, or to the retry queue.
@@ -125,8 +133,8 @@ impl Case {
         let (why, written) = match verdict {
             Verdict::Reply(written) => (None, Some(written)),
             Verdict::Bury(why, written) => (Some(why), written),
-            Verdict::Retry(ms, why, written) => {
-                let retrying = intake.retried(desk, delivery, entry.as_ref(), ms, &why);
+            Verdict::Retry(again, why, written) => {
+                let retrying = intake.retried(desk, delivery, entry.as_ref(), again, &why);
                 // Boxed, as it is rare: every delivery's task is as large as the largest of its awaits.
                 match Box::pin(retrying).await {
                     Ok(false) => (Some(why), Some(written)),
@@ -230,13 +238,13 @@ impl Intake {
         desk: &Desk,
         delivery: &Delivery,
         entry: Option<&Entry>,
-        ms: u64,
+        again: Again,
         why: &Burial,
     ) -> Result<bool, PublishFault> {
         if let Some(entry) = entry {
             entry.release().await;
         }
-        match self.retry(desk, delivery, ms, why).await {
+        match self.retry(desk, delivery, again, why).await {
             Ok(()) => {
                 desk.metrics.retries.increment(1);
                 Ok(true)
@@ -291,16 +299,27 @@ impl Intake {
         &self,
         desk: &Desk,
         delivery: &Delivery,
-        ms: u64,
+        again: Again,
         why: &Burial,
     ) -> Result<(), PublishFault> {
         let package = package_of(desk, delivery);
         let deadline = self.deadline(&package, &head(&delivery.properties));
-        let deadline = deadline.map_or(u64::MAX, Deadline::unix_ms);
-        let headers = marks(delivery, why).into_iter();
-        let headers = headers.chain([(DEADLINE, number(deadline))]);
-        let properties = delivery.properties.kept().with_headers(headers);
-        let high = if topology::is_high(&delivery.queue) {
+        let deadline = deadline.map(|deadline| (DEADLINE, number(deadline.unix_ms())));
+        let kept = delivery.properties.kept().with_headers(deadline);
+        let queue = queue_of(desk, delivery);
+        let (ms, properties) = match again {
+            Again::After(ms) => (ms, kept.with_headers(marks(delivery, why))),
+            Again::Alone => {
+                let (queue, count) = (&*queue, delivery.delivery_count);
+                tracing::warn!(
+                    queue,
+                    count,
+                    "a request was lost so often that it runs alone now"
+                );
+                (self.config.soonest_ms(), kept.apart(unix_ms()))
+            }
+        };
+        let high = if topology::is_high(&queue) {
             topology::HIGH
         } else {
             ""
@@ -357,6 +376,14 @@ pub(super) fn package_of(desk: &Desk, delivery: &Delivery) -> Arc<str> {
         Source::Package(package) => Arc::clone(package),
         Source::Unknown => Arc::from("unknown"),
         Source::Died => died_of(delivery),
+    }
+}
+
+/// The queue that a request was published to.
+fn queue_of(desk: &Desk, delivery: &Delivery) -> Arc<str> {
+    match &desk.source {
+        Source::Died => died_in(delivery),
+        Source::Package(_) | Source::Unknown => Arc::clone(&delivery.queue),
     }
 }
 

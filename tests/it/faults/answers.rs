@@ -124,15 +124,19 @@ async fn requests_for_what_nobody_serves_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_broker_gives_up_is_answered_with_a_fault_and_kept_among_the_dead_letters() {
+async fn what_the_broker_gives_up_runs_alone_or_is_answered_with_a_fault_and_kept() {
     let (url, packages) = (vhost(), labour());
     let mut worker = Worker::start(&url, packages.path());
     worker.signal("TERM");
     assert!(worker.wait().success());
     let mut client = Client::connect(&url).await;
     // Given back until the broker's own limit, and refused by somebody who should not consume here.
-    for (id, requeue) in [("limit", true), ("refused", false)] {
-        client.send("labour", properties(id), &request(5, 1)).await;
+    for (id, requeue) in [("limit", true), ("again", true), ("refused", false)] {
+        let mut sent = properties(id);
+        if id == "again" {
+            sent = with_header(sent, "inferq-alone", AMQPValue::LongLongInt(unix_ms()));
+        }
+        client.send("labour", sent, &request(5, 1)).await;
         let mut returns = 0;
         while let Some(message) = client.get("inferq.labour").await {
             assert_eq!(delivery_count(&message), returns);
@@ -145,16 +149,18 @@ async fn what_the_broker_gives_up_is_answered_with_a_fault_and_kept_among_the_de
         }
         eprintln!("{id}: given up after {returns} returns");
     }
-    client.until_ready("inferq.died", 2).await;
+    client.until_ready("inferq.died", 3).await;
     let _worker = Worker::start(&url, packages.path());
-    client.until_answered(2).await;
-    assert_eq!(client.answer("limit").code(), "model_fault");
+    client.until_answered(3).await;
+    // No worker need have died with it.
+    assert_eq!(client.answer("limit").body["y"], 5);
+    assert_eq!(client.answer("again").code(), "model_fault");
     assert_eq!(client.answer("refused").code(), "internal_fault");
     client.until_ready("inferq.dead.labour", 2).await;
     for letter in client.drain("inferq.dead.labour").await {
         let reason = header_text(&letter.properties, "inferq-reason").unwrap();
         let id = letter.properties.correlation_id().clone().unwrap();
-        let expected = if id.as_str() == "limit" {
+        let expected = if id.as_str() == "again" {
             "poison"
         } else {
             "given_up"

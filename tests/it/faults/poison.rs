@@ -2,9 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use lapin::Channel;
+use lapin::options::{
+    BasicConsumeOptions, BasicQosOptions, BasicRejectOptions, QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
 use serde_json::Value;
 
-use super::{BOUND, CORES, Client, Packages, header_text, labour, numbered, properties, request};
+use super::{
+    BOUND, CORES, Client, Packages, confirming, connect, delivery_count, header_text, labour,
+    numbered, properties, publish, request, tick,
+};
+use crate::node::Node;
 use crate::worker::{Worker, vhost};
 
 /// Turns of the model's loop that no worker lives to see the end of.
@@ -175,4 +184,58 @@ async fn a_poison_of_one_package_costs_no_request_of_another_its_outcome() {
     client.assert_outcomes(0..5);
     assert_eq!(client.answer("poison").code(), "model_fault");
     assert_eq!(watchdog.kills.len(), 4, "{:?}", watchdog.kills);
+}
+
+async fn ready(channel: &Channel) -> u32 {
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let looking = channel.queue_declare("inferq.labour".into(), options, FieldTable::default());
+    looking.await.unwrap().message_count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_crashes_beside_many_workers_makes_no_poison_of_a_request() {
+    const MISSED: usize = 8;
+    let (node, packages) = (Node::start(), labour());
+    let url = node.url();
+    let mut worker = Worker::start(&url, packages.path());
+    worker.signal("TERM");
+    assert!(worker.wait().success());
+    // The client's queue is younger than the crash: RabbitMQ 3.10 may find no leader for one that it crashed with.
+    let (connection, channel) = connect(&url).await.unwrap();
+    let innocent = (properties("innocent"), request(5, 1).to_string());
+    publish(&confirming(&connection).await, "labour", vec![innocent]).await;
+    let mut consuming = Vec::new();
+    for _ in 0..MISSED {
+        let (connection, channel) = connect(&url).await.unwrap();
+        let qos = BasicQosOptions::default();
+        channel.basic_qos(1, qos).await.unwrap();
+        let (tag, options) = ("".into(), BasicConsumeOptions::default());
+        let queue = "inferq.labour".into();
+        let consumer = channel.basic_consume(queue, tag, options, FieldTable::default());
+        consuming.push((connection, consumer.await.unwrap()));
+    }
+    let start = Instant::now();
+    while ready(&channel).await > 0 {
+        assert!(start.elapsed() < BOUND, "nobody takes it");
+        tick().await;
+    }
+    node.kill9();
+    node.restart();
+
+    let mut client = Client::connect(&url).await;
+    client.until_ready("inferq.labour", 1).await;
+    let counted = client.get("inferq.labour").await.unwrap();
+    let count = delivery_count(&counted);
+    eprintln!("one crash beside {MISSED} consumers was counted {count} times");
+    assert!(count >= 4, "no more than once for all: {count}");
+    let options = BasicRejectOptions { requeue: true };
+    counted.reject(options).await.unwrap();
+    let worker = Worker::start(&url, packages.path());
+    client.until_answered(1).await;
+    assert_eq!(client.answer("innocent").body["y"], 5);
+    let counted = ["inferq_dead_letters_total", "inferq_retries_total"];
+    assert_eq!(counted.map(|name| worker.metric(name) as u64), [0, 1]);
 }
