@@ -244,8 +244,6 @@ pub(super) struct LinkState {
     pub(super) reason: Option<String>,
     /// Connections made so far.
     pub(super) connects: u64,
-    /// When the last outage ended.
-    pub(super) reconnected: Option<Instant>,
 }
 
 impl LinkState {
@@ -308,11 +306,9 @@ async fn watch_over(
 ) -> String {
     let mut events = Box::pin(link.connection.events_listener());
     state.send_modify(|state| {
-        let now = Instant::now();
         state.link = Some(Arc::clone(link));
         state.blocked = None;
-        state.flows_since = Some(now);
-        state.reconnected = (state.connects > 0).then_some(now);
+        state.flows_since = Some(Instant::now());
         state.reason = None;
         state.connects += 1;
     });

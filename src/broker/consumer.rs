@@ -22,9 +22,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What was set apart runs alone, and in the opposite order to those that were lost twice.
-const APART: u64 = 3;
-
 /// A message from a queue.
 #[derive(Debug)]
 pub struct Delivery {
@@ -82,11 +79,11 @@ impl Delivery {
         })
     }
 
-    /// How much workers have died of it, as far as is known: from 2 on it runs alone. What was set apart begins with
-    /// as many as it was set apart with, or with fewer.
+    /// How much it is suspected of the death of workers: from 2 on it runs alone, as everything does that was set apart.
+    /// Of that each loss counts one, so that turns are upwards and downwards by turns.
     pub(super) fn suspicion(&self) -> u64 {
-        let apart = self.properties.apart_since().map_or(0, |_| APART);
-        apart + self.delivery_count
+        let before = self.properties.lost();
+        before.map_or(0, |lost| lost.saturating_add(2)) + self.delivery_count
     }
 
     /// The same for a message on every worker.

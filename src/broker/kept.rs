@@ -1,6 +1,6 @@
 //! What of a message's properties may be published again.
 
-use crate::broker::properties::{ALONE, Properties};
+use crate::broker::properties::{LOST, Properties};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ const MOST_HEADERS: usize = 64 * 1024;
 
 impl Properties {
     /// A copy fit to be published again by us: brokers refuse or act on the rest. `user_id` is kept as header
-    /// `inferq-user-id`; `CC`, `BCC`, `expiration`, `inferq-alone` and every `x-…` header are gone. Where the headers
+    /// `inferq-user-id`; `CC`, `BCC`, `expiration`, `inferq-lost` and every `x-…` header are gone. Where the headers
     /// would leave no room for ours in a frame, all but inferq's own are gone, and `inferq-headers-dropped` says so.
     #[must_use]
     pub fn kept(&self) -> Properties {
@@ -30,9 +30,9 @@ impl Properties {
             timestamp => with_timestamp, kind => with_type, app_id => with_app_id
         }
         let mut headers = self
-            .headers_that(|name| !matches!(name, "CC" | "BCC" | ALONE) && !name.starts_with("x-"));
+            .headers_that(|name| !matches!(name, "CC" | "BCC" | LOST) && !name.starts_with("x-"));
         if size_of(&headers) > MOST_HEADERS {
-            headers = self.headers_that(|name| name.starts_with("inferq-") && name != ALONE);
+            headers = self.headers_that(|name| name.starts_with("inferq-") && name != LOST);
             if size_of(&headers) > MOST_HEADERS {
                 headers = FieldTable::default();
             }

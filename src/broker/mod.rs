@@ -42,6 +42,7 @@ pub use fault::{ConnectFault, UrlFault};
 pub use health::{Health, LinkHealth};
 pub use letters::{Letter, Letters, LettersFault, Ticket};
 pub use outgoing::{Outgoing, Texts};
+pub(crate) use properties::LOST;
 pub use properties::{Death, Header, HeaderValue, Properties};
 pub use publisher::{Publication, PublishFault, Publisher};
 pub use receipt::Receipt;
@@ -58,7 +59,7 @@ use crate::broker::ward::Ward;
 use crate::telemetry::metrics::BrokerMetrics;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -315,11 +316,6 @@ impl Broker {
             reason: fault.to_string(),
         })?;
         self.publisher.publish(publication).await
-    }
-
-    /// When deliveries could come again after the last outage; `None` where there was none.
-    pub(crate) fn reconnected(&self) -> Option<Instant> {
-        self.consuming.borrow().reconnected
     }
 
     /// Whether the broker takes publications: connected, and not short of memory or disk.

@@ -3,8 +3,8 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
-/// Since when a request is to run alone: it was published anew for that.
-pub(super) const ALONE: &str = "inferq-alone";
+/// How often a request had been lost when it was set apart.
+pub(crate) const LOST: &str = "inferq-lost";
 
 /// AMQP 0-9-1 message properties.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -218,20 +218,16 @@ impl Properties {
         }
     }
 
-    /// When it was set apart, Unix ms, to run alone (`inferq-alone`).
+    /// How often a request had been lost when it was set apart (`inferq-lost`), which is by way of a retry queue: a header
+    /// of that name that did not come by one is its producer's own.
     #[must_use]
-    pub fn apart_since(&self) -> Option<u64> {
-        match self.header(ALONE) {
-            Some(Header::Int(ms)) => u64::try_from(ms).ok(),
-            _ => None,
-        }
-    }
-
-    /// Set apart at such a time, Unix ms.
-    #[must_use]
-    pub fn apart(self, ms: u64) -> Properties {
-        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-        self.with_headers([(ALONE, HeaderValue::Int(ms))])
+    pub fn lost(&self) -> Option<u64> {
+        let Some(Header::Int(lost)) = self.header(LOST) else {
+            return None;
+        };
+        let mut deaths = self.deaths().into_iter();
+        let ours = deaths.any(|death| death.queue.starts_with("inferq.retry."));
+        u64::try_from(lost).ok().filter(|_| ours)
     }
 
     /// Where the broker gave this message up, latest first (`x-death`).

@@ -4,6 +4,9 @@ use rand::{Rng, seq::IndexedRandom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// What is set apart comes back after so long.
+pub(super) const APART_MS: u64 = 1_000;
+
 /// How deliveries are settled.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -16,9 +19,8 @@ pub struct Config {
     pub retry_delays_ms: Vec<u64>,
     /// A request that so many workers died with is answered `model_fault` and not run again, 1 to 19. What the broker
     /// counts is not quite that: where it crashes, it counts a delivery for each worker that it then misses. So a
-    /// request that was counted once less is set apart: published anew, to run alone and with a count that begins at 0.
-    /// The next time that it is lost is the last, unless the worker that gets it then was without the broker meanwhile.
-    /// At 1 none is set apart, and crashes of the broker make poison.
+    /// request with two losses left is set apart: published anew after a second, to run alone and with a count that
+    /// begins at 0, of which one is believed at a time. (At 1 none is set apart, and crashes of the broker make poison.)
     #[schemars(range(min = 1, max = 19))]
     pub poison_deliveries: u64,
     /// Seconds that a drain may take before what is left is given back, at most 3600.
@@ -71,19 +73,11 @@ impl Config {
         within("drain_timeout_s", self.drain_timeout_s, 0, 3_600)
     }
 
-    /// The delay of the retry queue that brings back first; where none is asked for, of one that is made for it.
-    pub(super) fn soonest_ms(&self) -> u64 {
-        self.retry_queues_ms().first().copied().unwrap_or(1_000)
-    }
-
     /// The delays of all retry queues.
     #[must_use]
     pub fn retry_queues_ms(&self) -> Vec<u64> {
-        let mut all: Vec<u64> = self
-            .retry_delays_ms
-            .iter()
-            .flat_map(|ms| spread(*ms))
-            .collect();
+        let delays = self.retry_delays_ms.iter().flat_map(|ms| spread(*ms));
+        let mut all: Vec<u64> = delays.chain([APART_MS]).collect();
         all.sort_unstable();
         all.dedup();
         all

@@ -84,6 +84,5 @@ pub(super) fn first_at(properties: &Properties) -> Option<u64> {
 pub(super) fn returned(properties: &Properties) -> bool {
     let deaths = properties.deaths();
     let last = deaths.first().map_or("", |death| death.queue.as_str());
-    last.starts_with("inferq.retry.")
-        && (attempts(properties) > 0 || properties.apart_since().is_some())
+    last.starts_with("inferq.retry.") && (attempts(properties) > 0 || properties.lost().is_some())
 }

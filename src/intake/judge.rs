@@ -24,7 +24,7 @@ use crate::{
 use super::{
     Desk, Intake,
     head::{attempts, destination, head},
-    verdict::{Again, Burial, Ran, Verdict, Written},
+    verdict::{Burial, Ran, Verdict, Written},
 };
 
 impl Intake {
@@ -41,8 +41,11 @@ impl Intake {
             return Verdict::Bury(Burial::new(reason, Stage::Decode), None);
         }
         let count = delivery.delivery_count;
-        if let Some(verdict) = self.suspected(package, delivery, count, Stage::Predict) {
-            return verdict;
+        if count > 0 && delivery.blemish.is_none() {
+            let suspecting = self.suspected(package, (desk, delivery), count, Stage::Predict);
+            if let Some(verdict) = Box::pin(suspecting).await {
+                return verdict;
+            }
         }
         // What cannot be answered now is not run now either, and no batch waits for it meanwhile.
         if !self.broker.is_flowing() {
@@ -53,7 +56,8 @@ impl Intake {
             drop(coming.take());
             let claimed = Box::pin(self.claim(entry, desk, package, &head)).await;
             if let Some(stored) = claimed {
-                return again(stored, delivery.redelivered);
+                let returned = delivery.redelivered || delivery.properties.lost().is_some();
+                return again(stored, returned);
             }
         }
         let coming = coming.or_else(|| self.engine.expect(package));
@@ -103,9 +107,8 @@ impl Intake {
                     rejection.code == Code::UnknownVersion && attempts(&delivery.properties) == 0;
                 let written = Written::rejection(&answering, &rejection);
                 match self.next_try(package, delivery, head) {
-                    Some(again) if ahead => {
-                        let why = Burial::new("unknown_version", Stage::Resolve);
-                        Verdict::Retry(again, why, written)
+                    Some(ms) if ahead => {
+                        Verdict::Retry(ms, Burial::new("unknown_version", Stage::Resolve), written)
                     }
                     _ => Verdict::Reply(written),
                 }
@@ -118,7 +121,7 @@ impl Intake {
                 let burial = Burial::new(rejection.code.as_str(), fault.stage);
                 let written = Written::rejection(&answering, &rejection);
                 match self.next_try(package, delivery, head) {
-                    Some(again) if fault.is_transient() => Verdict::Retry(again, burial, written),
+                    Some(ms) if fault.is_transient() => Verdict::Retry(ms, burial, written),
                     _ => Verdict::Bury(burial, Some(written)),
                 }
             }
@@ -159,18 +162,18 @@ impl Intake {
         }
     }
 
-    /// When the next try is; `None` if none is left or it would come after the deadline.
+    /// Milliseconds until the next try; `None` if none is left or it would come after the deadline.
     pub(super) fn next_try(
         &self,
         package: &str,
         delivery: &Delivery,
         head: &Head<'_>,
-    ) -> Option<Again> {
+    ) -> Option<u64> {
         let delay = self
             .config
             .retry_delay_ms(attempts(&delivery.properties), &mut rand::rng())?;
         let deadline = self.deadline(package, head)?;
-        (!deadline.passed(unix_ms() + delay)).then_some(Again::After(delay))
+        (!deadline.passed(unix_ms() + delay)).then_some(delay)
     }
 
     /// When nobody wants the answer to a request any more; `None` where it says something that is no time.
@@ -183,10 +186,10 @@ impl Intake {
 
 /// What becomes of a request that was answered before. Whoever answered it may have died before a fault's dead letter
 /// was confirmed.
-fn again(stored: Stored, redelivered: bool) -> Verdict {
+fn again(stored: Stored, returned: bool) -> Verdict {
     let problem = Problem::read(Some(&stored.content_type), &stored.body);
     let fault = problem.ok().filter(|problem| {
-        redelivered && stored.kind == Kind::Rejection.as_str() && problem.code.ends_with("_fault")
+        returned && stored.kind == Kind::Rejection.as_str() && problem.code.ends_with("_fault")
     });
     let written = Written::Before(stored);
     match fault {

@@ -251,7 +251,7 @@ impl Intake {
                 failpoint::of(id, self.judge(package, (desk, delivery), entry, coming)).await
             }
             Source::Unknown => self.refuse(delivery),
-            Source::Died => self.explain(delivery),
+            Source::Died => self.explain(desk, delivery).await,
         }
     }
 
@@ -264,7 +264,7 @@ impl Intake {
         let reply = self.rejection(delivery, &head, &package, &fault.rejection());
         let why = Burial::new("internal_fault", fault.stage);
         match self.next_try(&package, delivery, &head) {
-            Some(again) => Verdict::Retry(again, why, reply),
+            Some(ms) => Verdict::Retry(ms, why, reply),
             None => Verdict::Bury(why, Some(reply)),
         }
     }

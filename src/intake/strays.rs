@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    Intake,
+    Desk, Intake,
     head::{destination, head},
     verdict::{Burial, Verdict},
 };
@@ -37,7 +37,7 @@ impl Intake {
     }
 
     /// What the broker gave up on: answered without a look at its body.
-    pub(super) fn explain(&self, delivery: &Delivery) -> Verdict {
+    pub(super) async fn explain(&self, desk: &Desk, delivery: &Delivery) -> Verdict {
         let head = head(&delivery.properties);
         let died = died_of(delivery);
         // The queue of the unknown does not tell what was asked for.
@@ -50,16 +50,24 @@ impl Intake {
         }
         let deaths = delivery.properties.deaths();
         let reason = deaths.first().map_or("", |death| death.reason.as_str());
-        if reason == "delivery_limit"
-            && let Some(verdict) = self.suspected(package, delivery, u64::MAX, Stage::Decode)
-        {
-            return verdict;
+        // Nobody knows what made the count, unless it was one of a request that had been set apart.
+        let served = self.engine.repository().resolve(package, None).is_ok();
+        if reason == "delivery_limit" && served {
+            let suspecting = self.suspected(package, (desk, delivery), u64::MAX, Stage::Decode);
+            if let Some(verdict) = Box::pin(suspecting).await {
+                return verdict;
+            }
         }
         let (code, detail, burial) = match reason {
             "expired" => (
                 Code::DeadlineExceeded,
                 "the request expired in the queue before a worker took it; send it again with more time",
                 None,
+            ),
+            "delivery_limit" => (
+                Code::ModelFault,
+                "workers died while they had this request; it is not run again",
+                Some("poison"),
             ),
             _ => (
                 Code::InternalFault,

@@ -1,81 +1,96 @@
 //! Requests that workers died with, or that look like it.
 //!
-//! The broker counts how often a request was lost, but not with whom: after a crash it takes what a worker had in hand
-//! back for one worker after the other that it misses, and sends it to the next that it has not missed yet. One crash
-//! beside eight workers was counted eight times (RabbitMQ 3.10). So where a request has one loss left it is *set
-//! apart*: published anew, with a count that begins at 0 and a header that has it run alone. The next loss is its
-//! worker's death, or else everybody saw the broker go.
+//! The broker counts how often a request was lost, but not with whom. When it is back after a crash it takes what a
+//! worker had in hand back for one worker after the other that it misses, and sends it to the next that it has not
+//! missed yet: one crash beside eight workers was counted eight times (RabbitMQ 3.10). So where a request has two losses
+//! left it is *set apart*: published anew, with a note of what it had and a count that begins at 0. It runs alone. If it
+//! is lost, that is one loss, whatever the broker counts, and it is set apart once more. Whoever waits beside a poison
+//! the first time runs before it the second time (`broker::credit`). A request that is lost then as well has most likely
+//! killed its workers.
 
 use crate::{
-    broker::Delivery,
-    message::{
-        deadline::unix_ms,
-        rejection::{Code, Rejection, Stage},
-    },
+    broker::{Delivery, HeaderValue, LOST, PublishFault},
+    message::rejection::{Code, Rejection, Stage},
 };
 
 use super::{
-    Intake,
+    Desk, Intake,
+    config::APART_MS,
     head::head,
-    verdict::{Again, Burial, Verdict},
+    verdict::{Burial, Verdict},
 };
 
-/// What is thought of a request that was lost.
+/// What is to be done with a request that was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suspicion {
-    /// It is to be set apart, or set apart once more.
-    Doubt,
-    /// It is not run again.
+    /// To set it apart with so many losses.
+    Apart(u64),
+    /// Not to run it again.
     Poison,
 }
 
-/// Of a request that was set apart.
-#[derive(Clone, Copy, Debug)]
-struct Apart {
-    /// Whether this worker was without the broker since.
-    outage: bool,
-}
-
-/// What comes of `count` losses since a request was published, or set apart; a poison may kill `most` workers.
-fn suspicion(count: u64, apart: Option<Apart>, most: u64) -> Option<Suspicion> {
-    match apart {
-        _ if count == 0 => None,
-        Some(Apart { outage: true }) => Some(Suspicion::Doubt),
-        Some(Apart { outage: false }) => Some(Suspicion::Poison),
-        None if most == 1 => Some(Suspicion::Poison),
-        None => (count >= most - 1).then_some(Suspicion::Doubt),
-    }
+/// What comes of a request that the broker counted so often since it was published, or set apart with so many losses
+/// `before`, where a poison may kill `most` workers; `None` where it just runs.
+fn suspicion(count: u64, before: Option<u64>, most: u64) -> Option<Suspicion> {
+    let enough = most.saturating_sub(2).max(1);
+    let lost = match before {
+        _ if count == 0 => return None,
+        Some(before) => before + 1,
+        None if count < enough => return None,
+        None => enough,
+    };
+    Some(if lost < most {
+        Suspicion::Apart(lost)
+    } else {
+        Suspicion::Poison
+    })
 }
 
 impl Intake {
-    /// What becomes of a request that was lost so often, unless it may run.
-    pub(super) fn suspected(
+    /// What becomes of a request that the broker counted so often, unless it runs now. It is alone: where it cannot be set
+    /// apart it may run as well, while the count is no more than a poison's.
+    pub(super) async fn suspected(
         &self,
         package: &str,
-        delivery: &Delivery,
+        (desk, delivery): (&Desk, &Delivery),
         count: u64,
         stage: Stage,
     ) -> Option<Verdict> {
-        let apart = delivery.properties.apart_since().map(|ms| Apart {
-            outage: self.was_out_since(ms),
-        });
-        let suspicion = suspicion(count, apart, self.config.poison_deliveries)?;
+        let (before, most) = (delivery.properties.lost(), self.config.poison_deliveries);
+        if let Suspicion::Apart(lost) = suspicion(count, before, most)? {
+            match self.set_apart(desk, delivery, lost).await {
+                Ok(()) => return Some(Verdict::Elsewhere(Ok(()))),
+                Err(closed @ PublishFault::Closed) => return Some(Verdict::Elsewhere(Err(closed))),
+                Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
+                    if before.unwrap_or_default().saturating_add(count) < most {
+                        return None;
+                    }
+                }
+            }
+        }
         let detail = "workers died while they had this request; it is not run again";
         let rejection = Rejection::new(Code::ModelFault, stage, detail);
         let head = head(&delivery.properties);
         let reply = self.rejection(delivery, &head, package, &rejection);
-        let why = Burial::new("poison", stage);
-        Some(match suspicion {
-            Suspicion::Poison => Verdict::Bury(why, Some(reply)),
-            Suspicion::Doubt => Verdict::Retry(Again::Alone, why, reply),
-        })
+        Some(Verdict::Bury(Burial::new("poison", stage), Some(reply)))
     }
 
-    /// Whether deliveries could not come to this worker at some time since then, Unix ms.
-    fn was_out_since(&self, ms: u64) -> bool {
-        let ago = self.broker.reconnected().map(|at| at.elapsed());
-        ago.and_then(|ago| u64::try_from(ago.as_millis()).ok())
-            .is_some_and(|ago| unix_ms().saturating_sub(ago) >= ms)
+    async fn set_apart(
+        &self,
+        desk: &Desk,
+        delivery: &Delivery,
+        lost: u64,
+    ) -> Result<(), PublishFault> {
+        let note = HeaderValue::Int(i64::try_from(lost).unwrap_or(i64::MAX));
+        self.put_back(desk, delivery, APART_MS, [(LOST, note)])
+            .await?;
+        let queue = &*delivery.queue;
+        tracing::warn!(
+            queue,
+            lost,
+            "a request was lost so often that it is to run alone"
+        );
+        Ok(())
     }
 }
 
@@ -83,14 +98,14 @@ impl Intake {
 mod tests {
     use super::*;
 
-    /// How many workers a request kills, each of which the broker counts once.
-    fn deaths(most: u64) -> u64 {
-        let (mut apart, mut count, mut deaths) = (None, 0, 0);
+    /// With how many losses a request is a poison, where each is counted so often.
+    fn losses(most: u64, counted: u64) -> u64 {
+        let (mut before, mut count, mut losses) = (None, 0, 0);
         loop {
-            match suspicion(count, apart, most) {
-                None => (count, deaths) = (count + 1, deaths + 1),
-                Some(Suspicion::Doubt) => (apart, count) = (Some(Apart { outage: false }), 0),
-                Some(Suspicion::Poison) => return deaths,
+            match suspicion(count, before, most) {
+                None => (count, losses) = (count + counted, losses + 1),
+                Some(Suspicion::Apart(lost)) => (before, count) = (Some(lost), 0),
+                Some(Suspicion::Poison) => return losses,
             }
         }
     }
@@ -98,16 +113,16 @@ mod tests {
     #[test]
     fn a_poison_kills_as_many_workers_as_it_may() {
         for most in 1..=19 {
-            assert_eq!(deaths(most), most);
+            assert_eq!(losses(most, 1), most);
         }
     }
 
     #[test]
-    fn no_crash_of_the_broker_makes_a_poison_however_many_workers_it_misses() {
-        for missed in 1..100 {
-            for apart in [None, Some(Apart { outage: true })] {
-                assert_ne!(suspicion(missed, apart, 4), Some(Suspicion::Poison));
-            }
+    fn crashes_of_the_broker_that_count_for_many_are_not_taken_for_many() {
+        for counted in 4..100 {
+            assert_eq!(losses(4, counted), 3);
+            assert_eq!(losses(19, counted.max(17)), 3);
+            assert_eq!(losses(2, counted), 2);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     broker::{Delivery, HeaderValue, Publication, PublishFault, Texts, topology},
     duplicates::{Entry, Stored},
     message::{
-        deadline::unix_ms,
+        deadline::{Deadline, unix_ms},
         rejection::{Rejection, Stage},
         reply::{Answering, Reply},
         reply_to::reply_to,
@@ -35,17 +35,11 @@ pub(super) enum Verdict {
     Reply(Written),
     /// Copied to the dead letters for an operator to see; answered as well where somebody can be.
     Bury(Burial, Option<Written>),
-    /// Tried again, on whichever worker gets it; buried and answered where not even that can be had.
-    Retry(Again, Burial, Written),
-}
-
-/// When and how a request is tried again.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Again {
-    /// After so many milliseconds.
-    After(u64),
-    /// Soon, and alone.
-    Alone,
+    /// Tried again after so many milliseconds, on whichever worker gets it; buried and answered where not even
+    /// that can be had.
+    Retry(u64, Burial, Written),
+    /// In a queue of ours again, where the broker's side is not closed.
+    Elsewhere(Result<(), PublishFault>),
 }
 
 /// Why a copy goes to the dead letters, or to the retry queue.
@@ -133,8 +127,9 @@ impl Case {
         let (why, written) = match verdict {
             Verdict::Reply(written) => (None, Some(written)),
             Verdict::Bury(why, written) => (Some(why), written),
-            Verdict::Retry(again, why, written) => {
-                let retrying = intake.retried(desk, delivery, entry.as_ref(), again, &why);
+            Verdict::Elsewhere(end) => return self.close(end),
+            Verdict::Retry(ms, why, written) => {
+                let retrying = intake.retried(desk, delivery, entry.as_ref(), ms, &why);
                 // Boxed, as it is rare: every delivery's task is as large as the largest of its awaits.
                 match Box::pin(retrying).await {
                     Ok(false) => (Some(why), Some(written)),
@@ -238,17 +233,17 @@ impl Intake {
         desk: &Desk,
         delivery: &Delivery,
         entry: Option<&Entry>,
-        again: Again,
+        ms: u64,
         why: &Burial,
     ) -> Result<bool, PublishFault> {
         if let Some(entry) = entry {
             entry.release().await;
         }
-        match self.retry(desk, delivery, again, why).await {
-            Ok(()) => {
-                desk.metrics.retries.increment(1);
-                Ok(true)
-            }
+        match self
+            .put_back(desk, delivery, ms, marks(delivery, why))
+            .await
+        {
+            Ok(()) => Ok(true),
             Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => Ok(false),
             Err(closed @ PublishFault::Closed) => Err(closed),
         }
@@ -295,39 +290,29 @@ impl Intake {
         })
     }
 
-    async fn retry(
+    /// Puts a request into a retry queue, with notes on its way so far.
+    pub(super) async fn put_back(
         &self,
         desk: &Desk,
         delivery: &Delivery,
-        again: Again,
-        why: &Burial,
+        ms: u64,
+        notes: impl IntoIterator<Item = (&'static str, HeaderValue)>,
     ) -> Result<(), PublishFault> {
         let package = package_of(desk, delivery);
         let deadline = self.deadline(&package, &head(&delivery.properties));
-        let deadline = deadline.map(|deadline| (DEADLINE, number(deadline.unix_ms())));
-        let kept = delivery.properties.kept().with_headers(deadline);
-        let queue = queue_of(desk, delivery);
-        let (ms, properties) = match again {
-            Again::After(ms) => (ms, kept.with_headers(marks(delivery, why))),
-            Again::Alone => {
-                let (queue, count) = (&*queue, delivery.delivery_count);
-                tracing::warn!(
-                    queue,
-                    count,
-                    "a request was lost so often that it runs alone now"
-                );
-                (self.config.soonest_ms(), kept.apart(unix_ms()))
-            }
-        };
-        let high = if topology::is_high(&queue) {
+        let deadline = deadline.map_or(u64::MAX, Deadline::unix_ms);
+        let headers = notes.into_iter().chain([(DEADLINE, number(deadline))]);
+        let properties = delivery.properties.kept().with_headers(headers);
+        let high = if topology::is_high(&queue_of(desk, delivery)) {
             topology::HIGH
         } else {
             ""
         };
         let key = format!("{package}{high}");
-        self.broker
-            .retry_after(ms, &key, delivery.body.clone(), properties)
-            .await
+        let body = delivery.body.clone();
+        self.broker.retry_after(ms, &key, body, properties).await?;
+        desk.metrics.retries.increment(1);
+        Ok(())
     }
 
     async fn bury(

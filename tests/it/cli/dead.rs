@@ -131,7 +131,10 @@ async fn what_workers_bury_is_listed_shown_and_answered_when_it_is_replayed() {
         .publish("inferq", "fraud", vec![(poison, payment.clone())])
         .await;
     client.give_back("inferq.fraud", 4).await;
-    let worker = Worker::start(&url, Path::new(packages.path()));
+    // No request is set apart at 1.
+    let at_once = [("INFERQ__INTAKE__POISON_DELIVERIES", "1")];
+    let worker = Worker::spawn(&url, Path::new(packages.path()), &at_once);
+    worker.await_ready();
     client.until_ready("inferq.dead.fraud", 1).await;
     let nowhere = properties("nowhere").with_reply_to("gone".into());
     for (key, properties) in [
