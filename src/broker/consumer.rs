@@ -83,7 +83,8 @@ impl Delivery {
     /// Of that each loss counts one, so that turns are upwards and downwards by turns.
     pub(super) fn suspicion(&self) -> u64 {
         let before = self.properties.lost();
-        before.map_or(0, |lost| lost.saturating_add(2)) + self.delivery_count
+        let before = before.map_or(0, |lost| lost.saturating_add(2));
+        before.saturating_add(self.delivery_count)
     }
 
     /// The same for a message on every worker.

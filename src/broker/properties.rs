@@ -218,8 +218,8 @@ impl Properties {
         }
     }
 
-    /// How often a request had been lost when it was set apart (`inferq-lost`), which is by way of a retry queue: a header
-    /// of that name that did not come by one is its producer's own.
+    /// How often a request had been lost when it was set apart (`inferq-lost`), which is by way of a retry queue: that
+    /// header alone says nothing.
     #[must_use]
     pub fn lost(&self) -> Option<u64> {
         let Some(Header::Int(lost)) = self.header(LOST) else {

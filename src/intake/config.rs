@@ -19,8 +19,9 @@ pub struct Config {
     pub retry_delays_ms: Vec<u64>,
     /// A request that so many workers died with is answered `model_fault` and not run again, 1 to 19. What the broker
     /// counts is not quite that: where it crashes, it counts a delivery for each worker that it then misses. So a
-    /// request with two losses left is set apart: published anew after a second, to run alone and with a count that
-    /// begins at 0, of which one is believed at a time. (At 1 none is set apart, and crashes of the broker make poison.)
+    /// request with two losses left, or one at 2, is set apart: published anew after a second, to run alone and with a
+    /// count that begins at 0, of which one is believed at a time. At 2 and 3 that is at the first loss, so that what a
+    /// drain gives back is set apart as well; at 1 none is, and crashes of the broker make poison.
     #[schemars(range(min = 1, max = 19))]
     pub poison_deliveries: u64,
     /// Seconds that a drain may take before what is left is given back, at most 3600.

@@ -51,8 +51,8 @@ impl Intake {
         let deaths = delivery.properties.deaths();
         let reason = deaths.first().map_or("", |death| death.reason.as_str());
         // Nobody knows what made the count, unless it was one of a request that had been set apart.
-        let served = self.engine.repository().resolve(package, None).is_ok();
-        if reason == "delivery_limit" && served {
+        let served = self.engine.repository().resolve(&died, None).is_ok();
+        if reason == "delivery_limit" && served && delivery.blemish.is_none() {
             let suspecting = self.suspected(package, (desk, delivery), u64::MAX, Stage::Decode);
             if let Some(verdict) = Box::pin(suspecting).await {
                 return verdict;

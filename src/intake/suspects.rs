@@ -48,7 +48,7 @@ fn suspicion(count: u64, before: Option<u64>, most: u64) -> Option<Suspicion> {
 
 impl Intake {
     /// What becomes of a request that the broker counted so often, unless it runs now. It is alone: where it cannot be set
-    /// apart it may run as well, while the count is no more than a poison's.
+    /// apart it may run as well, until the broker gives it up.
     pub(super) async fn suspected(
         &self,
         package: &str,
@@ -58,15 +58,10 @@ impl Intake {
     ) -> Option<Verdict> {
         let (before, most) = (delivery.properties.lost(), self.config.poison_deliveries);
         if let Suspicion::Apart(lost) = suspicion(count, before, most)? {
-            match self.set_apart(desk, delivery, lost).await {
-                Ok(()) => return Some(Verdict::Elsewhere(Ok(()))),
-                Err(closed @ PublishFault::Closed) => return Some(Verdict::Elsewhere(Err(closed))),
-                Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => {
-                    if before.unwrap_or_default().saturating_add(count) < most {
-                        return None;
-                    }
-                }
-            }
+            return match self.set_apart(package, (desk, delivery), lost).await {
+                Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => None,
+                end @ (Ok(()) | Err(PublishFault::Closed)) => Some(Verdict::Elsewhere(end)),
+            };
         }
         let detail = "workers died while they had this request; it is not run again";
         let rejection = Rejection::new(Code::ModelFault, stage, detail);
@@ -77,13 +72,17 @@ impl Intake {
 
     async fn set_apart(
         &self,
-        desk: &Desk,
-        delivery: &Delivery,
+        package: &str,
+        (desk, delivery): (&Desk, &Delivery),
         lost: u64,
     ) -> Result<(), PublishFault> {
+        let head = head(&delivery.properties);
+        // A header stays, whatever it says; what the package has by default is from arrival on, as for everybody.
+        let expires = head.deadline.is_none() && head.expiration.is_some();
+        let deadline = expires.then(|| self.deadline_header(package, delivery));
         let note = HeaderValue::Int(i64::try_from(lost).unwrap_or(i64::MAX));
-        self.put_back(desk, delivery, APART_MS, [(LOST, note)])
-            .await?;
+        let notes = [(LOST, note)].into_iter().chain(deadline);
+        self.put_back(desk, delivery, APART_MS, notes).await?;
         let queue = &*delivery.queue;
         tracing::warn!(
             queue,

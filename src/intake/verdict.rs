@@ -239,10 +239,9 @@ impl Intake {
         if let Some(entry) = entry {
             entry.release().await;
         }
-        match self
-            .put_back(desk, delivery, ms, marks(delivery, why))
-            .await
-        {
+        let deadline = self.deadline_header(&package_of(desk, delivery), delivery);
+        let notes = marks(delivery, why).into_iter().chain([deadline]);
+        match self.put_back(desk, delivery, ms, notes).await {
             Ok(()) => Ok(true),
             Err(PublishFault::Unroutable { .. } | PublishFault::Refused { .. }) => Ok(false),
             Err(closed @ PublishFault::Closed) => Err(closed),
@@ -290,6 +289,19 @@ impl Intake {
         })
     }
 
+    /// Until when a request's answer is wanted, for its copy to say.
+    pub(super) fn deadline_header(
+        &self,
+        package: &str,
+        delivery: &Delivery,
+    ) -> (&'static str, HeaderValue) {
+        let deadline = self.deadline(package, &head(&delivery.properties));
+        (
+            DEADLINE,
+            number(deadline.map_or(u64::MAX, Deadline::unix_ms)),
+        )
+    }
+
     /// Puts a request into a retry queue, with notes on its way so far.
     pub(super) async fn put_back(
         &self,
@@ -298,17 +310,13 @@ impl Intake {
         ms: u64,
         notes: impl IntoIterator<Item = (&'static str, HeaderValue)>,
     ) -> Result<(), PublishFault> {
-        let package = package_of(desk, delivery);
-        let deadline = self.deadline(&package, &head(&delivery.properties));
-        let deadline = deadline.map_or(u64::MAX, Deadline::unix_ms);
-        let headers = notes.into_iter().chain([(DEADLINE, number(deadline))]);
-        let properties = delivery.properties.kept().with_headers(headers);
+        let properties = delivery.properties.kept().with_headers(notes);
         let high = if topology::is_high(&queue_of(desk, delivery)) {
             topology::HIGH
         } else {
             ""
         };
-        let key = format!("{package}{high}");
+        let key = format!("{}{high}", package_of(desk, delivery));
         let body = delivery.body.clone();
         self.broker.retry_after(ms, &key, body, properties).await?;
         desk.metrics.retries.increment(1);

@@ -132,7 +132,7 @@ async fn what_the_broker_gives_up_runs_alone_or_is_answered_with_a_fault_and_kep
     let mut client = Client::connect(&url).await;
     // Given back until the broker's own limit, and refused by somebody who should not consume here.
     for (id, requeue) in [("limit", true), ("refused", false)] {
-        // A producer does not say how often a request was lost.
+        // That alone says nothing.
         let sent = with_header(properties(id), "inferq-lost", AMQPValue::LongLongInt(99));
         client.send("labour", sent, &request(5, 1)).await;
         let mut returns = 0;
