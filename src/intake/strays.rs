@@ -13,6 +13,7 @@ use crate::{
 use super::{
     Desk, Intake,
     head::{destination, head},
+    suspects::DIED_WITH,
     verdict::{Burial, Verdict},
 };
 
@@ -64,11 +65,7 @@ impl Intake {
                 "the request expired in the queue before a worker took it; send it again with more time",
                 None,
             ),
-            "delivery_limit" => (
-                Code::ModelFault,
-                "workers died while they had this request; it is not run again",
-                Some("poison"),
-            ),
+            "delivery_limit" => (Code::ModelFault, DIED_WITH, Some("poison")),
             _ => (
                 Code::InternalFault,
                 "the broker gave this request up; send it again later",

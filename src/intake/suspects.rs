@@ -20,6 +20,9 @@ use super::{
     verdict::{Burial, Verdict},
 };
 
+/// What its requester is told of a poison.
+pub(super) const DIED_WITH: &str = "workers died while they had this request; it is not run again";
+
 /// What is to be done with a request that was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suspicion {
@@ -47,8 +50,8 @@ fn suspicion(count: u64, before: Option<u64>, most: u64) -> Option<Suspicion> {
 }
 
 impl Intake {
-    /// What becomes of a request that the broker counted so often, unless it runs now. It is alone: where it cannot be set
-    /// apart it may run as well, until the broker gives it up.
+    /// What becomes of a request that the broker counted so often, unless it runs now. Where it cannot be set apart it
+    /// runs, until the broker gives it up.
     pub(super) async fn suspected(
         &self,
         package: &str,
@@ -63,8 +66,7 @@ impl Intake {
                 end @ (Ok(()) | Err(PublishFault::Closed)) => Some(Verdict::Elsewhere(end)),
             };
         }
-        let detail = "workers died while they had this request; it is not run again";
-        let rejection = Rejection::new(Code::ModelFault, stage, detail);
+        let rejection = Rejection::new(Code::ModelFault, stage, DIED_WITH);
         let head = head(&delivery.properties);
         let reply = self.rejection(delivery, &head, package, &rejection);
         Some(Verdict::Bury(Burial::new("poison", stage), Some(reply)))
