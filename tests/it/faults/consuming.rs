@@ -206,5 +206,6 @@ async fn a_suspect_does_not_wait_until_a_trickle_has_filled_a_large_credit() {
     let took = start.elapsed();
     trickle.abort();
     eprintln!("answered after {took:?} at a credit of {credit}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // It is set apart, for a second, and waits twice for what is in hand, 2 s at most: not for a credit of minutes.
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
