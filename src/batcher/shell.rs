@@ -27,10 +27,11 @@ use super::{
     climb::Climb,
     curve::ladder,
     device::{Member, Turn},
-    policy::{self, PolicyConfig, RunTime, Traffic},
+    policy::{self, PolicyConfig, Traffic},
     queue::{State, admit},
     refresh::{Hears, Sizing},
     request::{Request, Ticket, refuse},
+    run_time::RunTime,
     wants::Wants,
     way::{Trail, mixed},
 };
@@ -63,7 +64,7 @@ pub(super) struct Shared {
     pub(super) trail: Trail,
     observer: Observer,
     pub(super) hears: Hears,
-    member: Member,
+    pub(super) member: Member,
     alive: watch::Sender<usize>,
     abandoned: AtomicBool,
     /// Where the first request came from, if that has threads of its own: another runs only while somebody waits in it.
