@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{appetite::Appetite, policy::RunTime};
+use super::{appetite::Appetite, run_time::RunTime};
 
 /// The weight of a new launch is one part in this many.
 const LAUNCHES: u32 = 8;

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use super::{BatchObservation, curve::Point, policy::RunTime};
+use super::{BatchObservation, curve::Point, run_time::RunTime};
 
 /// What is known of run times, by batch size to the next power of two; between two of those, on the line that joins
 /// them, and above all of them in proportion to the rows.
@@ -38,8 +38,9 @@ const BUCKETS: usize = 17;
 /// The weight of a new observation is one part in this many.
 const MEMORY: f64 = 8.0;
 
-/// So many deviations above the average is hardly ever exceeded: as in TCP's retransmission timer (RFC 6298).
-const FAR: f64 = 4.0;
+/// So many deviations above the average is hardly ever exceeded. TCP's retransmission timer has 4 (RFC 6298); where runs
+/// are uneven that refuses three requests that would have been in time for each that it spares being late.
+const FAR: f64 = 3.0;
 
 /// A run that takes more than this many averages counts as if it took so many: one stall is not how long runs take.
 const OUTLIER: f64 = 4.0;

@@ -20,7 +20,7 @@ use super::{
     BatchObservation,
     appetite::size,
     curve::{Curve, Point},
-    policy::RunTime,
+    run_time::RunTime,
 };
 
 /// The part of all time that trials take.

@@ -15,6 +15,7 @@ pub mod policy;
 mod queue;
 mod refresh;
 mod request;
+pub mod run_time;
 mod serve;
 pub mod sharing;
 mod shell;

@@ -22,7 +22,8 @@
 //! than the tightest deadline in it allows it is made smaller; but if more rows wait than fit into one, and the smaller
 //! batch would cost the nearest of the others its deadline, the device is short: the rows that a full batch is too
 //! long for are refused. Predictions are trusted for [`TRUST`] after a run should be over, so that one that is wrong
-//! is corrected by the next that runs all the same.
+//! is corrected by the next that runs all the same. A row that comes is refused at once only where hardly any luck of
+//! those ahead of it would help: what is refused cannot be taken back, and whoever is let in may be refused later.
 //!
 //! **What holds, whatever is pushed, removed and asked:**
 //! 1. A row that was taken in comes out exactly once: in a batch, as refused, or removed.
@@ -41,6 +42,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
+
+use super::run_time::RunTime;
 
 /// The head start that one level of priority is worth, and the most that a near deadline is worth
 /// within a level.
@@ -75,14 +78,6 @@ pub struct Entry<T> {
     pub deadline: Instant,
     /// Whatever the caller wants back.
     pub ticket: T,
-}
-
-/// How long batches run.
-pub trait RunTime {
-    /// Likely, for a batch of so many rows.
-    fn likely(&self, rows: usize) -> Duration;
-    /// Hardly ever more than this.
-    fn longest(&self, rows: usize) -> Duration;
 }
 
 /// Requests that are on their way.
@@ -248,8 +243,8 @@ impl<T> Policy<T> {
         self.rows.len().min(self.config.max_size)
     }
 
-    /// Whether a row that came now would be refused when its turn comes, behind those that rank before it: it may as
-    /// well be told at once. `sessions` run batches side by side.
+    /// Whether a row that came now would hardly be in time behind those that rank before it: it may as well be told at
+    /// once. `sessions` run batches side by side.
     #[must_use]
     pub fn is_hopeless(
         &self,
@@ -270,13 +265,10 @@ impl<T> Policy<T> {
         if self.rows.len() < most {
             return false;
         }
-        // As many full batches as can be over before its own has to begin.
-        let spare = left.saturating_sub(runs.longest(most)).as_nanos();
-        let Some(batches) = spare.checked_div(runs.likely(most).as_nanos()) else {
+        let Some(batches) = runs.most_in(left, most) else {
             return false;
         };
-        let batches = usize::try_from(batches).unwrap_or(usize::MAX);
-        let ahead = (sessions * most).saturating_mul(batches.saturating_add(1));
+        let ahead = (sessions * most).saturating_mul(batches);
         if self.rows.len() < ahead {
             return false;
         }
