@@ -24,6 +24,32 @@ pub struct Rate {
     pub rows_per_s: f64,
 }
 
+/// Rows that come one by one, and have so much time each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fed {
+    /// When each comes, from the first moment on.
+    pub arrivals: Vec<Duration>,
+    pub patience: Duration,
+    /// How long one row is thought to take.
+    pub run: Duration,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct InTime {
+    pub rows: usize,
+    /// How long one took: the mean.
+    pub run: Duration,
+}
+
+/// What a turn tells.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told {
+    RowsPerS(f64),
+    InTime(InTime),
+}
+
 /// Rounds over all sizes, in another order each; of a size, the median counts.
 const ROUNDS: usize = 5;
 /// Before a turn counts, as the engine has it.
@@ -40,7 +66,8 @@ struct Size {
 /// The inputs of a batch, by name.
 type Inputs = Vec<(&'static str, DynValue)>;
 
-/// Tells how fast sizes of 1, 2, 4 … rows run, and then runs the fastest whenever it is its turn.
+/// Tells how fast sizes of 1, 2, 4 … rows run, and then runs the fastest whenever it is its turn, or rows as they
+/// come.
 pub fn rows(library: &Path, model: &Path, kind: Kind, lasts: Duration) -> Result<()> {
     // First: it loads ONNX Runtime, which makes tensors.
     let session = open(library, model)?;
@@ -108,25 +135,51 @@ fn fastest(mut session: Session, mut sizes: Vec<Size>, lasts: Duration) -> Resul
     let best = best(&rates)?;
     let size = sizes.iter().find(|size| size.rows == best.rows);
     let size = size.context("the best")?;
-    turns::take(&rates, |()| {
+    let alone = sizes
+        .iter()
+        .find(|size| size.rows == 1)
+        .context("one row")?;
+    turns::take(&rates, |fed: Option<Fed>| {
         rate(&mut session, size, WARM_UP)?;
-        rate(&mut session, size, lasts)
+        match fed {
+            None => Ok(Told::RowsPerS(rate(&mut session, size, lasts)?)),
+            Some(fed) => Ok(Told::InTime(in_time(&mut session, alone, &fed)?)),
+        }
     })
+}
+
+/// How many of these are over in time, one after another, but for those that are thought not to be.
+fn in_time(session: &mut Session, alone: &Size, fed: &Fed) -> Result<InTime> {
+    let (began, mut rows, mut runs) = (Instant::now(), 0, Vec::new());
+    for (at, row) in fed.arrivals.iter().zip(alone.batches.iter().cycle()) {
+        std::thread::sleep(at.saturating_sub(began.elapsed()));
+        let (by, start) = (*at + fed.patience, began.elapsed());
+        if start + fed.run > by {
+            continue;
+        }
+        run(session, row)?;
+        let over = began.elapsed();
+        rows += usize::from(over <= by);
+        runs.push(over.saturating_sub(start));
+    }
+    let run = runs.iter().sum::<Duration>() / runs.len().max(1) as u32;
+    Ok(InTime { rows, run })
+}
+
+fn run(session: &mut Session, batch: &Inputs) -> Result<()> {
+    let inputs: Vec<_> = batch.iter().map(|(name, value)| (*name, value)).collect();
+    session.run(inputs)?;
+    Ok(())
 }
 
 /// Rows a second: all batches, over and over, for so long at least.
 fn rate(session: &mut Session, size: &Size, lasts: Duration) -> Result<f64> {
-    let mut run = |batch: &Inputs| -> Result<()> {
-        let inputs: Vec<_> = batch.iter().map(|(name, value)| (*name, value)).collect();
-        session.run(inputs)?;
-        Ok(())
-    };
-    run(size.batches.first().context("a batch")?)?;
+    run(session, size.batches.first().context("a batch")?)?;
     let (began, mut rows) = (Instant::now(), 0);
     // All of them or none: they may differ in what they cost.
     while began.elapsed() < lasts {
         for batch in &size.batches {
-            run(batch)?;
+            run(session, batch)?;
         }
         rows += size.batches.len() * size.rows;
     }

@@ -1,7 +1,7 @@
-//! Requests with deadlines at a share of what ONNX Runtime alone does, and what the best policy would make of them that
-//! knows how long runs take.
+//! Requests with deadlines at a share of what ONNX Runtime alone does; what the best policy would make of them on a device
+//! that always takes the same, and what ONNX Runtime alone does, given them one by one at the same moments.
 
-use crate::bare::{self, Rate};
+use crate::bare::{self, Fed, InTime, Rate};
 use crate::open::{Arrivals, ms, offer};
 use crate::packages::{Kind, request};
 use crate::results::{Row, Spread};
@@ -37,6 +37,10 @@ pub struct Tally {
     /// Answered, or given up, later.
     pub late: usize,
     pub lasted: Duration,
+    /// Device time a row: the mean over the answers.
+    pub run: Duration,
+    /// Rows of a batch: the mean over the answers.
+    pub batch: f64,
 }
 
 /// Requests that are asked one by one, of which the first fifth does not count.
@@ -81,7 +85,15 @@ pub async fn timely(engine: &Engine, kind: Kind, load: Load, lasts: Duration) ->
         };
         *place += 1;
     }
+    let ran = offered.iter().map(|one| &one.answer.timings);
+    let ran = ran.filter_map(|timings| Some((timings.predict?, timings.batch_rows?)));
+    let ran: Vec<(Duration, usize)> = ran.collect();
+    let run: Duration = ran.iter().map(|(run, rows)| *run / *rows as u32).sum();
+    let rows: usize = ran.iter().map(|(_, rows)| rows).sum();
+    let answers = ran.len().max(1);
     Ok(Tally {
+        run: run / answers as u32,
+        batch: rows as f64 / answers as f64,
         arrivals: offered.iter().map(|one| one.at - began).collect(),
         in_time,
         refused,
@@ -204,6 +216,14 @@ struct Timely {
     /// What the best of the simulated policies answers in time, and which it is.
     ideal: usize,
     policy: String,
+    /// What ONNX Runtime alone, which is given the rows one by one at the same moments, has over in time.
+    alone: usize,
+    /// Device time a row, and rows of a batch.
+    run_ms: f64,
+    batch: f64,
+    /// How long ONNX Runtime alone takes for a row when it is given them so, and when it always has another.
+    alone_ms: f64,
+    busy_ms: f64,
     /// Answered in time a second ÷ capacity.
     goodput: f64,
 }
@@ -233,6 +253,11 @@ pub fn bench(
             patience,
         };
         let tally: Tally = engine.turn_with(&load)?;
+        let alone: InTime = bare.turn_with(&Some(Fed {
+            arrivals: tally.arrivals.clone(),
+            patience,
+            run: Duration::from_secs_f64(1.0 / before),
+        }))?;
         let after: f64 = bare.turn()?;
         let capacity = f64::midpoint(before, after);
         before = after;
@@ -248,16 +273,26 @@ pub fn bench(
             late: tally.late,
             ideal: best_policy.in_time,
             policy: best_policy.to_string(),
+            alone: alone.rows,
+            run_ms: ms(tally.run),
+            batch: tally.batch,
+            alone_ms: ms(alone.run),
+            busy_ms: 1e3 / capacity,
             goodput: tally.in_time as f64 / tally.lasted.as_secs_f64() / capacity,
         };
         println!(
-            "{name:<10} {} offered at {:.2} of {capacity:.1} rows/s, deadline {:.0} ms: in time {:.3} of offered ({:.3} of ideal: {best_policy}), {:.4} of accepted; goodput {:.3}",
+            "{name:<10} {} offered at {:.2} of {capacity:.1} rows/s, deadline {:.0} ms: in time {:.3} of offered ({:.3} of ideal: {best_policy}), {:.4} of accepted; {:.3} of what ONNX Runtime alone is in time with; a row {:.1} ms in batches of {:.2}, alone {:.1}, busy {:.1}; goodput {:.3}",
             timely.offered,
             load.per_s / capacity,
             timely.deadline_ms,
             timely.in_time as f64 / timely.offered as f64,
             timely.in_time as f64 / timely.ideal as f64,
             timely.in_time as f64 / (timely.in_time + timely.late) as f64,
+            timely.in_time as f64 / timely.alone as f64,
+            timely.run_ms,
+            timely.batch,
+            timely.alone_ms,
+            timely.busy_ms,
             timely.goodput,
         );
         rounds.push(timely);
@@ -269,6 +304,18 @@ pub fn bench(
             of(|t| t.in_time as f64 / t.offered as f64),
         ),
         ("in time ÷ ideal", of(|t| t.in_time as f64 / t.ideal as f64)),
+        (
+            "in time ÷ bare loop's",
+            of(|t| t.in_time as f64 / t.alone as f64),
+        ),
+        (
+            "device time a row ÷ bare loop's",
+            of(|t| t.run_ms / t.alone_ms),
+        ),
+        (
+            "the same, bare loop always busy",
+            of(|t| t.run_ms / t.busy_ms),
+        ),
         (
             "in time ÷ accepted",
             of(|t| t.in_time as f64 / (t.in_time + t.late) as f64),
