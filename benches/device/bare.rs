@@ -36,8 +36,9 @@ pub struct Fed {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct InTime {
-    pub rows: usize,
+pub struct Ran {
+    pub in_time: usize,
+    pub late: usize,
     /// How long one took: the mean.
     pub run: Duration,
 }
@@ -47,7 +48,7 @@ pub struct InTime {
 #[serde(untagged)]
 enum Told {
     RowsPerS(f64),
-    InTime(InTime),
+    Ran(Ran),
 }
 
 /// Rounds over all sizes, in another order each; of a size, the median counts.
@@ -143,14 +144,14 @@ fn fastest(mut session: Session, mut sizes: Vec<Size>, lasts: Duration) -> Resul
         rate(&mut session, size, WARM_UP)?;
         match fed {
             None => Ok(Told::RowsPerS(rate(&mut session, size, lasts)?)),
-            Some(fed) => Ok(Told::InTime(in_time(&mut session, alone, &fed)?)),
+            Some(fed) => Ok(Told::Ran(in_time(&mut session, alone, &fed)?)),
         }
     })
 }
 
 /// How many of these are over in time, one after another, but for those that are thought not to be.
-fn in_time(session: &mut Session, alone: &Size, fed: &Fed) -> Result<InTime> {
-    let (began, mut rows, mut runs) = (Instant::now(), 0, Vec::new());
+fn in_time(session: &mut Session, alone: &Size, fed: &Fed) -> Result<Ran> {
+    let (began, mut in_time, mut runs) = (Instant::now(), 0, Vec::new());
     for (at, row) in fed.arrivals.iter().zip(alone.batches.iter().cycle()) {
         std::thread::sleep(at.saturating_sub(began.elapsed()));
         let (by, start) = (*at + fed.patience, began.elapsed());
@@ -159,11 +160,12 @@ fn in_time(session: &mut Session, alone: &Size, fed: &Fed) -> Result<InTime> {
         }
         run(session, row)?;
         let over = began.elapsed();
-        rows += usize::from(over <= by);
+        in_time += usize::from(over <= by);
         runs.push(over.saturating_sub(start));
     }
     let run = runs.iter().sum::<Duration>() / runs.len().max(1) as u32;
-    Ok(InTime { rows, run })
+    let late = runs.len() - in_time;
+    Ok(Ran { in_time, late, run })
 }
 
 fn run(session: &mut Session, batch: &Inputs) -> Result<()> {

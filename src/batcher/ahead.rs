@@ -76,6 +76,10 @@ impl RunTime for Behind<'_> {
     fn longest(&self, rows: usize) -> Duration {
         self.runs.longest(rows) + self.ahead
     }
+
+    fn trail(&self, rows: usize) -> Duration {
+        self.runs.trail(rows) + self.ahead
+    }
 }
 
 #[cfg(test)]

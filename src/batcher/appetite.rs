@@ -38,9 +38,9 @@ const BUCKETS: usize = 17;
 /// The weight of a new observation is one part in this many.
 const MEMORY: f64 = 8.0;
 
-/// So many deviations above the average is hardly ever exceeded. TCP's retransmission timer has 4 (RFC 6298); where runs
-/// are uneven that refuses three requests that would have been in time for each that it spares being late.
-const FAR: f64 = 3.0;
+/// So many deviations above the average is hardly ever exceeded: as in TCP's retransmission timer (RFC 6298). With three,
+/// more are in time at nine tenths of what a device can do, but under overload more of those that run are late.
+const FAR: f64 = 4.0;
 
 /// A run that takes more than this many averages counts as if it took so many: one stall is not how long runs take.
 const OUTLIER: f64 = 4.0;
@@ -148,6 +148,12 @@ impl Appetite {
         least.unwrap_or_default()
     }
 
+    /// How long a run hardly ever takes more than.
+    fn slow(&self, rows: usize) -> Duration {
+        let times = self.times(rows);
+        Duration::from_secs_f64(times.run + times.deviation * FAR)
+    }
+
     fn between(&self, rows: f64) -> Times {
         let known = || self.sizes.iter().flatten();
         let smaller = known().rfind(|times| times.rows <= rows);
@@ -188,10 +194,12 @@ impl RunTime for Appetite {
     }
 
     fn longest(&self, rows: usize) -> Duration {
-        let times = self.times(rows);
-        let run = Duration::from_secs_f64(times.run + times.deviation * FAR);
-        // Whoever asks may have an answer before the broker says so: the way never counts for more than the run.
-        run + self.trail.min(run)
+        self.slow(rows) + self.trail(rows)
+    }
+
+    /// Whoever asks may have an answer before the broker says so: the way never counts for more than the run.
+    fn trail(&self, rows: usize) -> Duration {
+        self.trail.min(self.slow(rows))
     }
 }
 

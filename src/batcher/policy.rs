@@ -22,8 +22,9 @@
 //! than the tightest deadline in it allows it is made smaller; but if more rows wait than fit into one, and the smaller
 //! batch would cost the nearest of the others its deadline, the device is short: the rows that a full batch is too
 //! long for are refused. Predictions are trusted for [`TRUST`] after a run should be over, so that one that is wrong
-//! is corrected by the next that runs all the same. A row that comes is refused at once only where hardly any luck of
-//! those ahead of it would help: what is refused cannot be taken back, and whoever is let in may be refused later.
+//! is corrected by the next that runs all the same. A row that would be in time alone is refused as it comes only where
+//! hardly any luck of the batches ahead of it would help: that cannot be taken back, and whoever is let in may be refused
+//! later.
 //!
 //! **What holds, whatever is pushed, removed and asked:**
 //! 1. A row that was taken in comes out exactly once: in a batch, as refused, or removed.
@@ -243,8 +244,8 @@ impl<T> Policy<T> {
         self.rows.len().min(self.config.max_size)
     }
 
-    /// Whether a row that came now would hardly be in time behind those that rank before it: it may as well be told at
-    /// once. `sessions` run batches side by side.
+    /// Whether a row that came now would be too late even alone, or hardly be in time behind those that rank before it:
+    /// it may as well be told at once. `sessions` run batches side by side.
     #[must_use]
     pub fn is_hopeless(
         &self,
@@ -268,7 +269,8 @@ impl<T> Policy<T> {
         let Some(batches) = runs.most_in(left, most) else {
             return false;
         };
-        let ahead = (sessions * most).saturating_mul(batches);
+        // With less ahead it may be in the next batch, which may be smaller.
+        let ahead = (sessions * most).saturating_mul(batches.max(1));
         if self.rows.len() < ahead {
             return false;
         }

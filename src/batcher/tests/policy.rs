@@ -27,7 +27,7 @@ impl RunTime for Line {
 
 /// Runs that hardly ever take longer than `longest`, which is not likely.
 #[derive(Clone, Copy, Debug)]
-struct Unsteady {
+pub(super) struct Unsteady {
     likely: Line,
     longest: Line,
 }
@@ -120,7 +120,7 @@ enum Step {
     },
 }
 
-fn runs() -> impl Strategy<Value = Unsteady> {
+pub(super) fn runs() -> impl Strategy<Value = Unsteady> {
     let line = || (0_u64..20_000, 0_u64..2_000);
     let more = prop_oneof![Just((0, 0)), line()];
     (line(), more).prop_map(|(likely, more)| {

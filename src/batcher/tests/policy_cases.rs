@@ -1,9 +1,10 @@
 //! What the policy does, case by case.
 
+use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
-    tests::{AT_ONCE, CROWD, Line, MS, Next},
+    tests::{AT_ONCE, CROWD, Line, MS, Next, runs},
     *,
 };
 
@@ -211,6 +212,77 @@ fn who_would_wait_in_vain_is_told_at_once() {
     assert!(!hopeless(&policy, 2, 11), "nobody is before it");
     let later = now + 10 * MS + TRUST;
     assert!(!policy.is_hopeless(later, (0, later + MS), &run, 1));
+}
+
+/// A policy that trusts its predictions, and has so many rows of priority 1 with no end of time.
+fn ahead_of_it(max_size: usize, rows: usize, runs: &impl RunTime, now: Instant) -> Policy<usize> {
+    let mut policy = policy(max_size, Duration::ZERO, 1_000);
+    let far = now + Duration::from_secs(3_600);
+    policy.push(now, entry(1, far, 0)).unwrap();
+    policy.take(now, runs, None);
+    for ticket in 1..=rows {
+        policy.push(now, entry(1, far, ticket)).unwrap();
+    }
+    policy
+}
+
+proptest! {
+    /// Where any batch takes as long as any other, and always the same.
+    #[test]
+    fn who_is_told_at_once_would_have_been_late_and_nobody_else(
+        (max_size, sessions) in (1_usize..6, 1_usize..4),
+        rows in 0_usize..40,
+        (base, left) in (1_u32..20, 0_u32..200),
+    ) {
+        let (now, run) = (Instant::now(), Line { base: MS * base, each: Duration::ZERO });
+        let mut policy = ahead_of_it(max_size, rows, &run, now);
+        let deadline = now + MS * left + MS / 2;
+        let hopeless = policy.is_hopeless(now, (0, deadline), &run, sessions);
+        policy.push(now, entry(0, deadline, 0)).unwrap();
+        let mut round = 0;
+        let ran = 'rounds: loop {
+            let starts = now + MS * base * round;
+            for _ in 0..sessions {
+                let leaving = policy.take(starts, &run, None);
+                if [&leaving.batch, &leaving.refused].into_iter().any(|who| who.contains(&0)) {
+                    break 'rounds leaving.batch.contains(&0);
+                }
+            }
+            round += 1;
+        };
+        prop_assert_eq!(hopeless, !ran);
+    }
+
+    #[test]
+    fn who_is_not_behind_a_full_batch_and_would_be_in_time_alone_is_let_in(
+        (max_size, sessions) in (1_usize..14, 1_usize..4),
+        runs in runs(),
+        (behind, more) in (0_usize..60, 0_u32..20_000),
+    ) {
+        let now = Instant::now();
+        let behind = behind.min(sessions * max_size - 1);
+        let mut policy = ahead_of_it(max_size, behind, &runs, now);
+        // Of no use to it, but they wait.
+        for ticket in 100..200 {
+            policy.push(now, entry(0, now + Duration::from_secs(3_600), ticket)).unwrap();
+        }
+        let deadline = now + runs.longest(1) + Duration::from_micros(u64::from(more));
+        prop_assert!(!policy.is_hopeless(now, (0, deadline), &runs, sessions));
+    }
+}
+
+#[test]
+fn an_urgent_row_before_a_patient_crowd_is_let_in_and_runs_in_a_smaller_batch() {
+    let (now, run) = (Instant::now(), Line { base: MS, each: MS });
+    for priority in [1, 9] {
+        let mut policy = ahead_of_it(8, 8, &run, now);
+        let deadline = now + 5 * MS;
+        assert!(!policy.is_hopeless(now, (priority, deadline), &run, 1));
+        policy.push(now, entry(priority, deadline, 99)).unwrap();
+        let leaving = policy.take(now, &run, None);
+        assert_eq!(leaving.batch, [99, 1, 2]);
+        assert!(leaving.refused.is_empty());
+    }
 }
 
 #[test]
