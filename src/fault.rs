@@ -11,6 +11,8 @@ pub enum FaultKind {
     Dependency,
     /// A run that fails, NaN, a wrong row count, an unknown label index. Never retried: it would fail again.
     Model,
+    /// A run that asks for more memory than it may have, or than there is. Never retried: it would ask again.
+    Memory,
     /// A panic, a bug, a thread that is gone. Transient: another worker may do better.
     Internal,
 }
@@ -22,6 +24,7 @@ impl FaultKind {
         match self {
             FaultKind::Dependency => "dependency",
             FaultKind::Model => "model",
+            FaultKind::Memory => "memory",
             FaultKind::Internal => "internal",
         }
     }
@@ -31,7 +34,7 @@ impl FaultKind {
     pub fn code(self) -> Code {
         match self {
             FaultKind::Dependency => Code::DependencyFault,
-            FaultKind::Model => Code::ModelFault,
+            FaultKind::Model | FaultKind::Memory => Code::ModelFault,
             FaultKind::Internal => Code::InternalFault,
         }
     }
@@ -60,6 +63,15 @@ impl Fault {
         }
     }
 
+    /// A run that was short of memory.
+    pub fn memory(detail: impl Into<String>) -> Self {
+        Fault {
+            kind: FaultKind::Memory,
+            stage: Stage::Predict,
+            detail: detail.into(),
+        }
+    }
+
     /// A worker that failed at `stage`.
     pub fn internal(stage: Stage, detail: impl Into<String>) -> Self {
         Fault {
@@ -74,7 +86,7 @@ impl Fault {
     pub fn is_transient(&self) -> bool {
         match self.kind {
             FaultKind::Dependency | FaultKind::Internal => true,
-            FaultKind::Model => false,
+            FaultKind::Model | FaultKind::Memory => false,
         }
     }
 
@@ -85,7 +97,7 @@ impl Fault {
             FaultKind::Dependency => {
                 "something this package depends on did not answer; send the request again later"
             }
-            FaultKind::Model => {
+            FaultKind::Model | FaultKind::Memory => {
                 "the model gave no usable result for this request; its owner finds it in the dead letters"
             }
             FaultKind::Internal => "the worker failed on this request; send it again later",

@@ -253,7 +253,7 @@ impl Climb {
         }
     }
 
-    /// A run of so many rows was stopped for the time it took: the best b has fewer, and so it stays for long. False
+    /// A run of so many rows took too much time, or memory: the best b has fewer, and so it stays for long. False
     /// where it has as many as before.
     pub fn stopped(&mut self, rows: usize) -> bool {
         let Some(place) = self.sizes.iter().rposition(|size| size.rows < rows) else {

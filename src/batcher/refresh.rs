@@ -36,7 +36,7 @@ impl Sizing {
     }
 }
 
-/// As large as the batcher's configuration says, until a run is stopped.
+/// As large as the batcher's configuration says, until a run takes too much.
 impl Default for Sizing {
     fn default() -> Sizing {
         Sizing {
@@ -47,7 +47,7 @@ impl Default for Sizing {
 }
 
 impl Shared {
-    /// A run of so many rows was stopped at its limit, though none of them takes so long alone. Whether batches have
+    /// A run of so many rows met a limit, of time or of memory, that none of them meets alone. Whether batches have
     /// fewer from now on: a trial may have had more than they have.
     pub(super) fn stopped(&self, rows: usize) -> bool {
         let mut fewer = false;

@@ -13,7 +13,7 @@ use super::{
     watch::Runs,
 };
 use crate::{
-    fault::Fault,
+    fault::{Fault, FaultKind},
     message::rejection::Stage,
     tensor::{Outputs, Row, RowOutputs, Steps},
 };
@@ -71,9 +71,9 @@ pub(super) fn watched<T>(
 
 /// Runs a batch and answers all of its rows. A run that fails is repeated in halves until those rows are
 /// alone that fail by themselves, so that no batch-mate suffers: of n rows with one culprit, 2 log n
-/// more runs. `failed` is why the whole of it did, and after how long, where it has run already. Where runs were
-/// stopped at their limit though no row took so long alone, nor all of them hardly any time in parts, so many rows are
-/// too many.
+/// more runs. `failed` is why the whole of it did, and after how long, where it has run already. So many rows are too
+/// many where runs were stopped at their limit though no row took so long alone, nor all of them hardly any time in
+/// parts; or where they were short of memory and all parts went well.
 pub(super) fn settle(
     shared: &Shared,
     left: Instant,
@@ -86,6 +86,8 @@ pub(super) fn settle(
     let mut told = false;
     // Rows of the smallest run that was stopped, and its limit; how long all took that went well, if any did.
     let (mut stopped, mut well): (Option<(usize, Duration)>, Option<Duration>) = (None, None);
+    // Rows of the smallest run that was short of memory; those that ran well.
+    let (mut short, mut answered): (Option<usize>, usize) = (None, 0);
     while let Some(part) = parts.pop() {
         let now = Instant::now();
         let wanted = part.into_iter().filter_map(|ticket| ticket.if_wanted(now));
@@ -122,9 +124,15 @@ pub(super) fn settle(
             let this = (facts.rows, *limit);
             stopped = Some(stopped.map_or(this, |other| other.min(this)));
         }
+        if let Err(Broken { fault, .. }) = &result
+            && fault.kind == FaultKind::Memory
+        {
+            short = Some(short.map_or(facts.rows, |other| other.min(facts.rows)));
+        }
         match result {
             Ok(outputs) => {
                 well = Some(well.unwrap_or_default() + facts.run);
+                answered += facts.rows;
                 answer(shared, part, outputs, facts);
             }
             Err(Broken { fault, .. }) if part.len() > 1 => {
@@ -156,6 +164,15 @@ pub(super) fn settle(
         tracing::warn!(
             rows,
             "a batch was stopped at limits.run_ms for the rows it had: batches have fewer from now on; raise run_ms, or lower batch.max_size"
+        );
+    }
+    if let Some(rows) = short
+        && answered == whole
+        && shared.stopped(rows)
+    {
+        tracing::warn!(
+            rows,
+            "a batch was short of memory for the rows it had: batches have fewer from now on; raise limits.run_memory_bytes where that is what it met, let fewer packages run on the device, or lower batch.max_size"
         );
     }
 }

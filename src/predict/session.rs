@@ -344,10 +344,19 @@ fn run_options(signature: &Signature) -> ort::Result<RunOptions<HasSelectedOutpu
 }
 
 fn too_much(most: usize) -> Fault {
-    let detail =
-        format!("the run needs more than {most} bytes of memory (limits.run_memory_bytes)");
-    Fault::model(Stage::Predict, detail)
+    Fault::memory(format!(
+        "the run needs more than {most} bytes of memory (limits.run_memory_bytes)"
+    ))
 }
+
+/// What is said where there is no memory left: by ONNX Runtime's arena (microsoft/onnxruntime#16307), the C++ library,
+/// CUDA, and cuBLAS or cuDNN.
+const NO_MEMORY: [&str; 4] = [
+    "Failed to allocate memory",
+    "std::bad_alloc",
+    "out of memory",
+    "STATUS_ALLOC_FAILED",
+];
 
 /// What an operator may read of a failed run: which node failed, not on which value.
 pub(super) fn run_fault(code: ErrorCode, message: &str) -> Fault {
@@ -358,5 +367,8 @@ pub(super) fn run_fault(code: ErrorCode, message: &str) -> Fault {
         None if code == ErrorCode::InvalidArgument => format!("{code:?}: {message}"),
         None => format!("{code:?}"),
     };
+    if NO_MEMORY.iter().any(|words| message.contains(words)) {
+        return Fault::memory(format!("the run found no memory: {detail}"));
+    }
     Fault::model(Stage::Predict, format!("the run failed: {detail}"))
 }

@@ -35,6 +35,16 @@ fn spec(graph: &Graph, folder: &std::path::Path, max_size: usize, outputs: &[&st
     }
 }
 
+/// Of which a run may take so many bytes.
+pub(crate) fn of_memory(graph: &Graph, max_size: usize, bytes: usize) -> SessionThread {
+    let folder = tempfile::tempdir().expect("a folder for the model");
+    let spec = SessionSpec {
+        run_memory: Some(bytes),
+        ..spec(graph, folder.path(), max_size, &[])
+    };
+    SessionThread::spawn(&library(), "test", spec).expect("the model opens")
+}
+
 /// Of a model whose inputs are sequences of 200 steps at most.
 pub(crate) fn of_sequences(graph: &Graph, max_size: usize) -> SessionThread {
     let folder = tempfile::tempdir().expect("a folder for the model");

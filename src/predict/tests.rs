@@ -287,9 +287,10 @@ fn a_run_beyond_its_memory_fails_alone_and_the_session_stays_usable() {
             let outputs = run(&mut limited, &[width(fits)]).unwrap();
             assert_eq!(floats(&outputs, 0), [7.0]);
         }
-        let fault = fault_of(run(&mut limited, &[width(1_000)]));
+        let fault = run(&mut limited, &[width(1_000)]).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Memory);
         assert_eq!(
-            fault,
+            fault.detail,
             "the run needs more than 4194304 bytes of memory (limits.run_memory_bytes)"
         );
     }

@@ -9,6 +9,7 @@ use crate::batcher::{
     serve::{Broken, settle},
     shell::{Leaving, Next},
 };
+use crate::predict::testing::of_memory;
 
 /// One row of the model that turns as often as the row of a batch that asks for most: any batch takes as long.
 fn labour(turns: i64) -> Row {
@@ -108,16 +109,33 @@ fn after(
     (patience, over): (Duration, Duration),
 ) -> usize {
     let shared = Shared::new(CONFIG, <_>::default(), 1, a_device(), Box::new(|_| {}));
-    run_all(&shared, values, most, limit, (patience, over));
+    run_all(&shared, values, (patience, over), |rows| {
+        stopped_beyond(most, limit, rows)
+    });
     shared.max_size()
+}
+
+/// Stopped, where there are more rows or a negative one.
+fn stopped_beyond(most: usize, limit: Duration, rows: &[&Row]) -> Result<(), Broken> {
+    if rows.len() <= most && rows.iter().copied().map(value).all(|value| value >= 0.0) {
+        return Ok(());
+    }
+    let fault = Fault::model(Stage::Predict, "stopped");
+    Err(Broken {
+        fault,
+        stopped: Some(limit),
+    })
+}
+
+fn value(row: &Row) -> f32 {
+    bytemuck::pod_read_unaligned(&row.bytes)
 }
 
 fn run_all(
     shared: &Shared,
     values: &[f32],
-    most: usize,
-    limit: Duration,
     (patience, over): (Duration, Duration),
+    fits: impl Fn(&[&Row]) -> Result<(), Broken>,
 ) {
     let rows = values.iter().map(|value| row(&[*value])).collect();
     let now = Instant::now();
@@ -126,14 +144,7 @@ fn run_all(
         while now.elapsed() < over {
             std::hint::spin_loop();
         }
-        let read = |row: &&Row| bytemuck::pod_read_unaligned::<f32>(&row.bytes);
-        if rows.len() > most || rows.iter().map(read).any(|value| value < 0.0) {
-            let fault = Fault::model(Stage::Predict, "stopped");
-            return Err(Broken {
-                fault,
-                stopped: Some(limit),
-            });
-        }
+        fits(rows)?;
         Ok(Outputs {
             rows: rows.len(),
             outputs: Vec::new(),
@@ -172,6 +183,47 @@ fn where_the_parts_of_a_stopped_run_take_hardly_any_time_it_was_not_for_their_nu
     assert_eq!(after(&[1.0; 16], 15, MINUTE, AT_ONCE), 16);
 }
 
+/// Of a row of 4 KiB, whose output takes as much of a run's memory.
+#[tokio::test]
+async fn where_a_run_is_short_of_memory_for_the_rows_it_has_batches_have_fewer_from_then_on() {
+    let wide = |value: f32| row(&[value; 1_024]);
+    let (tell, told) = mpsc::channel();
+    let observer = move |observed: BatchObservation| tell.send(observed.rows).unwrap();
+    let sessions = vec![of_memory(&onnx::identity(FLOAT, &[N, 1_024]), 16, 40 << 10)];
+    let (sizing, member) = (Sizing::default(), a_device());
+    let batcher = Batcher::start("test", CONFIG, sizing, LIMIT, sessions, member, observer);
+    for runs in [&[16, 8, 8][..], &[8, 8]] {
+        let rows = (0..16_u8).map(f32::from).map(wide).collect();
+        let predicted = batcher.submit(rows, 0, soon(), None).await.unwrap();
+        for (place, value) in (0..16_u8).enumerate() {
+            let Some(RowValues::Float(values)) = predicted.rows[place].get("y") else {
+                panic!("expected floats")
+            };
+            assert_eq!(values, [f32::from(value); 1_024]);
+        }
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), runs);
+        assert_eq!(batcher.max_size(), 8);
+    }
+}
+
+#[test]
+fn where_a_row_alone_is_short_of_memory_that_says_nothing_of_others() {
+    let ran = |values: &[f32], most| {
+        let shared = Shared::new(CONFIG, <_>::default(), 1, a_device(), Box::new(|_| {}));
+        run_all(&shared, values, AT_ONCE, |rows| {
+            let fits =
+                rows.len() <= most && rows.iter().copied().map(value).all(|value| value > 0.0);
+            fits.then_some(())
+                .ok_or_else(|| Fault::memory("none left").into())
+        });
+        shared.max_size()
+    };
+    let mut one_is_large = [1.0; 16];
+    assert_eq!((ran(&one_is_large, 16), ran(&one_is_large, 3)), (16, 2));
+    one_is_large[5] = -1.0;
+    assert_eq!((ran(&one_is_large, 16), ran(&one_is_large, 3)), (16, 16));
+}
+
 /// What is said where a batch of 16 rows is stopped, and `best` is the best b.
 fn said_at(best: usize) -> String {
     let sizing = Sizing::new(Climb::new(&ladder(16, None), best, None), |_| {});
@@ -181,7 +233,9 @@ fn said_at(best: usize) -> String {
         .with_writer(move || Said(write.clone()))
         .finish();
     tracing::subscriber::with_default(subscriber, || {
-        run_all(&shared, &[1.0; 16], 15, Duration::ZERO, AT_ONCE);
+        run_all(&shared, &[1.0; 16], AT_ONCE, |rows| {
+            stopped_beyond(15, Duration::ZERO, rows)
+        });
     });
     said.try_iter().collect()
 }
