@@ -13,7 +13,7 @@ use super::{
     refresh::Refreshed,
     request::{Request, Ticket, hopeless, late, no_session, overloaded},
     wants::{Sizes, Wants},
-    way::{ON_THE_WAY, together},
+    way::{ON_THE_WAY, mixed, together},
 };
 use crate::fault::Failure;
 
@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) ahead: Ahead,
     /// How long a request is on its way here, on average.
     pub(super) lead: Duration,
+    /// How long those that were taken in may wait, on average, up to the time that requests and replies are on their way.
+    patience: Duration,
     /// When much of the credit was used, last.
     pub(super) filled: Option<Instant>,
     /// What requests have been like.
@@ -52,6 +54,7 @@ impl State {
             climb,
             ahead: Ahead::default(),
             lead: Duration::ZERO,
+            patience: ON_THE_WAY,
             filled: None,
             sizes: Sizes::default(),
             sleeping: 0,
@@ -82,7 +85,8 @@ impl State {
     pub(super) fn wants(&self, rows_each: usize, coming: usize, now: Instant) -> Wants {
         // What runs may be a trial, and so may what gathers meanwhile.
         let (full, reach) = (self.policy.max_size(), self.climb.reach(&self.appetite));
-        let busy = self.appetite.rows_in(ON_THE_WAY, full);
+        // What would be late here may be in time elsewhere.
+        let busy = self.appetite.rows_in(self.patience, full);
         let busy = busy.saturating_add(full + reach).saturating_mul(self.alive);
         let sizes = self.sizes.or_like(rows_each);
         let most = sizes.surely_within(self.policy.queue_limit());
@@ -153,13 +157,14 @@ pub(super) fn admit(
             keys = (if keys.is_empty() { key } else { keys.start })..key + 1;
         }
     }
+    state.patience = mixed(state.patience, deadline - now);
     Ok(keys)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batcher::curve::ladder;
+    use crate::{batcher::curve::ladder, predict::testing::row};
 
     fn state(queue_limit: usize) -> State {
         let config = PolicyConfig {
@@ -195,6 +200,26 @@ mod tests {
         assert_eq!(wants(&state(100), 1, 0).requests, 100);
         assert_eq!(wants(&state(100), 64, 0).most, 1);
         assert_eq!(wants(&state(1), 64, 0).requests, 1, "or nothing would come");
+    }
+
+    #[test]
+    fn it_wants_no_more_than_may_run_while_those_that_come_can_wait() {
+        let now = Instant::now();
+        let come = |state: &mut State, left| {
+            for _ in 0..100 {
+                let rows = vec![row(&[1.0])];
+                let (request, _answered) = Request::new(rows, now, now + left);
+                admit(state, &request, 1, 0).unwrap();
+            }
+            wants(state, 1, 0).requests
+        };
+        let mut fast = state(4_096);
+        fast.appetite = Appetite::default();
+        fast.appetite.record(64, ON_THE_WAY / 10);
+        assert_eq!(come(&mut fast, ON_THE_WAY), (10 + 2) * 64);
+        let few = come(&mut fast, ON_THE_WAY / 2);
+        assert!((7 * 64..8 * 64).contains(&few), "{few}");
+        assert!(come(&mut fast, 10 * ON_THE_WAY) > 11 * 64, "again");
     }
 
     #[test]
