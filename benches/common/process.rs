@@ -9,11 +9,16 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// CPU time so far of a process and its children, user and kernel.
 pub fn cpu(pid: u32) -> Result<Duration> {
+    family(pid)?.into_iter().map(own_cpu).sum()
+}
+
+/// A process and its children.
+fn family(pid: u32) -> Result<Vec<u32>> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let children = children.unwrap_or_default();
-    let mut all = own_cpu(pid)?;
+    let mut all = vec![pid];
     for child in children.split_whitespace() {
-        all += own_cpu(child.parse()?)?;
+        all.push(child.parse()?);
     }
     Ok(all)
 }
@@ -56,7 +61,21 @@ pub struct Memory {
     pub peak_kib: u64,
 }
 
+/// Of a process and its children; what they share counts for each.
 pub fn memory(pid: u32) -> Result<Memory> {
+    let mut all = Memory {
+        rss_kib: 0,
+        peak_kib: 0,
+    };
+    for process in family(pid)? {
+        let own = own_memory(process)?;
+        all.rss_kib += own.rss_kib;
+        all.peak_kib += own.peak_kib;
+    }
+    Ok(all)
+}
+
+fn own_memory(pid: u32) -> Result<Memory> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid} is gone"))?;
     let field = |name: &str| {

@@ -167,19 +167,24 @@ fn run(options: &Options) -> Result<()> {
         let loads = options.loads.iter().map(String::as_str);
         let (others, loads): (Vec<&str>, Vec<&str>) = loads.partition(|load| OTHERS.contains(load));
         Figures::heading();
+        let mut keep = |more: Vec<Row>| {
+            rows.extend(more);
+            // What comes later may fail.
+            results::write(&all, &machine, "served", (&rows, &json!({})))
+        };
         for kind in &options.models {
-            rows.extend(served(&site, *kind, &loads, options.rounds).await?);
+            keep(served(&site, *kind, &loads, options.rounds).await?)?;
         }
         if others.contains(&SHARED) {
-            rows.extend(shared::run(&site, options.rounds).await?);
+            keep(shared::run(&site, options.rounds).await?)?;
         }
         if others.contains(&JOINED) {
             // Of a faster model one producer keeps no queue deep for two workers.
-            rows.extend(joined::run(&site, Kind::Conv, options.rounds).await?);
+            let shares = joined::run(&site, Kind::Conv, options.rounds).await?;
+            keep(shares.into_iter().collect())?;
         }
         anyhow::Ok(())
-    })?;
-    results::write(&all, &machine, "served", (&rows, &json!({})))
+    })
 }
 
 /// One model under all loads, and that so often.
