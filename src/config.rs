@@ -9,6 +9,7 @@ mod layers;
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     batcher, broker, duplicates, intake,
+    package::{Misread, by_name},
     predict::{DeviceChoice, DeviceId, Library, LibraryFault},
     telemetry,
 };
@@ -76,6 +78,19 @@ pub struct Runtime {
     /// Where models run: `auto`, `cpu`, or `cuda:0` for the first NVIDIA GPU. `auto` takes the first GPU if a trial run
     /// works there, and else says why it does not.
     pub device: DeviceChoice,
+    /// Other devices for some packages, as in `fraud=cpu cats=cuda:1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub devices: Option<String>,
+}
+
+/// A setting of `[runtime]` that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "runtime.devices: found {word:?}, expected the name of a package, = and cpu or cuda:N; {mend}"
+)]
+pub struct RuntimeFault {
+    word: String,
+    mend: &'static str,
 }
 
 impl Runtime {
@@ -88,7 +103,24 @@ impl Runtime {
             DeviceChoice::Auto => DeviceId::Cpu,
             DeviceChoice::Only(device) => device,
         };
-        Ok(Library::open(self.library.as_deref())?.on(device))
+        let library = Library::open(self.library.as_deref())?.on(device);
+        Ok(library.with_devices(self.devices().unwrap_or_default()))
+    }
+
+    /// What `devices` says, by the packages' names.
+    ///
+    /// # Errors
+    /// The first word of it that cannot be used.
+    pub fn devices(&self) -> Result<BTreeMap<String, DeviceId>, RuntimeFault> {
+        let device = |text: &str| text.parse().ok();
+        by_name(self.devices.as_deref(), device).map_err(|Misread { word, twice }| RuntimeFault {
+            word,
+            mend: if twice {
+                "name each package once"
+            } else {
+                "write it as in fraud=cpu cats=cuda:1"
+            },
+        })
     }
 }
 
@@ -196,6 +228,10 @@ impl Config {
             .intake
             .validate()
             .map_err(|fault| settings.fault(&format!("intake.{}", fault.key), fault.to_string()))?;
+        config
+            .runtime
+            .devices()
+            .map_err(|fault| settings.fault("runtime.devices", fault.to_string()))?;
         config
             .telemetry
             .validate()

@@ -56,6 +56,8 @@ pub struct PackageStatus {
     pub digest: String,
     /// What its author should know.
     pub warnings: Vec<String>,
+    /// Where it runs: `cpu`, `cuda:0`.
+    pub device: String,
     /// Most rows that run together: the best measured size, or the package's own.
     pub batch: usize,
     /// Sessions that take work.

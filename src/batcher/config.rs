@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sharing::Share;
+use crate::package::{Misread, by_name};
 
 /// How the best batch size of a package is found.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -121,29 +122,21 @@ fn per_package(
     text: Option<&str>,
     range: &RangeInclusive<f64>,
 ) -> Result<BTreeMap<String, f64>, ConfigFault> {
-    let words = text.unwrap_or_default().split([' ', ',', '\t', '\n']);
-    let mut numbers = BTreeMap::new();
-    for word in words.filter(|word| !word.is_empty()) {
-        let fault = |mend| ConfigFault {
-            key,
-            found: format!("{word:?}"),
-            expected: format!(
-                "the name of a package, = and a number from {} to {}",
-                range.start(),
-                range.end()
-            ),
-            mend,
-        };
-        let given = word.split_once('=').filter(|(name, _)| !name.is_empty());
-        let given = given.and_then(|(name, number)| Some((name, number.parse().ok()?)));
-        let Some((name, number)) = given.filter(|(_, number)| range.contains(number)) else {
-            return Err(fault("write it as in fraud=2 cats=0.5"));
-        };
-        if numbers.insert(name.to_owned(), number).is_some() {
-            return Err(fault("name each package once"));
-        }
-    }
-    Ok(numbers)
+    let number = |text: &str| text.parse().ok().filter(|number| range.contains(number));
+    by_name(text, number).map_err(|Misread { word, twice }| ConfigFault {
+        key,
+        found: format!("{word:?}"),
+        expected: format!(
+            "the name of a package, = and a number from {} to {}",
+            range.start(),
+            range.end()
+        ),
+        mend: if twice {
+            "name each package once"
+        } else {
+            "write it as in fraud=2 cats=0.5"
+        },
+    })
 }
 
 #[cfg(test)]

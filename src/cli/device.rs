@@ -3,6 +3,7 @@
 //! What is there is tried in a child: a driver that is broken may end the process that loads it.
 
 use std::{
+    collections::BTreeSet,
     io::Read,
     process::{Command, Stdio},
     thread,
@@ -40,16 +41,33 @@ pub(super) fn library(config: &Config) -> Result<Library, Failed> {
         .map_err(|fault| Failed::Unavailable(fault.into()))
 }
 
-/// The device that the configuration asks for, once a trial run works there. `tell` hears why it is none other.
+/// The device that the configuration asks for, once a trial run works there and on those that some packages have instead.
+/// `tell` hears why it is none other.
 pub(super) fn settle(config: &Config, tell: impl FnOnce(&str)) -> Result<DeviceId, Failed> {
+    let device = settle_most(config, tell)?;
+    let others = config.runtime.devices();
+    let others = others.map_err(|fault| Failed::Usage(fault.into()))?;
+    let others: BTreeSet<DeviceId> = others.into_values().collect();
+    let others = others.into_iter();
+    for other in others.filter(|other| ![DeviceId::Cpu, device].contains(other)) {
+        let why = |why| unavailable(&format!("runtime.devices, of which one is {other}"), &why);
+        tried(config, other).map_err(why)?;
+    }
+    Ok(device)
+}
+
+fn unavailable(setting: &str, why: &anyhow::Error) -> Failed {
+    Failed::Unavailable(anyhow!("{setting}: {why:#}"))
+}
+
+/// The device of all packages that have no other.
+fn settle_most(config: &Config, tell: impl FnOnce(&str)) -> Result<DeviceId, Failed> {
     let first = DeviceId::Cuda(0);
     match config.runtime.device {
         DeviceChoice::Only(DeviceId::Cpu) => Ok(DeviceId::Cpu),
         DeviceChoice::Only(device) => match tried(config, device) {
             Ok(()) => Ok(device),
-            Err(why) => Err(Failed::Unavailable(anyhow!(
-                "runtime.device = \"{device}\": {why:#}"
-            ))),
+            Err(why) => Err(unavailable(&format!("runtime.device = \"{device}\""), &why)),
         },
         // Most machines: there is nothing to try, or to tell.
         DeviceChoice::Auto if !has_cuda(config.runtime.library.as_deref()) => Ok(DeviceId::Cpu),

@@ -6,6 +6,7 @@
 
 mod alternatives;
 mod bind;
+mod by_name;
 mod checks;
 mod compare;
 mod digest;
@@ -33,6 +34,7 @@ use serde_json::Value;
 
 use self::files::Reading;
 pub use self::{
+    by_name::{Misread, by_name},
     compare::{Difference, difference},
     digest::Digest,
     fault::PackageFault,

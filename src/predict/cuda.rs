@@ -14,6 +14,7 @@
 
 mod bare;
 mod binding;
+mod claim;
 mod flying;
 mod memory;
 mod open;
@@ -30,11 +31,14 @@ use std::{
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result as driver, sys};
 use ort::{ep, session::builder::SessionBuilder};
 
-use self::binding::MemoryInfo;
 pub(super) use self::open::Counted;
 #[cfg(feature = "failpoints")]
 pub use self::plant::{Wait, plant};
 pub use self::{bare::Bare, open::wait_for_gpus};
+use self::{
+    binding::MemoryInfo,
+    claim::{Claim, claim},
+};
 pub(super) use self::{flying::Flying, pipe::Pipe};
 use super::DeviceId;
 use crate::{fault::Fault, message::rejection::Stage};
@@ -47,6 +51,7 @@ pub(super) struct Gpu {
     compute: Arc<CudaStream>,
     down: Arc<CudaStream>,
     memory: MemoryInfo,
+    _claim: Option<Claim>,
 }
 
 impl Gpu {
@@ -92,6 +97,7 @@ impl Gpu {
                 up: stream()?,
                 compute: stream()?,
                 down: stream()?,
+                _claim: claimed(id, &context),
                 context,
                 memory,
             })
@@ -147,6 +153,24 @@ impl Gpu {
             }
         }
     }
+}
+
+/// Tells of another inferq that runs on this GPU.
+fn claimed(id: DeviceId, context: &CudaContext) -> Option<Claim> {
+    let uuid = context.uuid().map_err(told);
+    let uuid = uuid.map(|uuid| uuid.bytes.map(|byte| byte.to_ne_bytes()[0]));
+    let claimed = uuid.and_then(|uuid| claim(uuid).map_err(|fault| fault.to_string()));
+    match claimed {
+        Ok(Some(claim)) => return Some(claim),
+        Ok(None) => tracing::warn!(
+            device = %id,
+            "another inferq runs on this GPU: their batches slow each other, which neither foresees, and what memory one takes the other lacks; give each a GPU of its own, or let one worker serve all packages"
+        ),
+        Err(why) => {
+            tracing::debug!(device = %id, why, "whether another inferq runs there is not known");
+        }
+    }
+    None
 }
 
 /// What the driver calls a device; `None` of the processor.

@@ -1,6 +1,7 @@
 //! Finding and loading ONNX Runtime: one shared library, at run time, once a process.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -31,6 +32,8 @@ pub struct Library {
     environment: Environment,
     version: Arc<str>,
     device: DeviceId,
+    /// Where those of some packages run instead.
+    devices: Arc<BTreeMap<String, DeviceId>>,
     /// Whether runs can be held to a limit of memory, or why not.
     limits: Result<(), Arc<str>>,
 }
@@ -127,6 +130,20 @@ impl Library {
     #[must_use]
     pub fn on(self, device: DeviceId) -> Library {
         Library { device, ..self }
+    }
+
+    /// The same, with the sessions of some packages on other devices, by the packages' names.
+    #[must_use]
+    pub fn with_devices(self, devices: BTreeMap<String, DeviceId>) -> Library {
+        let devices = Arc::new(devices);
+        Library { devices, ..self }
+    }
+
+    /// The same, with sessions where those of this package run.
+    #[must_use]
+    pub fn of_package(&self, name: &str) -> Library {
+        let device = self.devices.get(name).copied();
+        self.clone().on(device.unwrap_or(self.device))
     }
 
     /// Where sessions run.
@@ -247,6 +264,7 @@ fn load(path: &Path) -> Result<Library, LibraryFault> {
         environment,
         version: version.into(),
         device: DeviceId::Cpu,
+        devices: Arc::default(),
         limits,
     })
 }
@@ -356,5 +374,15 @@ mod tests {
         assert!(library.version().starts_with("1."));
         let again = Library::open(Some(Path::new("/nowhere"))).unwrap();
         assert_eq!(again.version(), library.version());
+    }
+
+    #[test]
+    fn a_package_runs_where_its_name_says_or_where_all_do() {
+        let (all, one) = (DeviceId::Cuda(0), DeviceId::Cuda(1));
+        let library = crate::predict::testing::library().on(all);
+        let library = library.with_devices([("cats".to_owned(), one)].into());
+        assert_eq!(library.device(), all);
+        let of = |name| library.of_package(name).device();
+        assert_eq!((of("cats"), of("fraud")), (one, all));
     }
 }

@@ -22,7 +22,7 @@ use super::{
 /// # Errors
 /// Everything that is wrong with it, as far as one fault does not hide another.
 pub fn load_package(library: &Library, dir: &Path) -> Result<Live, Vec<PackageFault>> {
-    load(library, Package::read(dir)?, Measure::No, alone(library))
+    load(library, Package::read(dir)?, Measure::No, alone)
 }
 
 /// The same, and measures the package, whatever is kept of it. `watch` hears of each try that this takes, and how many
@@ -37,36 +37,37 @@ pub fn profile_package(
     watch: impl Fn(usize) + Send + Sync + 'static,
 ) -> Result<Live, Vec<PackageFault>> {
     let how = Measure::Anew(config, Arc::new(watch));
-    load(library, Package::read(dir)?, how, alone(library))
+    load(library, Package::read(dir)?, how, alone)
 }
 
 /// Nobody else wants the device.
-fn alone(library: &Library) -> impl FnOnce(&str, Share) -> Member {
-    let device = device_of(library);
-    move |_, own| device.join(own)
+fn alone(device: DeviceId, _: &str, own: Share) -> Member {
+    shared(device).join(own)
 }
 
-/// What the packages share.
-pub(super) fn device_of(library: &Library) -> Device {
-    match library.device() {
+/// What the packages on a device share.
+pub(super) fn shared(device: DeviceId) -> Device {
+    match device {
         DeviceId::Cpu => Device::processor(),
         DeviceId::Cuda(_) => Device::gpu(),
     }
 }
 
 /// The same, of a package whose files have been read, and measured where that is asked. It gets what `join` gives it of
-/// a device, by its name and what its manifest says.
+/// the device that it runs on, by its name and what its manifest says.
 pub(super) fn load(
     library: &Library,
     files: PackageFiles,
     how: Measure<'_>,
-    join: impl FnOnce(&str, Share) -> Member,
+    join: impl FnOnce(DeviceId, &str, Share) -> Member,
 ) -> Result<Live, Vec<PackageFault>> {
     let model = files.model();
     let signature = inspect(library, &model).map_err(|fault| vec![files.model_fault(&fault)])?;
     let package = Arc::new(files.bind(&signature)?);
+    let library = library.of_package(package.name());
+    let device = library.device();
     let loading = Loading {
-        library,
+        library: &library,
         package: &package,
         fixed: signature.fixed_batch(),
         how,
@@ -82,7 +83,7 @@ pub(super) fn load(
     } = ready;
     warnings.splice(0..0, package.doubts());
     let rows_each = package.example_size();
-    let member = join(package.name(), share(library, &package, way));
+    let member = join(device, package.name(), share(device, &package, way));
     let metrics = Arc::new(PackageMetrics::new(package.name()));
     let sizing = sizing(&timed, &package, &metrics);
     metrics.model_loaded(package.version(), &package.digest().to_string(), true);
@@ -103,9 +104,10 @@ pub(super) fn load(
         package,
         batcher,
         rows_each,
+        device,
         sessions: way,
         tried,
-        curve: timed.curve.filter(|_| timed.whole),
+        curve: timed.curve,
         warnings,
     })
 }
@@ -144,9 +146,12 @@ impl Loading<'_> {
             Vec::new()
         };
         let one = said.unwrap_or_default();
-        let mut taken = self.of(self.measuring(one, 1 + ways.len()))?;
+        let all = 1 + ways.len();
+        let mut taken = self.of(self.measuring(one, all))?;
         let Some(single) = taken.timed.throughput(one) else {
-            return Ok((taken, Vec::new()));
+            let why = "not tried, as one session was not timed at every size";
+            let untried = ways.into_iter().map(|way| (way, Err(why.to_owned())));
+            return Ok((taken, untried.collect()));
         };
         let (mut best, mut left) = (single, taken.timed.left);
         let mut tried = vec![(one, Ok(single))];
@@ -154,7 +159,7 @@ impl Loading<'_> {
             let measuring = Measuring {
                 left,
                 max_size: taken.max_size,
-                ..self.measuring(way, 1)
+                ..self.measuring(way, all)
             };
             let is_better = move |throughput| plan::is_better(way, throughput, best, single);
             let known = measuring.known(&self.how);
@@ -258,11 +263,11 @@ impl Loading<'_> {
 }
 
 /// What a package's manifest asks of the device.
-fn share(library: &Library, package: &Package, way: Sessions) -> Share {
+fn share(device: DeviceId, package: &Package, way: Sessions) -> Share {
     Share {
         weight: package.share().weight,
         latency: package.share().latency(),
-        cores: match library.device() {
+        cores: match device {
             DeviceId::Cpu => way.threads,
             DeviceId::Cuda(_) => 1,
         },

@@ -23,7 +23,7 @@ use crate::{
     batcher::{self, Batcher, curve::Curve},
     message::rejection::{Code, Rejection, Stage},
     package::{Package, PackageFault, Sessions},
-    predict::Library,
+    predict::{DeviceId, Library},
 };
 
 use listing::Listing;
@@ -44,11 +44,14 @@ pub struct Live {
     pub batcher: Batcher,
     /// The most rows that one of its golden examples makes.
     pub rows_each: usize,
-    /// How its sessions run.
+    /// Where its sessions run.
+    pub device: DeviceId,
+    /// How they run.
     pub sessions: Sessions,
     /// The ways to run them that were tried, where the manifest names none.
     pub tried: Vec<Tried>,
-    /// How long so many rows take, where that was measured, at load or before.
+    /// How long so many rows take, where that was measured, at load or before: of every size, or of those that ran
+    /// until the time was up.
     pub curve: Option<Curve>,
     /// What its author should know, although it is live.
     pub warnings: Vec<String>,
@@ -153,9 +156,13 @@ impl Repository {
         }
         let mut repository = Repository::new(library);
         repository.refused = refused;
-        let device = load::device_of(&repository.library);
-        let join = |name: &str, own| device.join(appetite.share(name, own));
+        let mut devices = BTreeMap::new();
         for dir in packages {
+            let join = |device, name: &str, own| {
+                let shared = devices.entry(device);
+                let shared = shared.or_insert_with(|| load::shared(device));
+                shared.join(appetite.share(name, own))
+            };
             let how = Measure::UnlessKept(appetite);
             let loaded =
                 Package::placed(&dir).and_then(|files| load(&repository.library, files, how, join));

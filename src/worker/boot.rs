@@ -85,6 +85,7 @@ async fn open(config: &Config, board: &Arc<Board>) -> Result<Engine, WorkerFault
             package = name,
             version,
             %digest,
+            device = %live.device,
             batch = live.max_size(),
             sessions = live.sessions.count,
             threads = live.sessions.threads,
@@ -93,14 +94,25 @@ async fn open(config: &Config, board: &Arc<Board>) -> Result<Engine, WorkerFault
         for warning in &live.warnings {
             tracing::warn!(package = name, version, warning);
         }
+        for (way, why) in &live.tried {
+            if let Err(why) = why {
+                tracing::info!(package = name, version, %way, why, "sessions that may be faster");
+            }
+        }
     }
-    for name in config.appetite.packages() {
+    let placed = config.runtime.devices().unwrap_or_default();
+    for name in config
+        .appetite
+        .packages()
+        .into_iter()
+        .chain(placed.into_keys())
+    {
         if !repository.names().any(|live| live == name) {
             let live = repository.names().collect::<Vec<_>>().join(", ");
             tracing::warn!(
                 name,
                 live,
-                "appetite.weights or latencies_ms names a package that is not live"
+                "appetite.weights, latencies_ms or runtime.devices names a package that is not live"
             );
         }
     }

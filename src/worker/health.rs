@@ -182,6 +182,7 @@ fn package_status(live: &Live) -> PackageStatus {
         version: live.package.version().to_owned(),
         digest: live.package.digest().to_string(),
         warnings: live.warnings.clone(),
+        device: live.device.to_string(),
         batch: live.max_size(),
         sessions: stats.sessions_alive,
         threads: live.sessions.threads,
@@ -320,8 +321,7 @@ mod tests {
         lost.publishing.connected = false;
         lost.publishing.reason = Some("no broker".to_owned());
         let text = said(&starting, Some(&lost)).unwrap();
-        let begins = text.starts_with("starting: loading packages: ");
-        assert!(begins && text.ends_with("no broker"), "{text}");
+        assert!(text.starts_with("starting: loading packages: ") && text.ends_with("no broker"));
     }
 
     #[test]
@@ -330,6 +330,7 @@ mod tests {
             name: "digits".to_owned(),
             version: "1.0.0".to_owned(),
             digest: String::new(),
+            device: String::new(),
             warnings: Vec::new(),
             batch: 1,
             sessions,

@@ -57,6 +57,17 @@ fn a_gpu_that_cannot_be_had_is_an_error_that_says_what_is_missing() {
         let named = "inferq: runtime.device = \"cuda:0\": cuda:0 cannot be had";
         done.failed(69, &[named, found, "or set runtime.device = \"cpu\""]);
     }
+    // Not that of all packages.
+    let none = driver(WITHOUT_GPU);
+    let mut command = inferq(&["check", &package("fraud")]);
+    command
+        .env("INFERQ__RUNTIME__DEVICE", "cpu")
+        .env("INFERQ__RUNTIME__DEVICES", "cats=cpu digits=cuda:0")
+        .env("INFERQ__RUNTIME__LIBRARY", library())
+        .env("LD_LIBRARY_PATH", none.path());
+    let done = Done::of(&command.output().unwrap());
+    let named = "inferq: runtime.devices, of which one is cuda:0: cuda:0 cannot be had";
+    done.failed(69, &[named, "CUDA_ERROR_NO_DEVICE"]);
     // Whatever this machine has.
     let mut command = inferq(&["check", &package("fraud")]);
     command.env("INFERQ__RUNTIME__DEVICE", "cuda:99");
@@ -95,4 +106,18 @@ fn a_device_that_is_none_is_a_usage_error() {
         64,
         &["INFERQ__RUNTIME__DEVICE", "\"gpu\"", "auto, cpu or cuda:N"],
     );
+    for (devices, word, mend) in [
+        (
+            "fraud=cpu digits=gpu",
+            "digits=gpu",
+            "write it as in fraud=cpu cats=cuda:1",
+        ),
+        ("fraud=cpu fraud=cpu", "fraud=cpu", "name each package once"),
+    ] {
+        let mut command = inferq(&["check", &package("fraud")]);
+        command.env("INFERQ__RUNTIME__DEVICES", devices);
+        let done = Done::of(&command.output().unwrap());
+        let found = format!("runtime.devices: found \"{word}\", expected the name of a package");
+        done.failed(64, &["INFERQ__RUNTIME__DEVICES", &found, mend]);
+    }
 }
