@@ -108,6 +108,9 @@ pub enum EngineFault {
     /// The packages cannot be had.
     #[error(transparent)]
     Repository(#[from] RepositoryFault),
+    /// A setting of how they are measured cannot be used.
+    #[error(transparent)]
+    Appetite(#[from] batcher::ConfigFault),
 }
 
 /// Scores requests of every package in a repository. Cheap to clone.
@@ -150,6 +153,7 @@ impl Engine {
         repository: &Path,
         appetite: &batcher::Config,
     ) -> Result<Engine, EngineFault> {
+        appetite.validate()?;
         Ok(Engine::new(Repository::open(
             library, repository, appetite,
         )?))

@@ -6,6 +6,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,9 @@ pub struct Recalled {
     /// The best b that was in force: the curve may have another by now.
     pub best: usize,
 }
+
+/// No run takes so long.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// No curve is this large.
 const MOST_BYTES: u64 = 1 << 20;
@@ -107,6 +111,9 @@ pub fn recall(dir: &Path, key: &Key) -> Result<Option<Recalled>, StateFault> {
         Ok(kept) if kept.key != *key => "one of something else".to_owned(),
         Ok(kept) if kept.curve.most().max(kept.best.unwrap_or(1)) > key.max_size => {
             "sizes above batch.max_size".to_owned()
+        }
+        Ok(kept) if kept.curve.points().iter().any(|point| point.run > LONGEST) => {
+            "runs of more than a day".to_owned()
         }
         Ok(Kept { curve, best, .. }) => {
             let best = best.unwrap_or(curve.best().rows).max(1);
@@ -168,8 +175,6 @@ fn name(key: &Key) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::batcher::curve::Point;
 

@@ -65,17 +65,19 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
         output::note(format_args!("warning: {warning}"));
     }
     let Some(curve) = &live.curve else {
-        return Err(Failed::Data(anyhow!(
-            "{}: no best size",
-            args.dir.display()
-        )));
+        let told = "no batch was timed; see the warning, or allow more time with INFERQ__APPETITE__MEASURE_MS";
+        return Err(Failed::Data(anyhow!("{}: {told}", args.dir.display())));
     };
-    let title = title(&live, &library);
-    output::line(format_args!("{title}\n{}", table(curve).trim_end()))?;
+    let (title, best) = (title(&live, &library), live.max_size());
+    let table = table(curve, best);
+    output::line(format_args!("{title}\n{}", table.trim_end()))?;
     for (way, throughput) in &live.tried {
         let taken = if *way == live.sessions { ", taken" } else { "" };
         match throughput {
-            Ok(all) => output::line(format_args!("{way}: {all:.0} rows/s in all{taken}"))?,
+            Ok(all) => {
+                let digits = digits(*all);
+                output::line(format_args!("{way}: {all:.digits$} rows/s in all{taken}"))?;
+            }
             Err(why) => output::line(format_args!("{way}: {why}"))?,
         }
     }
@@ -84,7 +86,7 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
         written(path, fs::write(path, format!("{figures:#}\n")))?;
     }
     if let Some(path) = &args.svg {
-        let picture = picture(&title, curve).context("the picture cannot be drawn");
+        let picture = picture(&title, curve, best).context("the picture cannot be drawn");
         written(path, fs::write(path, picture.map_err(Failed::Internal)?))?;
     }
     Ok(())
@@ -107,8 +109,8 @@ fn title(live: &Live, library: &Library) -> String {
 }
 
 /// A line a size: t(b), throughput of each session, and a bar as long as that is high.
-fn table(curve: &Curve) -> String {
-    let (best, highest) = (curve.best(), highest(curve));
+fn table(curve: &Curve, best: usize) -> String {
+    let highest = highest(curve);
     let mut text = format!(
         "\n{:>8} {:>12} {:>12}\n",
         "rows", "µs a batch", "rows/s each"
@@ -123,17 +125,22 @@ fn table(curve: &Curve) -> String {
         let length = (throughput / highest * WIDTH).round() as usize;
         let (bar, mark) = (
             "█".repeat(length),
-            if *point == best { " best" } else { "" },
+            if point.rows == best { " best" } else { "" },
         );
         let (rows, us) = (point.rows, micros(*point));
+        let digits = digits(throughput);
         // Writing to a string does not fail.
-        let digits = if throughput < 100.0 { 2 } else { 0 };
         let _ = writeln!(
             text,
             "{rows:>8} {us:>12.1} {throughput:>12.digits$}  {bar}{mark}"
         );
     }
     text
+}
+
+/// Behind the point, of so many rows a second.
+fn digits(throughput: f64) -> usize {
+    if throughput < 100.0 { 2 } else { 0 }
 }
 
 fn highest(curve: &Curve) -> f64 {
@@ -154,24 +161,26 @@ fn figures(live: &Live, curve: &Curve, library: &Library) -> serde_json::Value {
         })
     });
     let tried = live.tried.iter().map(|(way, throughput)| {
-        let throughput = throughput.as_ref().ok();
-        json!({"sessions": way.count, "threads": way.threads, "rows_per_s": throughput})
+        let (throughput, why) = (throughput.as_ref().ok(), throughput.as_ref().err());
+        json!({"sessions": way.count, "threads": way.threads, "rows_per_s": throughput, "why_not": why})
     });
     json!({
         "package": live.package.name(),
         "version": live.package.version(),
         "digest": live.package.digest().to_string(),
         "onnxruntime": library.version(),
+        "device": live.device.to_string(),
+        "cores": std::thread::available_parallelism().map_or(1, Into::into),
         "sessions": live.sessions.count,
         "threads": live.sessions.threads,
         "tried": tried.collect::<Vec<_>>(),
-        "best_rows": curve.best().rows,
+        "best_rows": live.max_size(),
         "points": points.collect::<Vec<_>>(),
     })
 }
 
 /// Throughput over batch size, as SVG.
-fn picture(title: &str, curve: &Curve) -> anyhow::Result<String> {
+fn picture(title: &str, curve: &Curve, best: usize) -> anyhow::Result<String> {
     let mut svg = String::new();
     let points: Vec<(u32, f64)> = curve
         .points()
@@ -199,7 +208,6 @@ fn picture(title: &str, curve: &Curve) -> anyhow::Result<String> {
             .y_desc("rows a second")
             .draw()?;
         chart.draw_series(LineSeries::new(points.iter().copied(), &BLUE))?;
-        let best = curve.best().rows;
         chart.draw_series(points.iter().map(|(rows, throughput)| {
             let color = if usize::try_from(*rows) == Ok(best) {
                 RED

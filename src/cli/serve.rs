@@ -51,9 +51,8 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
         WorkerFault::Engine(EngineFault::Library(_))
         | WorkerFault::Broker(_)
         | WorkerFault::Topology(_) => Failed::Unavailable(fault.into()),
-        WorkerFault::Engine(EngineFault::Repository(_)) | WorkerFault::Admin { .. } => {
-            Failed::Usage(fault.into())
-        }
+        WorkerFault::Engine(EngineFault::Repository(_) | EngineFault::Appetite(_))
+        | WorkerFault::Admin { .. } => Failed::Usage(fault.into()),
         WorkerFault::NoPackage { .. } => Failed::Data(fault.into()),
         WorkerFault::Interrupted | WorkerFault::Hung { .. } | WorkerFault::System(_) => {
             Failed::Internal(fault.into())

@@ -51,7 +51,7 @@ pub(super) struct Measuring<'a> {
     pub(super) package: &'a Arc<Package>,
     /// How its sessions run.
     pub(super) way: Sessions,
-    /// Of how many ways that may be tried.
+    /// How many ways may be tried, for whoever watches.
     pub(super) ways: usize,
     /// What is left of the time, where another way was timed before.
     pub(super) left: Option<Duration>,
@@ -178,8 +178,9 @@ impl Measuring<'_> {
                         let most = curve.best().rows;
                         untimed.whole(curve, most)
                     }
+                    // The next smaller one ran, if only once.
                     None => Timed {
-                        most: (rows / 2).max(1),
+                        most: untimed.sizes.last().copied().unwrap_or(1),
                         ..untimed
                     },
                 };
@@ -193,7 +194,7 @@ impl Measuring<'_> {
                 let most = curve.as_ref().map_or(1, |c| c.best_within(soon).rows);
                 let ms = config.measure_ms;
                 warnings.push(format!(
-                    "found no best batch size within appetite.measure_ms = {ms}: batches have up to {most} rows; allow more time, or lower batch.max_size"
+                    "found no best batch size within appetite.measure_ms = {ms}: batches have up to {most} rows, and its sessions are those of the manifest, or one of one core; allow more time, or lower batch.max_size"
                 ));
                 Timed {
                     curve,

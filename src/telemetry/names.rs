@@ -145,7 +145,7 @@ pub const STAGE_SECONDS: Metric = seconds(
 pub const RUN_SECONDS: Metric = seconds(
     "inferq_run_seconds",
     &["package"],
-    "seconds that a batch ran; their sum is the device time that a package got",
+    "seconds that a batch ran; their sum, times the cores of its session, is the device time that a package got",
 );
 /// Waiting for a batch.
 pub const QUEUE_WAIT_SECONDS: Metric = seconds(

@@ -73,6 +73,18 @@ fn a_profile_is_a_line_a_size_a_picture_and_figures_and_the_workers_find_it() {
 }
 
 #[test]
+fn where_the_time_is_up_what_ran_is_shown() {
+    let mut command = inferq(&["profile", &package("digits")]);
+    command.env("INFERQ__APPETITE__MEASURE_MS", "1");
+    let done = Done::of(&command.output().unwrap());
+    assert_eq!(done.code, 0, "{}", done.err);
+    let warned = "found no best batch size within appetite.measure_ms = 1";
+    assert!(done.err.contains(warned), "{}", done.err);
+    let best = done.out.lines().filter(|line| line.ends_with(" best"));
+    assert_eq!(best.count(), 1, "{}", done.out);
+}
+
+#[test]
 fn what_keeps_a_profile_from_being_made_is_named() {
     let package = package("fraud");
     let mut command = inferq(&["profile", &package]);
