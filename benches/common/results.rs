@@ -46,11 +46,18 @@ pub fn machine() -> Value {
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split(':').nth(1))
         .map(str::trim);
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"));
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     json!({
         "cores": cores,
         "cpu": model,
+        "memory": memory.map(str::trim),
+        "system": told("uname", &["-srm"]),
+        "rabbitmq": told("dpkg-query", &["--show", "--showformat=${Version}", "rabbitmq-server"]),
         "load_before": load.split_whitespace().next(),
         "at": told("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
         "commit": told("git", &["describe", "--always", "--dirty"]),
