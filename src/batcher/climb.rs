@@ -44,8 +44,8 @@ const REST: u64 = 1_000;
 /// It is doubled no more often.
 const MOST_RESTS: u32 = 6;
 
-/// A size whose run was stopped is left alone as if it had been judged so often.
-const STOPPED: u32 = 5;
+/// A size that took too much is left alone as if it had been judged so often.
+const TOO_MANY: u32 = 5;
 
 /// The weight of a new run in a size's time is one part in this many.
 const RUNS: f64 = 8.0;
@@ -101,7 +101,7 @@ struct Trial {
 }
 
 impl Climb {
-    /// Of these sizes, `best` is in force, and stays unless a run is [`stopped`](Climb::stopped). `curve` is what was
+    /// Of these sizes, `best` is in force, and stays unless a run is [too many](Climb::too_many) for it. `curve` is what was
     /// measured.
     #[must_use]
     pub fn new(sizes: &[usize], best: usize, curve: Option<&Curve>) -> Climb {
@@ -255,12 +255,12 @@ impl Climb {
 
     /// A run of so many rows took too much time, or memory: the best b has fewer, and so it stays for long. False
     /// where it has as many as before.
-    pub fn stopped(&mut self, rows: usize) -> bool {
+    pub fn too_many(&mut self, rows: usize) -> bool {
         let Some(place) = self.sizes.iter().rposition(|size| size.rows < rows) else {
             return false;
         };
         for size in self.sizes.iter_mut().skip(place + 1) {
-            size.rests = size.rests.max(STOPPED);
+            size.rests = size.rests.max(TOO_MANY);
             size.rest(self.runs);
         }
         let fewer = place < self.best;

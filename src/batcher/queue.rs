@@ -13,7 +13,7 @@ use super::{
     refresh::Refreshed,
     request::{Request, Ticket, hopeless, late, no_session, overloaded},
     wants::{Sizes, Wants},
-    way::{ON_THE_WAY, mixed, together},
+    way::{AT_LEAST, ON_THE_WAY, mixed, together},
 };
 use crate::fault::Failure;
 
@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) ahead: Ahead,
     /// How long a request is on its way here, on average.
     pub(super) lead: Duration,
-    /// How long those that were taken in may wait, on average, up to the time that requests and replies are on their way.
+    /// How long those that were taken in may wait, on average, each from [`AT_LEAST`] to [`ON_THE_WAY`].
     patience: Duration,
     /// When much of the credit was used, last.
     pub(super) filled: Option<Instant>,
@@ -157,7 +157,8 @@ pub(super) fn admit(
             keys = (if keys.is_empty() { key } else { keys.start })..key + 1;
         }
     }
-    state.patience = mixed(state.patience, deadline - now);
+    let patience = (deadline - now).max(AT_LEAST);
+    state.patience = mixed(state.patience, patience);
     Ok(keys)
 }
 
@@ -220,6 +221,14 @@ mod tests {
         let few = come(&mut fast, ON_THE_WAY / 2);
         assert!((7 * 64..8 * 64).contains(&few), "{few}");
         assert!(come(&mut fast, 10 * ON_THE_WAY) > 11 * 64, "again");
+        let mut pressed = state(100_000);
+        pressed.appetite = Appetite::default();
+        pressed.appetite.record(64, ON_THE_WAY / 300);
+        let few = come(&mut pressed, ON_THE_WAY / 30);
+        assert!(
+            (102 * 64..103 * 64).contains(&few),
+            "the way is not shorter: {few}"
+        );
     }
 
     #[test]

@@ -49,9 +49,9 @@ impl Default for Sizing {
 impl Shared {
     /// A run of so many rows met a limit, of time or of memory, that none of them meets alone. Whether batches have
     /// fewer from now on: a trial may have had more than they have.
-    pub(super) fn stopped(&self, rows: usize) -> bool {
+    pub(super) fn too_many(&self, rows: usize) -> bool {
         let mut fewer = false;
-        self.learn(|climb| fewer = climb.stopped(rows));
+        self.learn(|climb| fewer = climb.too_many(rows));
         fewer
     }
 

@@ -73,7 +73,7 @@ pub(super) fn watched<T>(
 /// alone that fail by themselves, so that no batch-mate suffers: of n rows with one culprit, 2 log n
 /// more runs. `failed` is why the whole of it did, and after how long, where it has run already. So many rows are too
 /// many where runs were stopped at their limit though no row took so long alone, nor all of them hardly any time in
-/// parts; or where they were short of memory and all parts went well.
+/// parts; or where they were short of memory and no row was alone. (Of sequences the lengths may be to blame.)
 pub(super) fn settle(
     shared: &Shared,
     left: Instant,
@@ -86,8 +86,8 @@ pub(super) fn settle(
     let mut told = false;
     // Rows of the smallest run that was stopped, and its limit; how long all took that went well, if any did.
     let (mut stopped, mut well): (Option<(usize, Duration)>, Option<Duration>) = (None, None);
-    // Rows of the smallest run that was short of memory; those that ran well.
-    let (mut short, mut answered): (Option<usize>, usize) = (None, 0);
+    // Rows of the smallest run that was short of memory; those that ran well; whether one failed by itself.
+    let (mut short, mut rows_well, mut culprit): (Option<usize>, usize, bool) = (None, 0, false);
     while let Some(part) = parts.pop() {
         let now = Instant::now();
         let wanted = part.into_iter().filter_map(|ticket| ticket.if_wanted(now));
@@ -126,13 +126,16 @@ pub(super) fn settle(
         }
         if let Err(Broken { fault, .. }) = &result
             && fault.kind == FaultKind::Memory
+            && rows.iter().all(|row| row.length == 0)
         {
-            short = Some(short.map_or(facts.rows, |other| other.min(facts.rows)));
+            // What has run already had all of its rows.
+            let this = if ran.is_some() { whole } else { facts.rows };
+            short = Some(short.map_or(this, |other| other.min(this)));
         }
         match result {
             Ok(outputs) => {
                 well = Some(well.unwrap_or_default() + facts.run);
-                answered += facts.rows;
+                rows_well += facts.rows;
                 answer(shared, part, outputs, facts);
             }
             Err(Broken { fault, .. }) if part.len() > 1 => {
@@ -144,8 +147,9 @@ pub(super) fn settle(
                 parts.extend([second, part]);
             }
             Err(Broken { fault, .. }) => {
-                for culprit in part {
-                    culprit.fail(fault.clone());
+                culprit = true;
+                for ticket in part {
+                    ticket.fail(fault.clone());
                 }
             }
         }
@@ -159,7 +163,7 @@ pub(super) fn settle(
     if let Some((rows, limit)) = stopped
         && rows > 1
         && well.is_none_or(|well| well * STALL >= limit)
-        && shared.stopped(rows)
+        && shared.too_many(rows)
     {
         tracing::warn!(
             rows,
@@ -167,8 +171,9 @@ pub(super) fn settle(
         );
     }
     if let Some(rows) = short
-        && answered == whole
-        && shared.stopped(rows)
+        && !culprit
+        && rows_well * 2 >= whole
+        && shared.too_many(rows)
     {
         tracing::warn!(
             rows,

@@ -18,7 +18,7 @@ const DEVIATIONS: f64 = 3.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wants {
     /// Requests in hand that keep the sessions busy: what runs, what gathers meanwhile, and what the device does while
-    /// requests and replies are on their way to and from the broker; from 1 to `most`.
+    /// requests and replies are on their way to and from the broker, or can wait if that is less; from 1 to `most`.
     pub requests: usize,
     /// Requests of which the model is not done.
     pub under_way: usize,

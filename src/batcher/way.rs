@@ -10,6 +10,9 @@ use super::policy::Traffic;
 /// How long requests and replies are on their way to and from the broker, confirms and acknowledgements included.
 pub(super) const ON_THE_WAY: Duration = Duration::from_millis(300);
 
+/// They may be as long as this where little is under way: who can wait for less is taken to.
+pub(super) const AT_LEAST: Duration = Duration::from_millis(100);
+
 /// The weight of a new time is one part in this many.
 const TIMES: u32 = 16;
 

@@ -3,7 +3,7 @@
 //! What is there is tried in a child: a driver that is broken may end the process that loads it.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     io::Read,
     process::{Command, Stdio},
     thread,
@@ -44,14 +44,20 @@ pub(super) fn library(config: &Config) -> Result<Library, Failed> {
 /// The device that the configuration asks for, once a trial run works there and on those that some packages have instead.
 /// `tell` hears why it is none other.
 pub(super) fn settle(config: &Config, tell: impl FnOnce(&str)) -> Result<DeviceId, Failed> {
-    let device = settle_most(config, tell)?;
+    let device = settle_default(config, tell)?;
     let others = config.runtime.devices();
     let others = others.map_err(|fault| Failed::Usage(fault.into()))?;
-    let others: BTreeSet<DeviceId> = others.into_values().collect();
-    let others = others.into_iter();
-    for other in others.filter(|other| ![DeviceId::Cpu, device].contains(other)) {
-        let why = |why| unavailable(&format!("runtime.devices, of which one is {other}"), &why);
-        tried(config, other).map_err(why)?;
+    let mut by_device: BTreeMap<DeviceId, Vec<String>> = BTreeMap::new();
+    for (package, other) in others {
+        by_device.entry(other).or_default().push(package);
+    }
+    by_device.retain(|other, _| ![DeviceId::Cpu, device].contains(other));
+    for (other, packages) in by_device {
+        tried(config, other).map_err(|why| {
+            let packages = packages.join(", ");
+            let setting = format!("runtime.devices has {packages} run on {other}");
+            unavailable(&setting, &why)
+        })?;
     }
     Ok(device)
 }
@@ -61,7 +67,7 @@ fn unavailable(setting: &str, why: &anyhow::Error) -> Failed {
 }
 
 /// The device of all packages that have no other.
-fn settle_most(config: &Config, tell: impl FnOnce(&str)) -> Result<DeviceId, Failed> {
+fn settle_default(config: &Config, tell: impl FnOnce(&str)) -> Result<DeviceId, Failed> {
     let first = DeviceId::Cuda(0);
     match config.runtime.device {
         DeviceChoice::Only(DeviceId::Cpu) => Ok(DeviceId::Cpu),

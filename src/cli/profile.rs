@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
         return Err(Failed::Data(anyhow!("{}: {told}", args.dir.display())));
     };
     let (title, best) = (title(&live, &library), live.max_size());
-    let table = table(curve, best);
+    let table = table(curve, best, live.whole);
     output::line(format_args!("{title}\n{}", table.trim_end()))?;
     for (way, throughput) in &live.tried {
         let taken = if *way == live.sessions { ", taken" } else { "" };
@@ -109,7 +109,7 @@ fn title(live: &Live, library: &Library) -> String {
 }
 
 /// A line a size: t(b), throughput of each session, and a bar as long as that is high.
-fn table(curve: &Curve, best: usize) -> String {
+fn table(curve: &Curve, best: usize, whole: bool) -> String {
     let highest = highest(curve);
     let mut text = format!(
         "\n{:>8} {:>12} {:>12}\n",
@@ -125,7 +125,11 @@ fn table(curve: &Curve, best: usize) -> String {
         let length = (throughput / highest * WIDTH).round() as usize;
         let (bar, mark) = (
             "█".repeat(length),
-            if point.rows == best { " best" } else { "" },
+            match (point.rows == best, whole) {
+                (true, true) => " best",
+                (true, false) => " taken",
+                (false, _) => "",
+            },
         );
         let (rows, us) = (point.rows, micros(*point));
         let digits = digits(throughput);
@@ -175,6 +179,7 @@ fn figures(live: &Live, curve: &Curve, library: &Library) -> serde_json::Value {
         "threads": live.sessions.threads,
         "tried": tried.collect::<Vec<_>>(),
         "best_rows": live.max_size(),
+        "whole": live.whole,
         "points": points.collect::<Vec<_>>(),
     })
 }

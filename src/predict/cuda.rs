@@ -159,18 +159,25 @@ impl Gpu {
 fn claimed(id: DeviceId, context: &CudaContext) -> Option<Claim> {
     let uuid = context.uuid().map_err(told);
     let uuid = uuid.map(|uuid| uuid.bytes.map(|byte| byte.to_ne_bytes()[0]));
-    let claimed = uuid.and_then(|uuid| claim(uuid).map_err(|fault| fault.to_string()));
+    let claimed = uuid.and_then(|uuid| {
+        let claimed = claim(uuid, std::process::id());
+        claimed.map_err(|fault| fault.to_string())
+    });
     match claimed {
-        Ok(Some(claim)) => return Some(claim),
-        Ok(None) => tracing::warn!(
-            device = %id,
-            "another inferq runs on this GPU: their batches slow each other, which neither foresees, and what memory one takes the other lacks; give each a GPU of its own, or let one worker serve all packages"
-        ),
+        Ok((claim, others)) => {
+            if others {
+                tracing::warn!(
+                    device = %id,
+                    "another inferq runs on this GPU: their batches slow each other, which neither foresees, and what memory one takes the other lacks; give each a GPU of its own, or let one worker serve all packages"
+                );
+            }
+            Some(claim)
+        }
         Err(why) => {
             tracing::debug!(device = %id, why, "whether another inferq runs there is not known");
+            None
         }
     }
-    None
 }
 
 /// What the driver calls a device; `None` of the processor.

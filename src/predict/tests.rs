@@ -337,3 +337,22 @@ fn a_detached_thread_carries_its_name_and_ends_with_its_work() {
     drop(guard);
     assert_eq!(heard.recv(), Ok((Some("predict-test".to_owned()), 1)));
 }
+
+#[test]
+fn a_run_that_finds_no_memory_is_told_apart_by_what_is_said_where_there_is_none() {
+    let told = |message| super::session::run_fault(ort::ErrorCode::RuntimeException, message);
+    for said in [
+        "Non-zero status code returned while running Conv node. Name:'c' Status Message: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal() Failed to allocate memory for requested buffer of size 1073741824",
+        "Non-zero status code returned while running MatMul node. Name:'m' Status Message: CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDA failure 2: out of memory ; GPU=0",
+        "std::bad_alloc",
+    ] {
+        let fault = told(said);
+        assert_eq!(fault.kind, FaultKind::Memory, "{fault}");
+        assert!(!fault.detail.contains("1073741824"), "{fault}");
+    }
+    assert_eq!(
+        told("CUDA failure 700: illegal memory access").kind,
+        FaultKind::Model
+    );
+}

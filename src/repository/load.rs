@@ -108,6 +108,7 @@ pub(super) fn load(
         sessions: way,
         tried,
         curve: timed.curve,
+        whole: timed.whole,
         warnings,
     })
 }
@@ -166,7 +167,7 @@ impl Loading<'_> {
             let throughput = if let Some(known) = known.filter(|known| !is_better(*known)) {
                 Ok(known)
             } else if known.is_none() && left.is_none() {
-                Err("no time was left to measure it; raise appetite.measure_ms".to_owned())
+                Err("no time was left to measure it, now or when the other was measured; raise appetite.measure_ms, and remove what appetite.state_dir keeps of the package".to_owned())
             } else {
                 self.of(measuring)
                     .map_err(|faults| told(&faults))

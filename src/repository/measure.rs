@@ -194,7 +194,7 @@ impl Measuring<'_> {
                 let most = curve.as_ref().map_or(1, |c| c.best_within(soon).rows);
                 let ms = config.measure_ms;
                 warnings.push(format!(
-                    "found no best batch size within appetite.measure_ms = {ms}: batches have up to {most} rows, and its sessions are those of the manifest, or one of one core; allow more time, or lower batch.max_size"
+                    "found no best batch size within appetite.measure_ms = {ms}: batches have up to {most} rows; allow more time, or lower batch.max_size"
                 ));
                 Timed {
                     curve,

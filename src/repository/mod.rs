@@ -53,6 +53,8 @@ pub struct Live {
     /// How long so many rows take, where that was measured, at load or before: of every size, or of those that ran
     /// until the time was up.
     pub curve: Option<Curve>,
+    /// Whether that is every size.
+    pub whole: bool,
     /// What its author should know, although it is live.
     pub warnings: Vec<String>,
 }

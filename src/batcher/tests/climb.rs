@@ -258,9 +258,9 @@ fn a_size_whose_run_was_stopped_is_not_run_again_for_long() {
     let time = line(0.000_9, 0.000_1);
     let mut bench = Bench::new(starting(64), &time, 0.05, 8);
     bench.backlog(100);
-    assert!(!bench.climb.stopped(100));
+    assert!(!bench.climb.too_many(100));
     assert_eq!(bench.climb.best(), 64, "it is smaller already");
-    assert!(bench.climb.stopped(60));
+    assert!(bench.climb.too_many(60));
     assert_eq!(bench.climb.best(), 32);
     bench.ran.clear();
     bench.ran.insert(32);
@@ -268,14 +268,14 @@ fn a_size_whose_run_was_stopped_is_not_run_again_for_long() {
     assert!(*bench.ran.last().unwrap() <= 32, "{:?}", bench.ran);
     bench.backlog(100_000);
     assert!(bench.climb.best() >= 64, "but not for ever");
-    assert!(!bench.climb.stopped(1));
+    assert!(!bench.climb.too_many(1));
     assert!(
         bench.climb.best() >= 64,
         "of one row there is no smaller batch"
     );
     // The same where nothing is tried.
     let mut fixed = Climb::new(&ladder(48, None), 48, None);
-    assert!(fixed.stopped(48));
+    assert!(fixed.too_many(48));
     assert_eq!(fixed.best(), 32);
     assert_eq!(fixed.curve(), None, "or it would be so after a restart too");
 }

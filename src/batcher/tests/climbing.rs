@@ -9,7 +9,7 @@ use crate::batcher::{
     serve::{Broken, settle},
     shell::{Leaving, Next},
 };
-use crate::predict::testing::of_memory;
+use crate::predict::{Session, testing::of_memory};
 
 /// One row of the model that turns as often as the row of a batch that asks for most: any batch takes as long.
 fn labour(turns: i64) -> Row {
@@ -183,27 +183,23 @@ fn where_the_parts_of_a_stopped_run_take_hardly_any_time_it_was_not_for_their_nu
     assert_eq!(after(&[1.0; 16], 15, MINUTE, AT_ONCE), 16);
 }
 
-/// Of a row of 4 KiB, whose output takes as much of a run's memory.
-#[tokio::test]
-async fn where_a_run_is_short_of_memory_for_the_rows_it_has_batches_have_fewer_from_then_on() {
-    let wide = |value: f32| row(&[value; 1_024]);
-    let (tell, told) = mpsc::channel();
-    let observer = move |observed: BatchObservation| tell.send(observed.rows).unwrap();
-    let sessions = vec![of_memory(&onnx::identity(FLOAT, &[N, 1_024]), 16, 40 << 10)];
-    let (sizing, member) = (Sizing::default(), a_device());
-    let batcher = Batcher::start("test", CONFIG, sizing, LIMIT, sessions, member, observer);
-    for runs in [&[16, 8, 8][..], &[8, 8]] {
-        let rows = (0..16_u8).map(f32::from).map(wide).collect();
-        let predicted = batcher.submit(rows, 0, soon(), None).await.unwrap();
-        for (place, value) in (0..16_u8).enumerate() {
-            let Some(RowValues::Float(values)) = predicted.rows[place].get("y") else {
-                panic!("expected floats")
-            };
-            assert_eq!(values, [f32::from(value); 1_024]);
-        }
-        assert_eq!(told.try_iter().collect::<Vec<_>>(), runs);
-        assert_eq!(batcher.max_size(), 8);
-    }
+/// Each row's output takes 4 bytes of a run's 40.
+#[test]
+fn where_a_run_is_short_of_memory_for_the_rows_it_has_batches_have_fewer_from_then_on() {
+    let session = of_memory(&onnx::identity(FLOAT, &[N, 1]), 16, 40);
+    let shared = Shared::new(CONFIG, <_>::default(), 1, a_device(), Box::new(|_| {}));
+    let (tell, ran) = mpsc::channel();
+    run_all(&shared, &[1.0; 16], AT_ONCE, |rows| {
+        tell.send(rows.len()).unwrap();
+        let values: Vec<f32> = rows.iter().copied().map(value).collect();
+        let run = move |session: &mut Session| {
+            let rows: Vec<Row> = values.iter().map(|value| row(&[*value])).collect();
+            session.run(&rows.iter().collect::<Vec<_>>()).map(|_| ())
+        };
+        Ok(session.call(run)??)
+    });
+    assert_eq!(ran.try_iter().collect::<Vec<_>>(), [16, 8, 8]);
+    assert_eq!(shared.max_size(), 8);
 }
 
 #[test]

@@ -1,41 +1,44 @@
-//! Whether another inferq of this machine runs on a GPU: each says so by a name of the system's, which ends with the
+//! Whether other inferqs of this machine run on a GPU: each says so by a name of the system's, which ends with the
 //! process that has it.
 
 use std::io;
 #[cfg(target_os = "linux")]
-use std::os::{
-    linux::net::SocketAddrExt,
-    unix::net::{SocketAddr, UnixListener},
+use std::{
+    fs,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
 };
 
-/// Says that this process runs on the GPU of this UUID.
+/// Says that this process runs on a GPU.
 #[derive(Debug)]
 pub(super) struct Claim {
     #[cfg(target_os = "linux")]
     _name: UnixListener,
 }
 
-/// `None` where another process says so already, within this network namespace: what containers keep from each other is
-/// not seen.
+/// Says that `process` runs on the GPU of this UUID, and tells whether others do, within this network namespace: what
+/// containers keep from each other is not seen.
 ///
 /// # Errors
-/// What the system says where it has no such names.
+/// What the system says where it has no such names, or does not show them.
 #[cfg(target_os = "linux")]
-pub(super) fn claim(uuid: [u8; 16]) -> io::Result<Option<Claim>> {
-    let name = format!("inferq/gpu/{:032x}", u128::from_be_bytes(uuid));
+pub(super) fn claim(uuid: [u8; 16], process: u32) -> io::Result<(Claim, bool)> {
+    let gpu = format!("inferq/gpu/{:032x}/", u128::from_be_bytes(uuid));
+    let own = format!("{gpu}{process}");
     // An abstract address: no file, and nothing is left of it when the process ends.
-    let address = SocketAddr::from_abstract_name(name)?;
-    match UnixListener::bind_addr(&address) {
-        Ok(name) => Ok(Some(Claim { _name: name })),
-        Err(fault) if fault.kind() == io::ErrorKind::AddrInUse => Ok(None),
-        Err(fault) => Err(fault),
-    }
+    let name = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&own)?)?;
+    let all = fs::read_to_string("/proc/net/unix")?;
+    let mut names = all.lines().filter_map(|line| line.rsplit_once('@'));
+    let others = names.any(|(_, name)| name.starts_with(&gpu) && name != own);
+    Ok((Claim { _name: name }, others))
 }
 
 /// Nothing is known of others here.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn claim(_uuid: [u8; 16]) -> io::Result<Option<Claim>> {
-    Ok(Some(Claim {}))
+pub(super) fn claim(_uuid: [u8; 16], _process: u32) -> io::Result<(Claim, bool)> {
+    Ok((Claim {}, false))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -43,19 +46,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_comes_second_is_told_and_nothing_is_left_behind() {
+    fn others_on_the_same_gpu_are_seen_whoever_came_first_and_until_they_end() {
         // Of no GPU, and of no other process that runs this.
         let mut uuid = [0; 16];
-        let process = std::process::id().to_be_bytes();
-        uuid.iter_mut()
-            .zip(process)
-            .for_each(|(to, from)| *to = from);
-        let mut other = uuid;
-        other[15] = 1;
-        let first = claim(uuid).unwrap().unwrap();
-        assert!(claim(uuid).unwrap().is_none());
-        assert!(claim(other).unwrap().is_some());
+        let own = std::process::id().to_be_bytes();
+        uuid.iter_mut().zip(own).for_each(|(to, from)| *to = from);
+        let mut another = uuid;
+        another[15] = 1;
+        let (first, others) = claim(uuid, 1).unwrap();
+        assert!(!others);
+        let (_elsewhere, others) = claim(another, 2).unwrap();
+        assert!(!others, "on another GPU");
+        let (second, others) = claim(uuid, 3).unwrap();
+        assert!(others);
         drop(first);
-        assert!(claim(uuid).unwrap().is_some());
+        let (first, others) = claim(uuid, 1).unwrap();
+        assert!(others, "it came back");
+        drop((first, second));
+        assert!(!claim(uuid, 4).unwrap().1);
     }
 }

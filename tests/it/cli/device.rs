@@ -66,7 +66,7 @@ fn a_gpu_that_cannot_be_had_is_an_error_that_says_what_is_missing() {
         .env("INFERQ__RUNTIME__LIBRARY", library())
         .env("LD_LIBRARY_PATH", none.path());
     let done = Done::of(&command.output().unwrap());
-    let named = "inferq: runtime.devices, of which one is cuda:0: cuda:0 cannot be had";
+    let named = "inferq: runtime.devices has digits run on cuda:0: cuda:0 cannot be had";
     done.failed(69, &[named, "CUDA_ERROR_NO_DEVICE"]);
     // Whatever this machine has.
     let mut command = inferq(&["check", &package("fraud")]);

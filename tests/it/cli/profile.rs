@@ -80,8 +80,8 @@ fn where_the_time_is_up_what_ran_is_shown() {
     assert_eq!(done.code, 0, "{}", done.err);
     let warned = "found no best batch size within appetite.measure_ms = 1";
     assert!(done.err.contains(warned), "{}", done.err);
-    let best = done.out.lines().filter(|line| line.ends_with(" best"));
-    assert_eq!(best.count(), 1, "{}", done.out);
+    let taken = done.out.lines().filter(|line| line.ends_with("█ taken"));
+    assert_eq!(taken.count(), 1, "{}", done.out);
 }
 
 #[test]
