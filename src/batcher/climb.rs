@@ -101,8 +101,8 @@ struct Trial {
 }
 
 impl Climb {
-    /// Of these sizes, `best` is in force, and stays unless a run is [too many](Climb::too_many) for it. `curve` is what was
-    /// measured.
+    /// Of these sizes, `best` is in force, and stays unless so many are [`too_many`](Climb::too_many). `curve` is what
+    /// was measured.
     #[must_use]
     pub fn new(sizes: &[usize], best: usize, curve: Option<&Curve>) -> Climb {
         let points = curve.map_or(&[][..], Curve::points);

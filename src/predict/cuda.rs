@@ -171,7 +171,7 @@ fn claimed(id: DeviceId, context: &CudaContext) -> Option<Claim> {
                     "another inferq runs on this GPU: their batches slow each other, which neither foresees, and what memory one takes the other lacks; give each a GPU of its own, or let one worker serve all packages"
                 );
             }
-            Some(claim)
+            claim
         }
         Err(why) => {
             tracing::debug!(device = %id, why, "whether another inferq runs there is not known");

@@ -19,26 +19,30 @@ pub(super) struct Claim {
 }
 
 /// Says that `process` runs on the GPU of this UUID, and tells whether others do, within this network namespace: what
-/// containers keep from each other is not seen.
+/// containers keep from each other is not seen. `None` where another says so of a process of the same number, as two
+/// containers of a pod may.
 ///
 /// # Errors
 /// What the system says where it has no such names, or does not show them.
 #[cfg(target_os = "linux")]
-pub(super) fn claim(uuid: [u8; 16], process: u32) -> io::Result<(Claim, bool)> {
+pub(super) fn claim(uuid: [u8; 16], process: u32) -> io::Result<(Option<Claim>, bool)> {
     let gpu = format!("inferq/gpu/{:032x}/", u128::from_be_bytes(uuid));
     let own = format!("{gpu}{process}");
     // An abstract address: no file, and nothing is left of it when the process ends.
-    let name = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&own)?)?;
+    let name = match UnixListener::bind_addr(&SocketAddr::from_abstract_name(&own)?) {
+        Err(fault) if fault.kind() == io::ErrorKind::AddrInUse => return Ok((None, true)),
+        bound => bound?,
+    };
     let all = fs::read_to_string("/proc/net/unix")?;
     let mut names = all.lines().filter_map(|line| line.rsplit_once('@'));
     let others = names.any(|(_, name)| name.starts_with(&gpu) && name != own);
-    Ok((Claim { _name: name }, others))
+    Ok((Some(Claim { _name: name }), others))
 }
 
 /// Nothing is known of others here.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn claim(_uuid: [u8; 16], _process: u32) -> io::Result<(Claim, bool)> {
-    Ok((Claim {}, false))
+pub(super) fn claim(_uuid: [u8; 16], _process: u32) -> io::Result<(Option<Claim>, bool)> {
+    Ok((Some(Claim {}), false))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -59,6 +63,8 @@ mod tests {
         assert!(!others, "on another GPU");
         let (second, others) = claim(uuid, 3).unwrap();
         assert!(others);
+        let (none, others) = claim(uuid, 3).unwrap();
+        assert!(none.is_none() && others, "of another container");
         drop(first);
         let (first, others) = claim(uuid, 1).unwrap();
         assert!(others, "it came back");
