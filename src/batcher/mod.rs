@@ -270,10 +270,11 @@ impl Batcher {
     }
 
     /// What it wants of its queue; no end of it but what may wait, while nothing is known of run times. Where no
-    /// request has come yet, one is taken to have `rows_each` rows.
+    /// request has come yet, one is taken to have `rows_each` rows. `trip` is how long it takes until another comes in
+    /// the place of one that was settled, if that is known.
     #[must_use]
-    pub fn wants(&self, rows_each: usize) -> Wants {
-        self.0.shared.wants(rows_each)
+    pub fn wants(&self, rows_each: usize, trip: Option<Duration>) -> Wants {
+        self.0.shared.wants(rows_each, trip)
     }
 
     /// Tells that much of what the broker may send is in hand: for a second, a request that is answered makes room for

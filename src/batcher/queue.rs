@@ -81,12 +81,20 @@ impl State {
     }
 
     /// What keeps the sessions busy, and so many that are on their way here or not done; where no request has come yet,
-    /// one is taken to have so many rows.
-    pub(super) fn wants(&self, rows_each: usize, coming: usize, now: Instant) -> Wants {
+    /// one is taken to have so many rows. `away` is how long it takes from the end of a run until others are here in
+    /// the place of those that ran, if that is known.
+    pub(super) fn wants(
+        &self,
+        rows_each: usize,
+        coming: usize,
+        away: Option<Duration>,
+        now: Instant,
+    ) -> Wants {
         // What runs may be a trial, and so may what gathers meanwhile.
         let (full, reach) = (self.policy.max_size(), self.climb.reach(&self.appetite));
+        let way = away.map_or(ON_THE_WAY, |away| away + self.lead);
         // What would be late here may be in time elsewhere.
-        let busy = self.appetite.rows_in(self.patience, full);
+        let busy = self.appetite.rows_in(way.min(self.patience), full);
         let busy = busy.saturating_add(full + reach).saturating_mul(self.alive);
         let sizes = self.sizes.or_like(rows_each);
         let most = sizes.surely_within(self.policy.queue_limit());
@@ -180,7 +188,7 @@ mod tests {
     }
 
     fn wants(state: &State, rows_each: usize, coming: usize) -> Wants {
-        state.wants(rows_each, coming, Instant::now())
+        state.wants(rows_each, coming, None, Instant::now())
     }
 
     #[test]
@@ -229,6 +237,19 @@ mod tests {
             (102 * 64..103 * 64).contains(&few),
             "the way is not shorter: {few}"
         );
+    }
+
+    #[test]
+    fn it_wants_what_runs_while_others_come_in_the_place_of_those_that_ran() {
+        let mut state = state(4_096);
+        state.appetite = Appetite::default();
+        state.appetite.record(64, ON_THE_WAY / 10);
+        state.lead = ON_THE_WAY / 10;
+        let wants = |away| state.wants(1, 0, away, Instant::now()).requests;
+        assert_eq!(wants(None), (10 + 2) * 64, "the way is not known");
+        assert_eq!(wants(Some(Duration::ZERO)), (1 + 2) * 64);
+        assert_eq!(wants(Some(ON_THE_WAY / 5)), (3 + 2) * 64);
+        assert_eq!(wants(Some(2 * ON_THE_WAY)), (10 + 2) * 64, "no end of it");
     }
 
     #[test]

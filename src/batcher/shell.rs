@@ -285,9 +285,10 @@ impl Shared {
         state
     }
 
-    pub(super) fn wants(&self, rows_each: usize) -> Wants {
+    pub(super) fn wants(&self, rows_each: usize, trip: Option<Duration>) -> Wants {
         let coming = self.coming.load(Ordering::Relaxed);
-        self.state().wants(rows_each, coming, Instant::now())
+        let trip = trip.map(|trip| trip + self.trail.average());
+        self.state().wants(rows_each, coming, trip, Instant::now())
     }
 
     /// Much of the credit is used.

@@ -1,6 +1,6 @@
 //! How much who takes deliveries has a use for.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// How many deliveries who takes them has a use for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,9 @@ pub struct Usage {
     pub in_hand: usize,
     /// Those that the broker sends at once.
     pub open: usize,
+    /// How long it hardly ever takes longer than to send another in the place of one that was settled, as it is
+    /// measured; `None` while it is not known.
+    pub trip: Option<Duration>,
 }
 
 /// What is demanded of a queue where so much of its credit is used; asked at most twice a second.

@@ -1,6 +1,7 @@
 //! The ledger of a channel, which settles its deliveries in few frames.
 
 mod book;
+mod trip;
 
 pub(super) use book::Verdict;
 
@@ -109,6 +110,12 @@ impl Ledger {
     /// The broker sends so many before it waits for acknowledgements.
     pub(super) fn credit(&self, open: u16) {
         self.lock().credit(open);
+    }
+
+    /// How long the broker hardly ever takes longer than to send another in the place of one that was settled; `None`
+    /// while that is not known.
+    pub(super) fn trip(&self) -> Option<Duration> {
+        self.lock().trip()
     }
 
     /// What was settled since last asked.

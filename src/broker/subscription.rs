@@ -238,6 +238,7 @@ impl<'a> Consuming<'a> {
         let usage = Usage {
             in_hand: self.credit.in_hand(),
             open: self.credit.open().into(),
+            trip: self.ledger.trip(),
         };
         self.session.task.options.wanted.demand(usage)
     }

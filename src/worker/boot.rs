@@ -213,7 +213,7 @@ const BACKLOG: usize = 64;
 
 /// Whether the broker is likely to have more: a quarter of what it may send is in hand, and the rest on its way. A queue
 /// that is not consumed is sent nothing.
-fn is_filled(Usage { in_hand, open }: Usage) -> bool {
+fn is_filled(Usage { in_hand, open, .. }: Usage) -> bool {
     open > 0 && in_hand >= BACKLOG && in_hand >= open / 4
 }
 
@@ -232,7 +232,7 @@ fn wanted(engine: &Engine, source: &Source) -> Wanted {
                 if is_filled(usage) {
                     live.batcher.filled();
                 }
-                live.batcher.wants(live.rows_each)
+                live.batcher.wants(live.rows_each, usage.trip)
             })
             .collect();
         let wants = Wants::of_each(&each, queues);
@@ -273,7 +273,11 @@ mod tests {
             (250, 1000, true),
             (1000, 1000, true),
         ] {
-            let usage = Usage { in_hand, open };
+            let usage = Usage {
+                in_hand,
+                open,
+                trip: None,
+            };
             assert_eq!(is_filled(usage), filled, "{usage:?}");
         }
     }

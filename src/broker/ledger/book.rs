@@ -9,10 +9,10 @@
 //! - A tag that is kept is not settled at the broker, and so nothing behind it with `multiple`.
 //! - Once closed, nothing is sent: the broker gives the rest to someone else.
 
-use super::GAP;
+use super::{GAP, trip::Trip};
 use crate::broker::budget::Settled;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// This part of the credit is sent without waiting, so that it is never missed; and so many at most.
 const SHARE: usize = 8;
@@ -66,6 +66,7 @@ pub(super) struct Book {
     /// Acknowledged since the last flush; so many are not waited with.
     fresh: usize,
     enough: usize,
+    trip: Trip,
 }
 
 impl Book {
@@ -89,6 +90,7 @@ impl Book {
         if let Some(entry @ Entry::Unseen) = self.entries.get_mut(place) {
             *entry = Entry::InHand(now, bytes);
             self.in_hand += 1;
+            self.trip.came(now);
         }
     }
 
@@ -114,6 +116,7 @@ impl Book {
             return false;
         };
         self.in_hand -= 1;
+        self.trip.settled(now, self.in_hand);
         self.settled.count += 1;
         self.settled.bytes += bytes;
         // no time to look at the acknowledgements is set
@@ -216,6 +219,7 @@ impl Book {
     /// While held, acknowledgements are kept.
     pub(super) fn hold(&mut self, hold: bool, now: Instant, send: impl Fn(Frame)) {
         self.hold = hold;
+        self.trip.interrupted();
         self.flush(now, send);
     }
 
@@ -227,6 +231,12 @@ impl Book {
     /// The broker sends so many before it waits for acknowledgements.
     pub(super) fn credit(&mut self, open: u16) {
         self.enough = (usize::from(open) / SHARE).clamp(1, ENOUGH);
+        self.trip.opened(open);
+    }
+
+    /// What it hardly ever takes the broker longer than to replace what was settled.
+    pub(super) fn trip(&self) -> Option<Duration> {
+        self.trip.longest()
     }
 
     pub(super) fn take_settled(&mut self) -> Settled {

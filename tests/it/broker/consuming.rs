@@ -2,7 +2,7 @@ use super::*;
 use inferq::broker::{Demand, Wanted};
 use lapin::options::{BasicGetOptions, BasicRejectOptions, QueueDeleteOptions};
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, atomic::AtomicUsize};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_confirmed_is_delivered_and_what_is_acknowledged_is_gone() {
@@ -320,11 +320,15 @@ async fn credit_follows_what_is_wanted_under_load_and_nothing_is_delivered_twice
     let queue = names::queue_of(&package);
     publish_all(&broker, &package, 1_000).await;
     let wanted = Arc::new(AtomicUsize::new(MANY));
-    let asked = Arc::clone(&wanted);
+    let (asked, trips) = (Arc::clone(&wanted), Arc::new(Mutex::new(Vec::new())));
+    let told = Arc::clone(&trips);
     let options = ConsumeOptions {
-        wanted: Wanted::new(move |_| Demand {
-            wanted: asked.load(Ordering::Relaxed),
-            ..Demand::default()
+        wanted: Wanted::new(move |usage| {
+            told.lock().unwrap().extend(usage.trip);
+            Demand {
+                wanted: asked.load(Ordering::Relaxed),
+                ..Demand::default()
+            }
         }),
         ..ConsumeOptions::default()
     };
@@ -347,6 +351,9 @@ async fn credit_follows_what_is_wanted_under_load_and_nothing_is_delivered_twice
     }
     let health = handle.health();
     assert_eq!(health.redelivered, 0, "{health:?}");
+    let trip = trips.lock().unwrap().last().copied();
+    eprintln!("what is settled is replaced within {trip:?}");
+    assert!(trip.is_some_and(|trip| !trip.is_zero()), "{trip:?}");
     handle.close().await;
     broker.close().await;
 }

@@ -53,8 +53,8 @@ async fn a_worker_that_joins_a_deep_backlog_soon_has_its_share_of_it() {
         "credit {alone}; within a second of joining {share:.2} of the time, {of_outcomes:.2} of the outcomes"
     );
     assert!(share >= 0.4, "{share}");
-    // Two batches, and what the model does in three tenths of a second: below what it may be.
-    assert!((16..1_000).contains(&alone), "{alone}");
+    // Two batches, and what the model does while others come in the place of one: below what it may be.
+    assert!((16..500).contains(&alone), "{alone}");
     client.until_answered(COUNT).await;
     assert_eq!(client.duplicates(), 0);
 }
