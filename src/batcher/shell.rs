@@ -287,8 +287,8 @@ impl Shared {
 
     pub(super) fn wants(&self, rows_each: usize, trip: Option<Duration>) -> Wants {
         let coming = self.coming.load(Ordering::Relaxed);
-        let trip = trip.map(|trip| trip + self.trail.average());
-        self.state().wants(rows_each, coming, trip, Instant::now())
+        let away = trip.map(|trip| trip + self.trail.average());
+        self.state().wants(rows_each, coming, away, Instant::now())
     }
 
     /// Much of the credit is used.

@@ -8,7 +8,7 @@ use std::{
 use super::policy::Traffic;
 
 /// How long requests and replies are on their way to and from the broker, confirms and acknowledgements included, at
-/// most, and while that is not known.
+/// most, and while that is not known (`broker::ledger::trip` times no trip that is longer).
 pub(super) const ON_THE_WAY: Duration = Duration::from_millis(300);
 
 /// They may be as long as this where little is under way: who can wait for less is taken to.

@@ -35,7 +35,7 @@ pub struct Usage {
     pub in_hand: usize,
     /// Those that the broker sends at once.
     pub open: usize,
-    /// How long it hardly ever takes longer than to send another in the place of one that was settled, as it is
+    /// The time within which the broker nearly always sends another in the place of one that was settled, as it is
     /// measured; `None` while it is not known.
     pub trip: Option<Duration>,
 }

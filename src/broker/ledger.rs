@@ -112,10 +112,10 @@ impl Ledger {
         self.lock().credit(open);
     }
 
-    /// How long the broker hardly ever takes longer than to send another in the place of one that was settled; `None`
-    /// while that is not known.
-    pub(super) fn trip(&self) -> Option<Duration> {
-        self.lock().trip()
+    /// The time within which the broker nearly always sends another in the place of one that was settled; `None` while
+    /// that is not known.
+    pub(super) fn trip(&self, now: Instant) -> Option<Duration> {
+        self.lock().trip(now)
     }
 
     /// What was settled since last asked.

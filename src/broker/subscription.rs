@@ -238,7 +238,7 @@ impl<'a> Consuming<'a> {
         let usage = Usage {
             in_hand: self.credit.in_hand(),
             open: self.credit.open().into(),
-            trip: self.ledger.trip(),
+            trip: self.ledger.trip(Instant::now()),
         };
         self.session.task.options.wanted.demand(usage)
     }

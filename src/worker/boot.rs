@@ -208,13 +208,16 @@ fn consume(
     .collect()
 }
 
-/// Fewer in hand are no backlog.
+/// So many in hand are a backlog, and half of what is wanted is, but no fewer than the least: those who ask one after the
+/// other may have as many under way.
 const BACKLOG: usize = 64;
+const LEAST: usize = 16;
 
 /// Whether the broker is likely to have more: a quarter of what it may send is in hand, and the rest on its way. A queue
 /// that is not consumed is sent nothing.
-fn is_filled(Usage { in_hand, open, .. }: Usage) -> bool {
-    open > 0 && in_hand >= BACKLOG && in_hand >= open / 4
+fn is_filled(Usage { in_hand, open, .. }: Usage, wanted: usize) -> bool {
+    let backlog = (wanted / 2).clamp(LEAST, BACKLOG);
+    open > 0 && in_hand >= backlog && in_hand >= open / 4
 }
 
 /// As many as keep the sessions of a package busy; of what takes no device, as many as come.
@@ -229,10 +232,11 @@ fn wanted(engine: &Engine, source: &Source) -> Wanted {
         let versions = live.filter(|live| live.package.name() == &*name);
         let each: Vec<_> = versions
             .map(|live| {
-                if is_filled(usage) {
+                let wants = live.batcher.wants(live.rows_each, usage.trip);
+                if is_filled(usage, wants.requests) {
                     live.batcher.filled();
                 }
-                live.batcher.wants(live.rows_each, usage.trip)
+                wants
             })
             .collect();
         let wants = Wants::of_each(&each, queues);
@@ -263,22 +267,25 @@ mod tests {
 
     #[test]
     fn there_is_a_backlog_where_much_of_what_may_be_in_hand_is() {
-        for (in_hand, open, filled) in [
-            (0, 0, false),
-            (500, 0, false),
-            (4, 4, false),
-            (63, 64, false),
-            (64, 64, true),
-            (249, 1000, false),
-            (250, 1000, true),
-            (1000, 1000, true),
+        for (in_hand, open, wanted, filled) in [
+            (0, 0, 1000, false),
+            (500, 0, 1000, false),
+            (4, 4, 4, false),
+            (15, 16, 16, false),
+            (17, 36, 36, false),
+            (18, 36, 36, true),
+            (63, 64, 200, false),
+            (64, 64, 200, true),
+            (249, 1000, 1000, false),
+            (250, 1000, 1000, true),
+            (1000, 1000, 1000, true),
         ] {
             let usage = Usage {
                 in_hand,
                 open,
                 trip: None,
             };
-            assert_eq!(is_filled(usage), filled, "{usage:?}");
+            assert_eq!(is_filled(usage, wanted), filled, "{usage:?}");
         }
     }
 }

@@ -52,6 +52,25 @@ async fn a_batch_waits_for_what_comes_in_place_of_answers_that_are_on_their_way(
 }
 
 #[tokio::test]
+async fn what_runs_while_answers_are_on_their_way_is_wanted_as_well() {
+    let batcher = on_model(&onnx::identity(FLOAT, &[N, 1]), 1, PATIENT);
+    let full = BatchObservation {
+        rows: PATIENT.max_size,
+        run: LEAD / 5,
+        steps: Steps::default(),
+    };
+    batcher.0.shared.ran(full, true);
+    let wants = |trip| batcher.wants(1, Some(trip)).requests;
+    let before = wants(Duration::ZERO);
+    assert_eq!(before, 2 * PATIENT.max_size);
+    answers_take_so_long(&batcher);
+    let more = wants(Duration::ZERO) - before;
+    let of_five = 4 * PATIENT.max_size..=5 * PATIENT.max_size;
+    assert!(of_five.contains(&more), "{more}");
+    assert_eq!(wants(LEAD) - wants(Duration::ZERO), 5 * PATIENT.max_size);
+}
+
+#[tokio::test]
 async fn nobody_waits_long_for_what_comes_in_place_of_answers_that_are_stuck() {
     let batcher = on_model(&onnx::identity(FLOAT, &[N, 1]), 1, PATIENT);
     answers_take_so_long(&batcher);

@@ -234,9 +234,9 @@ impl Book {
         self.trip.opened(open);
     }
 
-    /// What it hardly ever takes the broker longer than to replace what was settled.
-    pub(super) fn trip(&self) -> Option<Duration> {
-        self.trip.longest()
+    /// The time within which the broker nearly always replaces what was settled.
+    pub(super) fn trip(&self, now: Instant) -> Option<Duration> {
+        self.trip.within(now)
     }
 
     pub(super) fn take_settled(&mut self) -> Settled {

@@ -353,7 +353,8 @@ async fn credit_follows_what_is_wanted_under_load_and_nothing_is_delivered_twice
     assert_eq!(health.redelivered, 0, "{health:?}");
     let trip = trips.lock().unwrap().last().copied();
     eprintln!("what is settled is replaced within {trip:?}");
-    assert!(trip.is_some_and(|trip| !trip.is_zero()), "{trip:?}");
+    let bounds = Duration::from_micros(50)..Duration::from_secs(1);
+    assert!(trip.is_some_and(|trip| bounds.contains(&trip)), "{trip:?}");
     handle.close().await;
     broker.close().await;
 }

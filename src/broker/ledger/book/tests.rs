@@ -46,6 +46,27 @@ fn what_was_held_back_is_in_hand_from_when_it_is_handed_out() {
     assert_eq!(book.oldest(), Some(at(8)), "not what is settled");
 }
 
+#[test]
+fn what_is_replaced_is_timed_but_not_over_a_hold_or_a_change_of_credit() {
+    let (mut book, start) = (book(), Instant::now());
+    let at = |millis| start + Duration::from_millis(millis);
+    book.credit(4);
+    (1..=4).for_each(|tag| book.enter(tag, 1, at(0)));
+    book.settle(1, Verdict::Ack, at(10), |_| ());
+    book.hold(true, at(11), |_| ());
+    book.enter(5, 1, at(20));
+    book.hold(false, at(21), |_| ());
+    book.settle(2, Verdict::Ack, at(30), |_| ());
+    book.credit(5);
+    book.enter(6, 1, at(40));
+    assert_eq!(book.trip(at(40)), None);
+    book.settle(3, Verdict::Ack, at(50), |_| ());
+    book.enter(7, 1, at(52));
+    assert_eq!(book.trip(at(52)), None, "two were missing");
+    book.enter(8, 1, at(54));
+    assert_eq!(book.trip(at(54)), Some(Duration::from_millis(12)));
+}
+
 fn book() -> Book {
     Book {
         base: 1,
