@@ -364,19 +364,20 @@ impl Shared {
         self.state().running -= 1;
     }
 
-    /// A session pulls no more. The last one answers what still waits.
+    /// A session pulls no more. The last one answers what still waits; of the others one may have slept by its alarm.
     pub(super) fn session_over(&self) {
         let mut state = self.state();
         state.alive -= 1;
-        let alive = state.alive;
-        let orphans = if alive == 0 {
+        self.work.notify_all();
+        let orphans = if state.alive == 0 {
             state.policy.clear()
         } else {
             Vec::new()
         };
         drop(state);
         drop(orphans);
-        self.alive.send_replace(alive);
+        // Two that end at once may come here in either order.
+        self.alive.send_modify(|alive| *alive -= 1);
     }
 
     /// Returns when no session pulls any more.
