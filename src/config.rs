@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     batcher, broker, duplicates, intake,
     package::{Misread, by_name},
-    predict::{DeviceChoice, DeviceId, Library, LibraryFault},
+    predict::{DeviceChoice, Devices, Library, LibraryFault},
     telemetry,
 };
 
@@ -75,10 +75,10 @@ impl Default for Repository {
 pub struct Runtime {
     /// The `libonnxruntime.so` to load; looked for in the usual places when absent.
     pub library: Option<PathBuf>,
-    /// Where models run: `auto`, `cpu`, or `cuda:0` for the first NVIDIA GPU. `auto` takes the first GPU if a trial run
-    /// works there, and else says why it does not.
+    /// Where models run: `auto`, `cpu`, `cuda:0` for the first NVIDIA GPU, or several GPUs of one kind that share every
+    /// package's queue. `auto` takes the first GPU if a trial run works there, and else says why it does not.
     pub device: DeviceChoice,
-    /// Other devices for some packages, as in `fraud=cpu cats=cuda:1`.
+    /// Other devices for some packages, as in `fraud=cpu cats=cuda:1+cuda:2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub devices: Option<String>,
 }
@@ -86,7 +86,7 @@ pub struct Runtime {
 /// A setting of `[runtime]` that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "runtime.devices: found {word:?}, expected the name of a package, = and cpu or cuda:N; {mend}"
+    "runtime.devices: found {word:?}, expected the name of a package, = and cpu, cuda:N or several such GPUs; {mend}"
 )]
 pub struct RuntimeFault {
     word: String,
@@ -99,11 +99,11 @@ impl Runtime {
     /// # Errors
     /// As [`Library::open`].
     pub fn open(&self) -> Result<Library, LibraryFault> {
-        let device = match self.device {
-            DeviceChoice::Auto => DeviceId::Cpu,
-            DeviceChoice::Only(device) => device,
+        let devices = match &self.device {
+            DeviceChoice::Auto => Devices::default(),
+            DeviceChoice::Only(devices) => devices.clone(),
         };
-        let library = Library::open(self.library.as_deref())?.on(device);
+        let library = Library::open(self.library.as_deref())?.on(devices);
         Ok(library.with_devices(self.devices().unwrap_or_default()))
     }
 
@@ -111,14 +111,14 @@ impl Runtime {
     ///
     /// # Errors
     /// The first word of it that cannot be used.
-    pub fn devices(&self) -> Result<BTreeMap<String, DeviceId>, RuntimeFault> {
+    pub fn devices(&self) -> Result<BTreeMap<String, Devices>, RuntimeFault> {
         let device = |text: &str| text.parse().ok();
         by_name(self.devices.as_deref(), device).map_err(|Misread { word, twice }| RuntimeFault {
             word,
             mend: if twice {
                 "name each package once"
             } else {
-                "write it as in fraud=cpu cats=cuda:1"
+                "write it as in fraud=cpu cats=cuda:1+cuda:2"
             },
         })
     }

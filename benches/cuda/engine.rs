@@ -66,8 +66,7 @@ impl Engine {
             config,
             Sizing::default(),
             Duration::from_secs(60),
-            vec![session],
-            Device::gpu().join(Share::default()),
+            vec![(Device::gpu().join(Share::default()), vec![session])],
             move |observed: BatchObservation| {
                 hears.batches.fetch_add(1, Ordering::Relaxed);
                 hears.rows.fetch_add(observed.rows, Ordering::Relaxed);

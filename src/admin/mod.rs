@@ -56,7 +56,7 @@ pub struct PackageStatus {
     pub digest: String,
     /// What its author should know.
     pub warnings: Vec<String>,
-    /// Where it runs: `cpu`, `cuda:0`.
+    /// Where it runs: `cpu`, `cuda:0`, `cuda:0+cuda:1`.
     pub device: String,
     /// Most rows that run together: the best measured size, or the package's own.
     pub batch: usize,

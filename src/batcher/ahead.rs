@@ -52,20 +52,22 @@ impl Ahead {
         in_time.map_or(due, |in_time| in_time.max(due))
     }
 
-    /// Run times as they are for who goes behind all of these.
-    pub(super) fn behind<'a>(&self, now: Instant, runs: &'a Appetite) -> Behind<'a> {
+    /// How long all of these are likely to run on.
+    pub(super) fn left(&self, now: Instant) -> Duration {
         let until = self.until.unwrap_or(now);
-        Behind {
-            runs,
-            ahead: until.saturating_duration_since(now),
-        }
+        until.saturating_duration_since(now)
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 }
 
-/// Run times, from the launch on.
+/// Run times, from the launch on, as they are for who goes behind what runs on for so long.
 pub(super) struct Behind<'a> {
-    runs: &'a Appetite,
-    ahead: Duration,
+    pub(super) runs: &'a Appetite,
+    pub(super) ahead: Duration,
 }
 
 impl RunTime for Behind<'_> {
@@ -94,7 +96,7 @@ mod tests {
         runs.record(8, 10 * MS);
         let (mut ahead, now) = (Ahead::default(), Instant::now());
         assert_eq!(ahead.hold(now, false), now, "nothing is ahead");
-        assert_eq!(ahead.behind(now, &runs).longest(8), runs.longest(8));
+        assert_eq!((ahead.left(now), ahead.is_empty()), (Duration::ZERO, true));
 
         ahead.launched(now, 8, 8 * MS, &runs);
         assert_eq!(ahead.hold(now, true), now);
@@ -102,7 +104,10 @@ mod tests {
         assert_eq!(ahead.hold(now + 9 * MS, false), now + 9 * MS);
         ahead.launched(now + MS, 8, MS, &runs);
         assert!(ahead.hold(now, false) > now + 17 * MS);
-        let behind = ahead.behind(now + 4 * MS, &runs);
+        let behind = Behind {
+            runs: &runs,
+            ahead: ahead.left(now + 4 * MS),
+        };
         assert_eq!(behind.longest(8), runs.longest(8) + 16 * MS);
         assert_eq!(
             behind.likely(8),

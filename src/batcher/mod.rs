@@ -10,8 +10,10 @@ pub mod climb;
 mod config;
 pub mod curve;
 mod device;
+mod lane;
 mod pipeline;
 pub mod policy;
+mod pull;
 mod queue;
 mod refresh;
 mod request;
@@ -39,6 +41,7 @@ pub use self::{
     wants::Wants,
 };
 use self::{
+    lane::Lane,
     pipeline::Places,
     request::{Request, late, no_session},
     serve::serve,
@@ -166,8 +169,8 @@ pub struct BatcherStats {
 }
 
 impl Batcher {
-    /// Puts the sessions to work, on the device of which the package is a `member`. `observer` hears of every run, on
-    /// the thread that ran it.
+    /// Puts the sessions to work, each on its device: of several devices whichever is free takes what waits. `observer`
+    /// hears of every run, on the thread that ran it.
     ///
     /// `sizing` says how large batches are, in place of `config.max_size` where it knows better, and how long runs are
     /// likely to take until some have been seen.
@@ -178,37 +181,40 @@ impl Batcher {
         config: PolicyConfig,
         sizing: Sizing,
         run_limit: Duration,
-        sessions: Vec<SessionThread>,
-        member: Member,
+        devices: Vec<(Member, Vec<SessionThread>)>,
         observer: impl Fn(BatchObservation) + Send + Sync + 'static,
     ) -> Batcher {
         let observer = Box::new(observer);
-        let shared = Arc::new(Shared::new(
-            config,
-            sizing,
-            sessions.len(),
-            member,
-            observer,
-        ));
+        let (members, sessions): (Vec<_>, Vec<_>) = devices.into_iter().unzip();
+        let each = members.into_iter().zip(sessions.iter().map(Vec::len));
+        let shared = Arc::new(Shared::new(config, sizing, each, observer));
+        let lanes = shared.lanes.iter().zip(sessions);
+        let each = lanes.flat_map(|(lane, sessions)| {
+            sessions
+                .into_iter()
+                .map(|session| (Arc::clone(lane), session))
+        });
+        let sessions: Vec<_> = each.collect();
+        let count = sessions.len();
         let stoppers = sessions
             .iter()
-            .map(|session| Some(session.stopper().clone()));
+            .map(|(_, session)| Some(session.stopper().clone()));
         // What a session launches is waited for in a place of its own, and nothing stops it.
         let stoppers = stoppers.chain(sessions.iter().map(|_| None));
-        let count = sessions.len();
         let runs = Arc::new(Runs::new(run_limit, stoppers));
         runs.watch(name);
-        let detach = |(place, session): (usize, SessionThread)| {
+        let detach = |(place, (lane, session)): (usize, (Arc<Lane>, SessionThread))| {
             let (shared, runs) = (Arc::clone(&shared), Arc::clone(&runs));
             session.detach(move |session| {
+                let at = (&*shared, &*lane);
                 if session.depth() == 1 {
-                    return serve(&shared, (&runs, place), |rows| session.run(rows));
+                    return serve(at, (&runs, place), |rows| session.run(rows));
                 }
                 let places = Places {
                     launching: place,
                     landing: count + place,
                 };
-                pipeline::serve(&shared, (&runs, places), |rows| {
+                pipeline::serve(at, (&runs, places), |rows| {
                     let flight = session.launch(rows)?;
                     Ok(|| flight.land())
                 });

@@ -18,9 +18,11 @@ use std::{
 use super::{
     BatchObservation,
     device::Turn,
+    lane::Lane,
+    pull::{Leaving, Next},
     request::{RunFacts, Ticket},
     serve::{Alive, Broken, Running, answer, complete, settle, watched},
-    shell::{Leaving, Next, Shared},
+    shell::Shared,
     watch::Runs,
 };
 use crate::{
@@ -62,14 +64,14 @@ struct Again<'a> {
     called: AtomicBool,
 }
 
-/// What a session's thread does until the batcher closes: pull a batch, `launch` it, pull the next. What that gives
+/// What a session's thread does until the batcher closes: pull a batch for its device, `launch` it, pull the next. What that gives
 /// waits until the batch is over, on a thread that is started for it.
 pub(super) fn serve<F: FnOnce() -> Result<Outputs, Fault> + Send>(
-    shared: &Shared,
+    (shared, lane): (&Shared, &Lane),
     (runs, places): (&Runs, Places),
     mut launch: impl FnMut(&[&Row]) -> Result<F, Fault>,
 ) {
-    let _alive = Alive(shared);
+    let _alive = Alive(shared, lane);
     let again = Again::default();
     thread::scope(|scope| {
         let (aloft, launched) = channel();
@@ -78,8 +80,8 @@ pub(super) fn serve<F: FnOnce() -> Result<Outputs, Fault> + Send>(
             .unwrap_or_default()
             .replacen("predict", "land", 1);
         let again = &again;
-        let land = move || land(shared, (runs, places.landing), launched, again);
-        let lander = match thread::Builder::new().name(name).spawn_scoped(scope, land) {
+        let lands = move || land((shared, lane), (runs, places.landing), launched, again);
+        let lander = match thread::Builder::new().name(name).spawn_scoped(scope, lands) {
             Ok(lander) => lander,
             Err(error) => {
                 tracing::error!(%error, "no thread for what a session launches: it takes no work");
@@ -89,7 +91,7 @@ pub(super) fn serve<F: FnOnce() -> Result<Outputs, Fault> + Send>(
         let own = (runs, places.launching);
         loop {
             again.settle(shared, &mut |rows| watched(own, || launch(rows)?()));
-            let (left, batch, turn) = match shared.next_batch(&again.called) {
+            let (left, batch, turn) = match shared.next_batch(lane, &again.called) {
                 Next::Run(Leaving { left, batch, turn }) => (left, batch, turn),
                 Next::Called => continue,
                 Next::End => break,
@@ -105,7 +107,7 @@ pub(super) fn serve<F: FnOnce() -> Result<Outputs, Fault> + Send>(
             let rows: Vec<&Row> = tickets.iter().filter_map(Ticket::row).collect();
             match watched(own, || launch(&rows)) {
                 Ok(flight) => {
-                    shared.launched(rows.len(), began.elapsed());
+                    shared.launched(lane, rows.len(), began.elapsed());
                     let batch = Aloft {
                         left,
                         began,
@@ -135,7 +137,7 @@ pub(super) fn serve<F: FnOnce() -> Result<Outputs, Fault> + Send>(
 
 /// Waits for each batch in turn and answers its rows.
 fn land<'a, F: FnOnce() -> Result<Outputs, Fault>>(
-    shared: &'a Shared,
+    (shared, lane): (&'a Shared, &Lane),
     watch: (&Runs, usize),
     launched: Receiver<Aloft<'a, F>>,
     again: &Again<'a>,
@@ -154,7 +156,7 @@ fn land<'a, F: FnOnce() -> Result<Outputs, Fault>>(
         let result = watched(watch, || complete(flight()?, rows));
         let over = Instant::now();
         drop(turn);
-        shared.landed();
+        shared.landed(lane);
         // What it waited behind the batch before is not its own.
         let began = before.map_or(began, |before| before.max(began));
         let run = over.saturating_duration_since(began);

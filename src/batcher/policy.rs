@@ -217,6 +217,12 @@ impl<T> Policy<T> {
         }
     }
 
+    /// Whether [`refuse_late`](Self::refuse_late) would refuse any.
+    pub(super) fn has_late(&self, now: Instant, runs: &impl RunTime) -> bool {
+        let first = self.by_deadline.first();
+        first.is_some_and(|(deadline, _)| *deadline <= now + self.longest(now, runs, 1))
+    }
+
     /// When the next batch leaves if nothing changes, perhaps a time in the past; `None` when nothing waits.
     #[must_use]
     pub fn due(&self, runs: &impl RunTime, traffic: Traffic) -> Option<Instant> {

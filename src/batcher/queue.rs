@@ -6,7 +6,6 @@ use std::{
 };
 
 use super::{
-    ahead::Ahead,
     appetite::Appetite,
     climb::Climb,
     policy::{Entry, Policy, PolicyConfig, Traffic},
@@ -25,7 +24,6 @@ pub(super) struct State {
     pub(super) policy: Policy<Ticket>,
     pub(super) appetite: Appetite,
     pub(super) climb: Climb,
-    pub(super) ahead: Ahead,
     /// How long a request is on its way here, on average.
     pub(super) lead: Duration,
     /// How long those that were taken in may wait, on average, each from [`AT_LEAST`] to [`ON_THE_WAY`].
@@ -34,10 +32,6 @@ pub(super) struct State {
     pub(super) filled: Option<Instant>,
     /// What requests have been like.
     pub(super) sizes: Sizes,
-    pub(super) sleeping: usize,
-    pub(super) alarm: Option<Instant>,
-    /// Sessions that wait for the device.
-    pub(super) asking: usize,
     pub(super) running: usize,
     /// Sessions that still pull.
     pub(super) alive: usize,
@@ -52,14 +46,10 @@ impl State {
             policy: Policy::new(PolicyConfig { max_size, ..config }),
             appetite: Appetite::of(climb.measured()),
             climb,
-            ahead: Ahead::default(),
             lead: Duration::ZERO,
             patience: ON_THE_WAY,
             filled: None,
             sizes: Sizes::default(),
-            sleeping: 0,
-            alarm: None,
-            asking: 0,
             running: 0,
             alive: sessions,
             closing: false,
@@ -107,8 +97,8 @@ impl State {
         }
     }
 
-    /// When the next batch leaves if nothing changes: of `answers` on their way back each may make room for another
-    /// request.
+    /// When the next batch leaves if nothing changes and nothing is ahead of it on its device: of `answers` on their way
+    /// back each may make room for another request.
     pub(super) fn due(&self, traffic: Traffic, answers: Traffic, now: Instant) -> Option<Instant> {
         let mut due = self.policy.due(&self.appetite, traffic)?;
         if let Some(until) = self
@@ -118,8 +108,7 @@ impl State {
             let both = together(traffic, answers);
             due = due.max(self.policy.due(&self.appetite, both)?.min(until));
         }
-        let is_full = self.policy.waiting() >= self.policy.max_size();
-        Some(self.ahead.hold(due, is_full))
+        Some(due)
     }
 
     /// How long what is answered counts as replaced by another request: where much of the credit is used, and requests

@@ -60,7 +60,7 @@ impl Shared {
         let mut state = self.state();
         if let Some(refreshed) = state.learn(learn) {
             // What waits may be a full batch now.
-            self.wake_for_what_waits(&mut state, Instant::now());
+            self.wake_for_what_waits(&state, Instant::now());
             drop(state);
             (self.hears)(refreshed);
         }

@@ -8,8 +8,10 @@ use std::{
 
 use super::{
     BatchObservation,
+    lane::Lane,
+    pull::{Leaving, Next},
     request::{RunFacts, Ticket},
-    shell::{Leaving, Next, Shared},
+    shell::Shared,
     watch::Runs,
 };
 use crate::{
@@ -18,17 +20,17 @@ use crate::{
     tensor::{Outputs, Row, RowOutputs, Steps},
 };
 
-/// What a session's thread does until the batcher closes: pull a batch, `run` it, answer its rows.
+/// What a session's thread does until the batcher closes: pull a batch for its device, `run` it, answer its rows.
 /// `session` is its place among those whose runs are watched.
 pub(super) fn serve(
-    shared: &Shared,
+    (shared, lane): (&Shared, &Lane),
     (runs, session): (&Runs, usize),
     mut run: impl FnMut(&[&Row]) -> Result<Outputs, Fault>,
 ) {
-    let _alive = Alive(shared);
+    let _alive = Alive(shared, lane);
     let mut watched = |rows: &[&Row]| watched((runs, session), || run(rows));
     let never = AtomicBool::new(false);
-    while let Next::Run(Leaving { left, batch, turn }) = shared.next_batch(&never) {
+    while let Next::Run(Leaving { left, batch, turn }) = shared.next_batch(lane, &never) {
         let _running = Running(shared);
         settle(shared, left, batch, None, &mut watched);
         drop(turn);
@@ -239,10 +241,10 @@ impl Drop for Running<'_> {
 }
 
 /// Counts a session out, however its thread ends.
-pub(super) struct Alive<'a>(pub(super) &'a Shared);
+pub(super) struct Alive<'a>(pub(super) &'a Shared, pub(super) &'a Lane);
 
 impl Drop for Alive<'_> {
     fn drop(&mut self) {
-        self.0.session_over();
+        self.0.session_over(self.1);
     }
 }

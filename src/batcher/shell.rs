@@ -1,6 +1,5 @@
-//! The threads around the policy: requests are pushed by async tasks, and pulled by the threads that own
-//! the sessions, with one mutex and one condition variable between them. A session whose batch is due waits for its
-//! turn on the device, and takes the batch then.
+//! What stands around the policy: requests are pushed by async tasks, and pulled by the threads that own
+//! the sessions, with one mutex and one condition variable between them ([`pull`](super::pull) is their side).
 //!
 //! **Who wakes whom.** A session that finds nothing due goes to sleep, and sets `alarm`, the time at which
 //! it will look again. A push wakes a sleeper only when its row is due before the alarm: that is once for
@@ -8,10 +7,13 @@
 //! `alarm`, and that is no later than the rows are due: every sleeper clears the alarm when it wakes, looks,
 //! and sets it again; a session that takes a batch and leaves rows behind wakes the next. Rows for which a session
 //! waits for the device already wake nobody.
+//!
+//! Where there are several devices, all of this is so for each ([`Lane`]): a batch may be due on one and not on another,
+//! and whoever is first takes it.
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -26,45 +28,29 @@ use super::{
     BatchObservation, BatcherStats,
     climb::Climb,
     curve::ladder,
-    device::{Member, Turn},
-    policy::{self, PolicyConfig, Traffic},
+    device::Member,
+    lane::Lane,
+    policy::{PolicyConfig, Traffic},
     queue::{State, admit},
     refresh::{Hears, Sizing},
-    request::{Request, Ticket, refuse},
-    run_time::RunTime,
+    request::Request,
     wants::Wants,
     way::{Trail, mixed},
 };
 use crate::fault::Failure;
-
-/// A batch that has left the queue, and the device to run it on.
-pub(super) struct Leaving<'a> {
-    pub(super) left: Instant,
-    pub(super) batch: Vec<Ticket>,
-    pub(super) turn: Turn<'a>,
-}
-
-/// What a session does next.
-pub(super) enum Next<'a> {
-    Run(Leaving<'a>),
-    /// Looks at what it was called for.
-    Called,
-    /// Ends: the batcher is closing and all is done.
-    End,
-}
 
 pub(super) type Observer = Box<dyn Fn(BatchObservation) + Send + Sync>;
 
 /// What tasks and sessions share.
 pub(super) struct Shared {
     state: Mutex<State>,
-    work: Condvar,
     /// Requests on their way here.
     coming: AtomicUsize,
     pub(super) trail: Trail,
     observer: Observer,
     pub(super) hears: Hears,
-    pub(super) member: Member,
+    /// Where its sessions run; each has its own.
+    pub(super) lanes: Box<[Arc<Lane>]>,
     alive: watch::Sender<usize>,
     abandoned: AtomicBool,
     /// Where the first request came from, if that has threads of its own: another runs only while somebody waits in it.
@@ -75,20 +61,22 @@ impl Shared {
     pub(super) fn new(
         config: PolicyConfig,
         Sizing { climb, hears }: Sizing,
-        sessions: usize,
-        member: Member,
+        devices: impl IntoIterator<Item = (Member, usize)>,
         observer: Observer,
     ) -> Self {
         let most = config.max_size;
         let climb = climb.unwrap_or_else(|| Climb::new(&ladder(most, None), most, None));
+        let devices: Vec<_> = devices.into_iter().collect();
+        let sessions = devices.iter().map(|(_, sessions)| sessions).sum();
+        let lanes = devices.into_iter();
+        let lanes = lanes.map(|(member, sessions)| Lane::new(member, sessions));
         Shared {
             state: Mutex::new(State::new(config, climb, sessions)),
-            work: Condvar::new(),
             coming: AtomicUsize::new(0),
             trail: Trail::default(),
             observer,
             hears,
-            member,
+            lanes: lanes.collect(),
             alive: watch::Sender::new(sessions),
             abandoned: AtomicBool::new(false),
             runtime: OnceLock::new(),
@@ -124,16 +112,33 @@ impl Shared {
     /// It will not come: if it was the last, nobody waits for it any more.
     pub(super) fn expect_no_more(&self) {
         if self.coming.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.wake_for_what_waits(&mut self.state(), Instant::now());
+            self.wake_for_what_waits(&self.state(), Instant::now());
         }
     }
 
+    /// When the next batch leaves if nothing changes and nothing is ahead of it.
     pub(super) fn due(&self, state: &State, now: Instant) -> Option<Instant> {
         let known = Traffic {
             coming: self.coming.load(Ordering::Relaxed),
             lead: state.lead,
         };
         state.due(known, self.trail.replaced(), now)
+    }
+
+    /// When it leaves on this device, of a batch that is due then. A full one goes behind another at once, if there are
+    /// enough rows for those devices too that are idle.
+    pub(super) fn leaves(&self, state: &State, lane: &Lane, due: Instant) -> Instant {
+        let idle = self.lanes.iter().filter(|lane| lane.seats().is_idle());
+        let idle = idle.count();
+        let full = state.policy.max_size().saturating_mul(1 + idle);
+        let is_full = state.policy.waiting() >= full;
+        lane.seats().ahead.hold(due, is_full)
+    }
+
+    /// How long what has the least ahead of it, of all devices, is likely to be busy.
+    pub(super) fn soonest(&self, now: Instant) -> Duration {
+        let busy = self.lanes.iter().filter_map(|lane| lane.seats().busy(now));
+        busy.min().unwrap_or_default()
     }
 
     /// Takes in all rows of a request, or none. The keys of its tickets are the range's. `lead` is how long it was
@@ -152,7 +157,7 @@ impl Shared {
         state.sizes.saw(rows, request.came());
         let keys = admit(&mut state, request, rows, priority);
         // Taken in or not, it is on its way no more.
-        self.wake_for_what_waits(&mut state, request.came());
+        self.wake_for_what_waits(&state, request.came());
         keys
     }
 
@@ -164,125 +169,31 @@ impl Shared {
         drop(removed);
     }
 
-    pub(super) fn wake_for_what_waits(&self, state: &mut State, now: Instant) {
-        // Who waits for the device takes what is there by then.
-        let taken = state.asking * state.policy.max_size();
-        if state.sleeping == 0 || (state.asking > 0 && state.policy.waiting() <= taken) {
-            return;
-        }
-        let due = self.due(state, now);
-        if let Some(due) = due
-            && state.alarm.is_none_or(|alarm| due < alarm)
-        {
-            state.alarm = Some(due);
-            self.work.notify_one();
-        }
-    }
-
-    /// Waits for a batch to run, and for the device; or until it is `called`, by [`call`](Self::call).
-    pub(super) fn next_batch(&self, called: &AtomicBool) -> Next<'_> {
-        let (mut state, mut turn) = (self.state(), None);
-        loop {
-            if called.swap(false, Ordering::Relaxed) {
-                return Next::Called;
-            }
-            let now = Instant::now();
-            let due = self.due(&state, now);
-            let State {
-                policy,
-                appetite,
-                climb,
-                ahead,
-                ..
-            } = &mut *state;
-            let runs = ahead.behind(now, appetite);
-            let late = policy.refuse_late(now, &runs);
-            if !late.is_empty() {
-                drop(state);
-                refuse(late, now);
-                state = self.state();
+    pub(super) fn wake_for_what_waits(&self, state: &State, now: Instant) {
+        let mut due = None;
+        for lane in &self.lanes {
+            let seats = lane.seats();
+            // Who waits for the device takes what is there by then.
+            let taken = seats.asking * state.policy.max_size();
+            if seats.sleeping == 0 || (seats.asking > 0 && state.policy.waiting() <= taken) {
                 continue;
             }
-            if due.is_none_or(|due| due > now) {
-                drop(turn.take());
-                if due.is_none() && state.closing {
-                    return Next::End;
-                }
-                state = self.sleep(state, now, due);
-                continue;
-            }
-            let Some(turn) = turn.take() else {
-                (state, turn) = self.take_turn(state, now);
-                continue;
+            drop(seats);
+            let Some(due) = *due.get_or_insert_with(|| self.due(state, now)) else {
+                return;
             };
-            let best = climb.best();
-            // Others would wait for more than a full batch.
-            let may = |rows| {
-                policy.in_time(rows, now, &runs) && (rows <= best || self.member.is_alone(now))
-            };
-            let trial = climb.trial(policy.waiting(), appetite, may);
-            let policy::Leaving { batch, refused } = policy.take(now, &runs, trial);
-            if !batch.is_empty() {
-                state.running += 1;
+            let leaves = self.leaves(state, lane, due);
+            let mut seats = lane.seats();
+            if seats.alarm.is_none_or(|alarm| leaves < alarm) {
+                seats.alarm = Some(leaves);
+                lane.work.notify_one();
             }
-            self.wake_for_what_waits(&mut state, now);
-            drop(state);
-            refuse(refused, now);
-            if !batch.is_empty() {
-                return Next::Run(Leaving {
-                    left: now,
-                    batch,
-                    turn,
-                });
-            }
-            state = self.state();
         }
     }
 
-    /// Waits for the device. What comes meanwhile joins the batch.
-    fn take_turn<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        now: Instant,
-    ) -> (MutexGuard<'a, State>, Option<Turn<'a>>) {
-        let State {
-            policy, appetite, ..
-        } = &*state;
-        let rows = policy.next_rows();
-        let (likely, longest) = (appetite.likely(rows), appetite.longest(rows));
-        let came = policy.oldest().unwrap_or(now);
-        let soon = (came + self.member.latency())
-            .checked_sub(longest)
-            .unwrap_or(came);
-        let last_start = policy.last_start(appetite).map_or(soon, |at| at.min(soon));
-        state.asking += 1;
-        drop(state);
-        let turn = self.member.turn(likely, last_start);
-        let mut state = self.state();
-        state.asking -= 1;
-        (state, Some(turn))
-    }
-
-    fn sleep<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        now: Instant,
-        until: Option<Instant>,
-    ) -> MutexGuard<'a, State> {
-        state.sleeping += 1;
-        // Another sleeper that looks sooner will pass on what is left.
-        let until = until.filter(|until| state.alarm.is_none_or(|alarm| *until < alarm));
-        let mut state = if let Some(until) = until {
-            state.alarm = Some(until);
-            let woken = self.work.wait_timeout(state, until - now);
-            woken.unwrap_or_else(PoisonError::into_inner).0
-        } else {
-            let woken = self.work.wait(state);
-            woken.unwrap_or_else(PoisonError::into_inner)
-        };
-        state.sleeping -= 1;
-        state.alarm = None;
-        state
+    /// Has all sessions look.
+    pub(super) fn wake_all(&self) {
+        self.lanes.iter().for_each(|lane| lane.work.notify_all());
     }
 
     pub(super) fn wants(&self, rows_each: usize, trip: Option<Duration>) -> Wants {
@@ -308,39 +219,13 @@ impl Shared {
         (self.observer)(observation);
     }
 
-    /// A batch was launched behind those that run; that took so long.
-    pub(super) fn launched(&self, rows: usize, took: Duration) {
-        let State {
-            ahead, appetite, ..
-        } = &mut *self.state();
-        ahead.launched(Instant::now(), rows, took, appetite);
-    }
-
-    /// The first of those that were launched is over. What waited to go behind it may be due.
-    pub(super) fn landed(&self) {
-        let (mut state, now) = (self.state(), Instant::now());
-        let State {
-            ahead, appetite, ..
-        } = &mut *state;
-        ahead.landed(now, appetite);
-        self.wake_for_what_waits(&mut state, now);
-    }
-
-    /// Has a session that waits for a batch look at something else.
-    pub(super) fn call(&self, called: &AtomicBool) {
-        let state = self.state();
-        called.store(true, Ordering::Relaxed);
-        drop(state);
-        self.work.notify_all();
-    }
-
     /// From now on nothing is taken in; what waits leaves at once, and then the sessions end.
     pub(super) fn begin_close(&self) {
         let mut state = self.state();
         state.closing = true;
         state.policy.flush();
         drop(state);
-        self.work.notify_all();
+        self.wake_all();
     }
 
     /// The same, but what waits does not leave: nobody wants it.
@@ -351,7 +236,7 @@ impl Shared {
         let unwanted = state.policy.clear();
         drop(state);
         drop(unwanted);
-        self.work.notify_all();
+        self.wake_all();
     }
 
     /// Whether nobody wants what the sessions do.
@@ -365,10 +250,11 @@ impl Shared {
     }
 
     /// A session pulls no more. The last one answers what still waits; of the others one may have slept by its alarm.
-    pub(super) fn session_over(&self) {
+    pub(super) fn session_over(&self, lane: &Lane) {
         let mut state = self.state();
         state.alive -= 1;
-        self.work.notify_all();
+        lane.seats().alive -= 1;
+        self.wake_all();
         let orphans = if state.alive == 0 {
             state.policy.clear()
         } else {

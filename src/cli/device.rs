@@ -3,7 +3,7 @@
 //! What is there is tried in a child: a driver that is broken may end the process that loads it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Read,
     process::{Command, Stdio},
     thread,
@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow};
 use super::{Failed, config, output};
 use crate::{
     config::Config,
-    predict::{DeviceChoice, DeviceId, Library, has_cuda, try_device},
+    predict::{DeviceChoice, DeviceId, Devices, Library, has_cuda, try_device},
 };
 
 /// A trial that takes longer does not end: a GPU is up in seconds, and its libraries are read from disk before.
@@ -41,17 +41,20 @@ pub(super) fn library(config: &Config) -> Result<Library, Failed> {
         .map_err(|fault| Failed::Unavailable(fault.into()))
 }
 
-/// The device that the configuration asks for, once a trial run works there and on those that some packages have instead.
-/// `tell` hears why it is none other.
-pub(super) fn settle(config: &Config, tell: impl FnOnce(&str)) -> Result<DeviceId, Failed> {
-    let device = settle_default(config, tell)?;
+/// The devices that the configuration asks for, once a trial run works there and on those that some packages have
+/// instead. `tell` hears why it is none other.
+pub(super) fn settle(config: &Config, tell: impl FnOnce(&str)) -> Result<Devices, Failed> {
+    let devices = settle_default(config, tell)?;
     let others = config.runtime.devices();
     let others = others.map_err(|fault| Failed::Usage(fault.into()))?;
     let mut by_device: BTreeMap<DeviceId, Vec<String>> = BTreeMap::new();
-    for (package, other) in others {
-        by_device.entry(other).or_default().push(package);
+    for (package, others) in others {
+        for other in others.all() {
+            by_device.entry(other).or_default().push(package.clone());
+        }
     }
-    by_device.retain(|other, _| ![DeviceId::Cpu, device].contains(other));
+    let settled: BTreeSet<_> = devices.all().chain([DeviceId::Cpu]).collect();
+    by_device.retain(|other, _| !settled.contains(other));
     for (other, packages) in by_device {
         tried(config, other).map_err(|why| {
             let packages = packages.join(", ");
@@ -59,32 +62,36 @@ pub(super) fn settle(config: &Config, tell: impl FnOnce(&str)) -> Result<DeviceI
             unavailable(&setting, &why)
         })?;
     }
-    Ok(device)
+    Ok(devices)
 }
 
 fn unavailable(setting: &str, why: &anyhow::Error) -> Failed {
     Failed::Unavailable(anyhow!("{setting}: {why:#}"))
 }
 
-/// The device of all packages that have no other.
-fn settle_default(config: &Config, tell: impl FnOnce(&str)) -> Result<DeviceId, Failed> {
+/// The devices of all packages that have no other.
+fn settle_default(config: &Config, tell: impl FnOnce(&str)) -> Result<Devices, Failed> {
     let first = DeviceId::Cuda(0);
-    match config.runtime.device {
-        DeviceChoice::Only(DeviceId::Cpu) => Ok(DeviceId::Cpu),
-        DeviceChoice::Only(device) => match tried(config, device) {
-            Ok(()) => Ok(device),
-            Err(why) => Err(unavailable(&format!("runtime.device = \"{device}\""), &why)),
-        },
+    match &config.runtime.device {
+        DeviceChoice::Only(devices) => {
+            for device in devices.all().filter(|device| *device != DeviceId::Cpu) {
+                let setting = || format!("runtime.device = \"{devices}\"");
+                tried(config, device).map_err(|why| unavailable(&setting(), &why))?;
+            }
+            Ok(devices.clone())
+        }
         // Most machines: there is nothing to try, or to tell.
-        DeviceChoice::Auto if !has_cuda(config.runtime.library.as_deref()) => Ok(DeviceId::Cpu),
+        DeviceChoice::Auto if !has_cuda(config.runtime.library.as_deref()) => {
+            Ok(Devices::default())
+        }
         DeviceChoice::Auto => match tried(config, first) {
             Ok(()) => {
                 tell(&format!("models run on {first}"));
-                Ok(first)
+                Ok(first.into())
             }
             Err(why) => {
                 tell(&format!("models run on the processor: {why:#}"));
-                Ok(DeviceId::Cpu)
+                Ok(Devices::default())
             }
         },
     }

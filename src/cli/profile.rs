@@ -173,7 +173,7 @@ fn figures(live: &Live, curve: &Curve, library: &Library) -> serde_json::Value {
         "version": live.package.version(),
         "digest": live.package.digest().to_string(),
         "onnxruntime": library.version(),
-        "device": live.device.to_string(),
+        "device": live.devices.to_string(),
         "cores": std::thread::available_parallelism().map_or(1, Into::into),
         "sessions": live.sessions.count,
         "threads": live.sessions.threads,

@@ -45,8 +45,8 @@ pub(super) fn run(args: Args, file: Option<&Path>) -> Result<(), Failed> {
         ],
     )?;
     init_tracing(&config.telemetry).map_err(|e| Failed::Usage(e.into()))?;
-    let device = device::settle(&config, |told| tracing::info!("{told}"))?;
-    config.runtime.device = DeviceChoice::Only(device);
+    let devices = device::settle(&config, |told| tracing::info!("{told}"))?;
+    config.runtime.device = DeviceChoice::Only(devices);
     block_on(worker::run(config))?.map_err(|fault| match fault {
         WorkerFault::Engine(EngineFault::Library(_))
         | WorkerFault::Broker(_)

@@ -17,9 +17,18 @@ pub(super) struct Key {
 #[derive(Debug)]
 enum Kind {
     Text,
+    /// One, or a list of them.
+    Texts,
     OneOf(Vec<String>),
-    Whole { low: i64, high: i64 },
-    Wholes { low: i64, high: i64, most: usize },
+    Whole {
+        low: i64,
+        high: i64,
+    },
+    Wholes {
+        low: i64,
+        high: i64,
+        most: usize,
+    },
 }
 
 /// All settings, in the schema's order.
@@ -109,7 +118,7 @@ impl Key {
                     .ok()
                     .map(|numbers| Value::Array(numbers.into_iter().map(Value::Integer).collect()))
             }
-            Kind::Text | Kind::OneOf(_) => None,
+            Kind::Text | Kind::Texts | Kind::OneOf(_) => None,
         }
         .unwrap_or_else(|| Value::String(text.to_owned()))
     }
@@ -117,12 +126,17 @@ impl Key {
     /// What is wrong with a value of this setting, if anything: what it should be, and how to mend it.
     pub(super) fn refuses(&self, value: &Value) -> Option<(String, &'static str)> {
         match (&self.kind, value) {
-            (Kind::Text, Value::String(text)) if !text.trim().is_empty() => None,
-            (Kind::Text, Value::String(_)) => Some((
+            (Kind::Texts, Value::Array(all)) if all.iter().all(Value::is_str) => None,
+            (Kind::Text | Kind::Texts, Value::String(text)) if !text.trim().is_empty() => None,
+            (Kind::Text | Kind::Texts, Value::String(_)) => Some((
                 "some text".to_owned(),
                 "write it, or leave the setting out for its default",
             )),
             (Kind::Text, _) => Some(("text".to_owned(), "put it in quotes")),
+            (Kind::Texts, _) => Some((
+                "text, or a list of texts".to_owned(),
+                "put it, or each, in quotes",
+            )),
             (Kind::OneOf(choices), Value::String(text)) if choices.contains(text) => None,
             (Kind::OneOf(choices), _) => Some((choices.join(" or "), "choose one of them")),
             (Kind::Whole { low, high }, Value::Integer(number))
@@ -181,6 +195,7 @@ impl Kind {
             _ => {}
         }
         match schema.get("oneOf").and_then(Schema::as_array) {
+            None if schema.get("items").is_some() => Kind::Texts,
             None => Kind::Text,
             Some(choices) => {
                 let texts = choices

@@ -8,7 +8,7 @@ use std::{
 
 use ort::{environment::Environment, logging::LogLevel};
 
-use super::{DeviceId, memory, probe::probe};
+use super::{Devices, memory, probe::probe};
 
 /// The library's file name on this platform, as the system's loader knows it.
 const FILE: &str = if cfg!(windows) {
@@ -31,9 +31,9 @@ const PROVIDER: &str = if cfg!(windows) {
 pub struct Library {
     environment: Environment,
     version: Arc<str>,
-    device: DeviceId,
+    devices: Devices,
     /// Where those of some packages run instead.
-    devices: Arc<BTreeMap<String, DeviceId>>,
+    by_package: Arc<BTreeMap<String, Devices>>,
     /// Whether runs can be held to a limit of memory, or why not.
     limits: Result<(), Arc<str>>,
 }
@@ -126,30 +126,31 @@ impl Library {
         &self.version
     }
 
-    /// The same, with sessions on this device: the processor unless said otherwise.
+    /// The same, with sessions there: on the processor unless said otherwise.
     #[must_use]
-    pub fn on(self, device: DeviceId) -> Library {
-        Library { device, ..self }
+    pub fn on(self, devices: impl Into<Devices>) -> Library {
+        let devices = devices.into();
+        Library { devices, ..self }
     }
 
     /// The same, with the sessions of some packages on other devices, by the packages' names.
     #[must_use]
-    pub fn with_devices(self, devices: BTreeMap<String, DeviceId>) -> Library {
-        let devices = Arc::new(devices);
-        Library { devices, ..self }
+    pub fn with_devices(self, devices: BTreeMap<String, Devices>) -> Library {
+        let by_package = Arc::new(devices);
+        Library { by_package, ..self }
     }
 
     /// The same, with sessions where those of this package run.
     #[must_use]
     pub fn of_package(&self, name: &str) -> Library {
-        let device = self.devices.get(name).copied();
-        self.clone().on(device.unwrap_or(self.device))
+        let devices = self.by_package.get(name).unwrap_or(&self.devices);
+        self.clone().on(devices.clone())
     }
 
     /// Where sessions run.
     #[must_use]
-    pub fn device(&self) -> DeviceId {
-        self.device
+    pub fn devices(&self) -> &Devices {
+        &self.devices
     }
 
     /// Whether runs can be held to a limit of memory, or why not.
@@ -263,8 +264,8 @@ fn load(path: &Path) -> Result<Library, LibraryFault> {
     Ok(Library {
         environment,
         version: version.into(),
-        device: DeviceId::Cpu,
-        devices: Arc::default(),
+        devices: Devices::default(),
+        by_package: Arc::default(),
         limits,
     })
 }
@@ -378,11 +379,12 @@ mod tests {
 
     #[test]
     fn a_package_runs_where_its_name_says_or_where_all_do() {
-        let (all, one) = (DeviceId::Cuda(0), DeviceId::Cuda(1));
-        let library = crate::predict::testing::library().on(all);
-        let library = library.with_devices([("cats".to_owned(), one)].into());
-        assert_eq!(library.device(), all);
-        let of = |name| library.of_package(name).device();
-        assert_eq!((of("cats"), of("fraud")), (one, all));
+        let [all, some]: [Devices; 2] =
+            ["cuda:0", "cuda:1+cuda:2"].map(|text| text.parse().unwrap());
+        let library = crate::predict::testing::library().on(all.clone());
+        let library = library.with_devices([("cats".to_owned(), some.clone())].into());
+        assert_eq!(library.devices(), &all);
+        let of = |name| library.of_package(name).devices().clone();
+        assert_eq!((of("cats"), of("fraud")), (some, all));
     }
 }

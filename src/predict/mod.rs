@@ -33,7 +33,7 @@ mod tests;
 pub use self::cuda::{Wait, plant};
 pub use self::{
     cuda::{Bare, device_memory, device_name, wait_for_gpus},
-    device::{DeviceChoice, DeviceId},
+    device::{DeviceChoice, DeviceId, Devices},
     flight::Flight,
     library::{Library, LibraryFault, disable_reports, has_cuda},
     open::inspect,

@@ -16,13 +16,13 @@ const MODEL: &[u8] = b"\
 \x14\x0a\x01x\x12\x0f\x0a\x0d\x08\x01\x12\x09\x0a\x03\x12\x01n\x0a\x02\x08\x03b\x14\x0a\
 \x01y\x12\x0f\x0a\x0d\x08\x01\x12\x09\x0a\x03\x12\x01n\x0a\x02\x08\x01";
 
-/// Opens a session on the library's device, and runs a row there. What is missing shows here; a driver that is broken
+/// Opens a session on the library's (first) device, and runs a row there. What is missing shows here; a driver that is broken
 /// may end the process.
 ///
 /// # Errors
 /// What was found, and how to mend it.
 pub fn try_device(library: &Library) -> Result<(), Fault> {
-    let device = library.device();
+    let device = library.devices().first();
     let mut file = tempfile::NamedTempFile::new().map_err(|fault| internal(&fault))?;
     file.write_all(MODEL).map_err(|fault| internal(&fault))?;
     let spec = SessionSpec {

@@ -54,18 +54,18 @@ pub(super) fn shared(device: DeviceId) -> Device {
 }
 
 /// The same, of a package whose files have been read, and measured where that is asked. It gets what `join` gives it of
-/// the device that it runs on, by its name and what its manifest says.
+/// each device that it runs on, by its name and what its manifest says.
 pub(super) fn load(
     library: &Library,
     files: PackageFiles,
     how: Measure<'_>,
-    join: impl FnOnce(DeviceId, &str, Share) -> Member,
+    mut join: impl FnMut(DeviceId, &str, Share) -> Member,
 ) -> Result<Live, Vec<PackageFault>> {
     let model = files.model();
     let signature = inspect(library, &model).map_err(|fault| vec![files.model_fault(&fault)])?;
     let package = Arc::new(files.bind(&signature)?);
     let library = library.of_package(package.name());
-    let device = library.device();
+    let devices = library.devices().clone();
     let loading = Loading {
         library: &library,
         package: &package,
@@ -83,7 +83,19 @@ pub(super) fn load(
     } = ready;
     warnings.splice(0..0, package.doubts());
     let rows_each = package.example_size();
-    let member = join(device, package.name(), share(device, &package, way));
+    let mut on_each: Vec<_> = devices
+        .all()
+        .map(|device| {
+            let member = join(device, package.name(), share(device, &package, way));
+            (member, Vec::new())
+        })
+        .collect();
+    let count = on_each.len();
+    for (place, session) in sessions.into_iter().enumerate() {
+        if let Some((_, its)) = on_each.get_mut(place % count) {
+            its.push(session);
+        }
+    }
     let metrics = Arc::new(PackageMetrics::new(package.name()));
     let sizing = sizing(&timed, &package, &metrics);
     metrics.model_loaded(package.version(), &package.digest().to_string(), true);
@@ -96,15 +108,14 @@ pub(super) fn load(
         policy,
         sizing,
         package.limits().run,
-        sessions,
-        member,
+        on_each,
         observer,
     );
     Ok(Live {
         package,
         batcher,
         rows_each,
-        device,
+        devices,
         sessions: way,
         tried,
         curve: timed.curve,
@@ -139,7 +150,7 @@ impl Loading<'_> {
     fn ready(&self) -> Result<(Ready, Vec<Tried>), Vec<PackageFault>> {
         let package = self.package;
         let said = package.sessions();
-        let is_open = said.is_none() && self.library.device() == DeviceId::Cpu;
+        let is_open = said.is_none() && self.library.devices().first() == DeviceId::Cpu;
         let ways = if is_open && self.how.measures() {
             let counted = package.limits().run_memory.is_some();
             plan::ways(cores(), package.bytes(), counted)
@@ -209,7 +220,7 @@ impl Loading<'_> {
             max_size: package.batch().max_size,
             run_memory: package.limits().run_memory,
             longest: Some(package.layout().longest()).filter(|longest| *longest > 0),
-            device: library.device(),
+            device: library.devices().first(),
             outputs: package
                 .decision()
                 .outputs()
@@ -217,8 +228,22 @@ impl Loading<'_> {
                 .map(str::to_owned)
                 .collect(),
         };
-        let open = |_| SessionThread::spawn(library, package.name(), spec.clone());
-        let sessions: Result<Vec<_>, _> = (0..way.count).map(open).collect();
+        // Of several devices each has as many, in turn.
+        let each = (0..way.count).flat_map(|_| library.devices().all());
+        let open = |device| {
+            let spec = SessionSpec {
+                device,
+                ..spec.clone()
+            };
+            SessionThread::spawn(library, package.name(), spec).map_err(|fault| match device {
+                DeviceId::Cpu => fault,
+                DeviceId::Cuda(_) => Fault {
+                    detail: format!("on {device}: {}", fault.detail),
+                    ..fault
+                },
+            })
+        };
+        let sessions: Result<Vec<_>, _> = each.map(open).collect();
         let sessions = sessions.map_err(broken)?;
         let mut policy = PolicyConfig {
             max_size: package.batch().max_size,
@@ -232,7 +257,8 @@ impl Loading<'_> {
                 policy.max_size
             ));
         }
-        if let Some(session) = sessions.first() {
+        // The first of each device.
+        for (session, _) in sessions.iter().zip(library.devices().all()) {
             let rehearsed = Arc::clone(package);
             let verdict = session.call(move |session| {
                 let verdict = rehearsed.rehearse(|rows| session.run_together(rows))?;
@@ -248,6 +274,8 @@ impl Loading<'_> {
                 warnings.push(sensitive.to_string());
             }
         }
+        // Several devices say the same.
+        warnings.dedup();
         let max_size = policy.max_size;
         measuring.max_size = max_size;
         let timed = measuring.time(self.how.clone(), &sessions, &mut warnings);

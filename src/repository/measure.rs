@@ -17,7 +17,7 @@ use crate::{
     },
     fault::Fault,
     package::{Package, Sessions},
-    predict::{DeviceId, Library, SessionThread, device_name},
+    predict::{DeviceId, Devices, Library, SessionThread, device_name},
 };
 
 use super::company::{Company, land, launch};
@@ -106,7 +106,7 @@ impl Timed {
     }
 }
 
-/// Rows a second of all sessions.
+/// Rows a second of all sessions of a device.
 #[expect(clippy::cast_precision_loss, reason = "64 sessions at most")]
 fn throughput(curve: &Curve, rows: usize, way: Sessions) -> f64 {
     curve.throughput(rows) * way.count as f64
@@ -142,7 +142,7 @@ impl Measuring<'_> {
         };
         let budget = self.left.map_or(budget, |left| left.min(budget));
         // A GPU takes long to get used to another number of rows: one batch of them tells nothing.
-        untimed.within = (self.library.device() == DeviceId::Cpu).then_some(soon);
+        untimed.within = (self.library.devices().first() == DeviceId::Cpu).then_some(soon);
         let dir = config.state_dir.clone();
         untimed.kept = dir.map(|dir| (dir, self.key()));
         let mut fault = None;
@@ -285,11 +285,12 @@ impl Measuring<'_> {
         })
     }
 
-    /// Sessions that the device lets run at once.
+    /// Sessions that the devices let run at once: the first ones.
     fn at_once(&self) -> usize {
-        match self.library.device() {
+        let devices = self.library.devices();
+        match devices.first() {
             DeviceId::Cpu => (cores() / self.way.threads).max(1),
-            DeviceId::Cuda(_) => 1,
+            DeviceId::Cuda(_) => devices.all().count(),
         }
     }
 
@@ -312,7 +313,7 @@ impl Measuring<'_> {
         Key {
             package: self.package.name().to_owned(),
             digest: self.package.digest().to_string(),
-            device: device(self.library.device()),
+            device: named(self.library.devices()),
             library: self.library.version().to_owned(),
             threads: self.way.threads,
             sessions: self.way.count,
@@ -327,10 +328,10 @@ pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, Into::into)
 }
 
-/// A device, and what it is.
-fn device(id: DeviceId) -> String {
-    let name = device_name(id).ok().flatten();
-    format!("{id} {}", name.unwrap_or_else(processor))
+/// The devices, and what the first of them is.
+fn named(devices: &Devices) -> String {
+    let name = device_name(devices.first()).ok().flatten();
+    format!("{devices} {}", name.unwrap_or_else(processor))
 }
 
 /// The processor's model, as Linux tells it: by name, or on ARM by number; else the architecture.

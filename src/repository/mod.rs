@@ -23,7 +23,7 @@ use crate::{
     batcher::{self, Batcher, curve::Curve},
     message::rejection::{Code, Rejection, Stage},
     package::{Package, PackageFault, Sessions},
-    predict::{DeviceId, Library},
+    predict::{Devices, Library},
 };
 
 use listing::Listing;
@@ -45,7 +45,7 @@ pub struct Live {
     /// The most rows that one of its golden examples makes.
     pub rows_each: usize,
     /// Where its sessions run.
-    pub device: DeviceId,
+    pub devices: Devices,
     /// How they run.
     pub sessions: Sessions,
     /// The ways to run them that were tried, where the manifest names none.

@@ -85,9 +85,9 @@ async fn open(config: &Config, board: &Arc<Board>) -> Result<Engine, WorkerFault
             package = name,
             version,
             %digest,
-            device = %live.device,
+            device = %live.devices,
             batch = live.max_size(),
-            sessions = live.sessions.count,
+            sessions = live.batcher.stats().sessions_alive,
             threads = live.sessions.threads,
             "live"
         );

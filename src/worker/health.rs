@@ -182,7 +182,7 @@ fn package_status(live: &Live) -> PackageStatus {
         version: live.package.version().to_owned(),
         digest: live.package.digest().to_string(),
         warnings: live.warnings.clone(),
-        device: live.device.to_string(),
+        device: live.devices.to_string(),
         batch: live.max_size(),
         sessions: stats.sessions_alive,
         threads: live.sessions.threads,

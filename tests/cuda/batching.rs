@@ -34,8 +34,7 @@ fn requests_get_their_own_answers_while_batches_overlap() {
         config,
         Sizing::default(),
         Duration::from_secs(60),
-        vec![session],
-        Device::gpu().join(Share::default()),
+        vec![(Device::gpu().join(Share::default()), vec![session])],
         move |_| {
             sees.fetch_add(1, Ordering::Relaxed);
         },

@@ -6,8 +6,8 @@ use super::*;
 use crate::batcher::{
     climb::Climb,
     curve::ladder,
+    pull::{Leaving, Next},
     serve::{Broken, settle},
-    shell::{Leaving, Next},
 };
 use crate::predict::{Session, testing::of_memory};
 
@@ -33,8 +33,7 @@ async fn under_a_backlog_batches_grow_a_step_at_a_time_to_the_size_that_is_best(
         CONFIG,
         Sizing::new(climb, move |refreshed| tell.send(refreshed).unwrap()),
         LIMIT,
-        vec![session_thread(&onnx::labour(), most)],
-        a_device(),
+        vec![(a_device(), vec![session_thread(&onnx::labour(), most)])],
         |_| {},
     );
     assert_eq!(batcher.max_size(), 1);
@@ -68,12 +67,12 @@ async fn under_a_backlog_batches_grow_a_step_at_a_time_to_the_size_that_is_best(
 fn leaving(member: Member) -> Vec<usize> {
     let climb = Climb::new(&[1, 2], 1, None).refreshed(10 * MINUTE, false);
     let sizing = Sizing::new(climb, |_| {});
-    let shared = Shared::new(CONFIG, sizing, 1, member, Box::new(|_| {}));
+    let shared = Shared::new(CONFIG, sizing, [(member, 1)], Box::new(|_| {}));
     let (now, count) = (Instant::now(), 200);
     let rows = (0..count).map(|_| row(&[1.0])).collect();
     let (request, _answered) = Request::new(rows, now, now + 1_000 * MINUTE);
     shared.push(&request, count, 0, None).unwrap();
-    let leaves = || match shared.next_batch(&AtomicBool::new(false)) {
+    let leaves = || match shared.next_batch(&shared.lanes[0], &AtomicBool::new(false)) {
         Next::Run(Leaving { batch, .. }) => {
             let (rows, steps) = (batch.len(), Steps::default());
             let run = MINUTE;
@@ -108,7 +107,7 @@ fn after(
     limit: Duration,
     (patience, over): (Duration, Duration),
 ) -> usize {
-    let shared = Shared::new(CONFIG, <_>::default(), 1, a_device(), Box::new(|_| {}));
+    let shared = Shared::new(CONFIG, <_>::default(), [(a_device(), 1)], Box::new(|_| {}));
     run_all(&shared, values, (patience, over), |rows| {
         stopped_beyond(most, limit, rows)
     });
@@ -187,7 +186,7 @@ fn where_the_parts_of_a_stopped_run_take_hardly_any_time_it_was_not_for_their_nu
 #[test]
 fn where_a_run_is_short_of_memory_for_the_rows_it_has_batches_have_fewer_from_then_on() {
     let session = of_memory(&onnx::identity(FLOAT, &[N, 1]), 16, 40);
-    let shared = Shared::new(CONFIG, <_>::default(), 1, a_device(), Box::new(|_| {}));
+    let shared = Shared::new(CONFIG, <_>::default(), [(a_device(), 1)], Box::new(|_| {}));
     let (tell, ran) = mpsc::channel();
     run_all(&shared, &[1.0; 16], AT_ONCE, |rows| {
         tell.send(rows.len()).unwrap();
@@ -205,7 +204,7 @@ fn where_a_run_is_short_of_memory_for_the_rows_it_has_batches_have_fewer_from_th
 #[test]
 fn where_a_row_alone_is_short_of_memory_that_says_nothing_of_others() {
     let ran = |values: &[f32], most| {
-        let shared = Shared::new(CONFIG, <_>::default(), 1, a_device(), Box::new(|_| {}));
+        let shared = Shared::new(CONFIG, <_>::default(), [(a_device(), 1)], Box::new(|_| {}));
         run_all(&shared, values, AT_ONCE, |rows| {
             let fits =
                 rows.len() <= most && rows.iter().copied().map(value).all(|value| value > 0.0);
@@ -223,7 +222,7 @@ fn where_a_row_alone_is_short_of_memory_that_says_nothing_of_others() {
 /// What is said where a batch of 16 rows is stopped, and `best` is the best b.
 fn said_at(best: usize) -> String {
     let sizing = Sizing::new(Climb::new(&ladder(16, None), best, None), |_| {});
-    let shared = Shared::new(CONFIG, sizing, 1, a_device(), Box::new(|_| {}));
+    let shared = Shared::new(CONFIG, sizing, [(a_device(), 1)], Box::new(|_| {}));
     let (write, said) = mpsc::channel();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(move || Said(write.clone()))

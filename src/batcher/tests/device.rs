@@ -18,7 +18,10 @@ async fn packages_take_turns_on_one_core_and_who_used_little_is_next() {
     let first = submit(&light.batcher, &[7.0], soon());
     waiting_rows(&light.batcher, 1).await;
     // It may be seen waiting before its session asks for the device, which would be the other's again meanwhile.
-    while heavy.batcher.0.shared.member.is_alone(Instant::now()) {
+    while heavy.batcher.0.shared.lanes[0]
+        .member
+        .is_alone(Instant::now())
+    {
         tokio::task::yield_now().await;
     }
     // What comes while its package waits for the device joins the batch.

@@ -3,6 +3,7 @@
 mod climbing;
 mod closing;
 mod device;
+mod lanes;
 mod observed;
 mod pipeline;
 mod replaced;
@@ -17,7 +18,7 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
 use crate::{
@@ -55,8 +56,7 @@ fn on_model(graph: &Graph, sessions: usize, config: PolicyConfig) -> Batcher {
         config,
         Sizing::default(),
         LIMIT,
-        sessions.collect(),
-        a_device(),
+        vec![(a_device(), sessions.collect())],
         |_| {},
     )
 }
@@ -109,7 +109,7 @@ fn held_on(
     config: PolicyConfig,
     observer: fn(BatchObservation),
 ) -> Held {
-    let shared = Shared::new(config, <_>::default(), 1, member, Box::new(observer));
+    let shared = Shared::new(config, <_>::default(), [(member, 1)], Box::new(observer));
     let shared = Arc::new(shared);
     let (tell, began) = unbounded_channel();
     let (finish, finished) = mpsc::channel();
@@ -136,7 +136,9 @@ fn held_on(
     let runs = Arc::new(Runs::new(limit, [None]));
     runs.watch("test");
     let (theirs, watched) = (Arc::clone(&shared), Arc::clone(&runs));
-    let thread = std::thread::spawn(move || serve(&theirs, (&watched, 0), run));
+    let thread = std::thread::spawn(move || {
+        serve((&theirs, &theirs.lanes[0]), (&watched, 0), run);
+    });
     let threads = Mutex::new(Vec::new());
     Held {
         batcher: Batcher(Arc::new(Handle {
@@ -182,11 +184,9 @@ fn who_asks_from_another_runtime_is_answered_whatever_became_of_the_first() {
     }
 }
 
-fn submit(
-    batcher: &Batcher,
-    values: &[f32],
-    deadline: Instant,
-) -> tokio::task::JoinHandle<Result<Predicted, Failure>> {
+type Asked = tokio::task::JoinHandle<Result<Predicted, Failure>>;
+
+fn submit(batcher: &Batcher, values: &[f32], deadline: Instant) -> Asked {
     let batcher = batcher.clone();
     let rows = values.iter().map(|value| row(&[*value])).collect();
     tokio::spawn(async move { batcher.submit(rows, 0, deadline, None).await })

@@ -16,8 +16,7 @@ async fn every_run_is_observed_with_its_size() {
         CONFIG,
         Sizing::default(),
         LIMIT,
-        vec![session],
-        a_device(),
+        vec![(a_device(), vec![session])],
         observer,
     );
     let values: Vec<f32> = (0..20_u8).map(f32::from).collect();
@@ -34,8 +33,10 @@ async fn every_run_is_observed_with_the_steps_of_its_sequences() {
         CONFIG,
         Sizing::default(),
         LIMIT,
-        vec![of_sequences(&onnx::greatest(), CONFIG.max_size)],
-        a_device(),
+        vec![(
+            a_device(),
+            vec![of_sequences(&onnx::greatest(), CONFIG.max_size)],
+        )],
         move |observation| seen.send(observation.steps).unwrap(),
     );
     let rows = vec![steps(&[1.0; 20]), steps(&[2.0; 19])];

@@ -1,16 +1,26 @@
 //! A session whose batches overlap, around a device that is the test.
 
 use super::*;
-use crate::batcher::pipeline::{self, Places};
+use crate::batcher::{
+    pipeline::{self, Places},
+    shell::Observer,
+};
 
 /// Where a batch with a negative row fails.
 const AT_LAUNCH: f32 = -1.0;
 const WHEN_OVER: f32 = -2.0;
 
+/// A package's session on a GPU that is the test.
+pub(super) struct Gpu {
+    pub(super) launched: UnboundedReceiver<Vec<f32>>,
+    /// The first of those that are under way there is over.
+    pub(super) finish: mpsc::Sender<()>,
+    pub(super) thread: JoinHandle<()>,
+}
+
 struct Ahead {
     batcher: Batcher,
     launched: UnboundedReceiver<Vec<f32>>,
-    /// The first of those that are under way is over.
     finish: mpsc::Sender<()>,
     observed: Arc<Mutex<Vec<BatchObservation>>>,
     thread: JoinHandle<()>,
@@ -20,12 +30,69 @@ fn ahead(config: PolicyConfig) -> Ahead {
     let observed = Arc::<Mutex<Vec<BatchObservation>>>::default();
     let sees = Arc::clone(&observed);
     let hears = Box::new(move |run| sees.lock().unwrap().push(run));
-    let member = Device::gpu().join(Share::default());
-    let shared = Arc::new(Shared::new(config, <_>::default(), 1, member, hears));
-    let (tell, launched) = unbounded_channel();
-    let (finish, finished) = mpsc::channel();
+    let (batcher, [gpu]) = on_gpus(config, [Device::gpu()], hears);
+    let Gpu {
+        launched,
+        finish,
+        thread,
+    } = gpu;
+    Ahead {
+        batcher,
+        launched,
+        finish,
+        observed,
+        thread,
+    }
+}
+
+/// A batcher with a session on each of these.
+pub(super) fn on_gpus<const N: usize>(
+    config: PolicyConfig,
+    devices: [Device; N],
+    hears: Observer,
+) -> (Batcher, [Gpu; N]) {
+    let members = devices.map(|device| (device.join(Share::default()), 1));
+    let shared = Arc::new(Shared::new(config, <_>::default(), members, hears));
+    let runs = Arc::new(Runs::new(
+        LIMIT,
+        std::iter::repeat_with(|| None).take(2 * N),
+    ));
+    let gpus = std::array::from_fn(|lane| {
+        let (tell, launched) = unbounded_channel();
+        let (finish, finished) = mpsc::channel();
+        let launch = launching(tell, finished);
+        let (theirs, watched) = (Arc::clone(&shared), Arc::clone(&runs));
+        let places = Places {
+            launching: 2 * lane,
+            landing: 2 * lane + 1,
+        };
+        let serve = move || {
+            let at = (&*theirs, &*theirs.lanes[lane]);
+            pipeline::serve(at, (&watched, places), launch);
+        };
+        Gpu {
+            launched,
+            finish,
+            thread: std::thread::spawn(serve),
+        }
+    });
+    let threads = Mutex::new(Vec::new());
+    let batcher = Batcher(Arc::new(Handle {
+        shared,
+        runs,
+        threads,
+    }));
+    (batcher, gpus)
+}
+
+type Flight = Box<dyn FnOnce() -> Result<Outputs, Fault> + Send>;
+
+fn launching(
+    tell: UnboundedSender<Vec<f32>>,
+    finished: mpsc::Receiver<()>,
+) -> impl FnMut(&[&Row]) -> Result<Flight, Fault> {
     let finished = Arc::new(Mutex::new(finished));
-    let launch = move |rows: &[&Row]| {
+    move |rows: &[&Row]| {
         let read = |row: &&Row| bytemuck::pod_read_unaligned::<f32>(&row.bytes);
         let values: Vec<f32> = rows.iter().map(read).collect();
         let _ = tell.send(values.clone());
@@ -35,7 +102,7 @@ fn ahead(config: PolicyConfig) -> Ahead {
         }
         let fails = fails(WHEN_OVER);
         let finished = Arc::clone(&finished);
-        Ok(move || {
+        Ok(Box::new(move || {
             let _ = finished.lock().unwrap().recv();
             assert!(values.iter().all(|value| value.is_finite()), "on purpose");
             if fails {
@@ -51,31 +118,11 @@ fn ahead(config: PolicyConfig) -> Ahead {
                 outputs: vec![y],
                 steps: Steps::default(),
             })
-        })
-    };
-    let runs = Arc::new(Runs::new(LIMIT, [None, None]));
-    let (theirs, watched) = (Arc::clone(&shared), Arc::clone(&runs));
-    let places = Places {
-        launching: 0,
-        landing: 1,
-    };
-    let serve = move || pipeline::serve(&theirs, (&watched, places), launch);
-    let thread = std::thread::spawn(serve);
-    let threads = Mutex::new(Vec::new());
-    Ahead {
-        batcher: Batcher(Arc::new(Handle {
-            shared,
-            runs,
-            threads,
-        })),
-        launched,
-        finish,
-        observed,
-        thread,
+        }))
     }
 }
 
-fn of_two() -> PolicyConfig {
+pub(super) fn of_two() -> PolicyConfig {
     PolicyConfig {
         max_size: 2,
         max_delay: Duration::ZERO,

@@ -24,8 +24,7 @@ async fn a_run_that_takes_too_long_is_stopped_and_costs_no_batch_mate_its_answer
         CONFIG,
         Sizing::default(),
         limit,
-        vec![session],
-        a_device(),
+        vec![(a_device(), vec![session])],
         |_| {},
     );
     let each = [(1.0, 1), (2.0, i64::MAX), (3.0, 1)].map(|(x, work)| {
@@ -81,8 +80,7 @@ async fn an_abandoned_batcher_stops_what_runs_and_runs_nothing_more() {
         alone,
         Sizing::default(),
         limit,
-        vec![session],
-        a_device(),
+        vec![(a_device(), vec![session])],
         |_| {},
     );
     let ask = |x, work| {

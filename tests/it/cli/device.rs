@@ -68,6 +68,19 @@ fn a_gpu_that_cannot_be_had_is_an_error_that_says_what_is_missing() {
     let done = Done::of(&command.output().unwrap());
     let named = "inferq: runtime.devices has digits run on cuda:0: cuda:0 cannot be had";
     done.failed(69, &[named, "CUDA_ERROR_NO_DEVICE"]);
+    // Nor one of several, as a file has them.
+    let config = none.path().join("config.toml");
+    let listed = format!(
+        "[runtime]\nlibrary = {:?}\ndevice = [\"cuda:1\", \"cuda:0\"]",
+        library()
+    );
+    fs::write(&config, listed).unwrap();
+    let config = config.to_str().unwrap();
+    let mut command = inferq(&["--config", config, "check", &package("fraud")]);
+    command.env("LD_LIBRARY_PATH", none.path());
+    let done = Done::of(&command.output().unwrap());
+    let named = "inferq: runtime.device = \"cuda:1+cuda:0\": cuda:1 cannot be had";
+    done.failed(69, &[named, "CUDA_ERROR_NO_DEVICE"]);
     // Whatever this machine has.
     let mut command = inferq(&["check", &package("fraud")]);
     command.env("INFERQ__RUNTIME__DEVICE", "cuda:99");
@@ -99,13 +112,18 @@ fn unless_told_otherwise_models_run_on_the_processor_where_no_gpu_can_be_had() {
 
 #[test]
 fn a_device_that_is_none_is_a_usage_error() {
-    let mut command = inferq(&["check", &package("fraud")]);
-    command.env("INFERQ__RUNTIME__DEVICE", "gpu");
-    let done = Done::of(&command.output().unwrap());
-    done.failed(
-        64,
-        &["INFERQ__RUNTIME__DEVICE", "\"gpu\"", "auto, cpu or cuda:N"],
-    );
+    for (device, expected) in [
+        ("gpu", "expected cpu or cuda:N"),
+        ("cuda:0+cpu", "expected GPUs alone"),
+        ("cuda:0+cuda:0", "expected each device once"),
+    ] {
+        let mut command = inferq(&["check", &package("fraud")]);
+        command.env("INFERQ__RUNTIME__DEVICE", device);
+        let done = Done::of(&command.output().unwrap());
+        let found = format!("found {device:?}, {expected}");
+        let mend = "write auto, cpu, cuda:0";
+        done.failed(64, &["INFERQ__RUNTIME__DEVICE", &found, mend]);
+    }
     for (devices, word, mend) in [
         (
             "fraud=cpu digits=gpu",
