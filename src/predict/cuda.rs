@@ -19,6 +19,7 @@ mod flying;
 mod memory;
 mod open;
 mod pipe;
+pub(super) mod placement;
 mod plant;
 mod ports;
 mod slot;

@@ -15,7 +15,7 @@ use ort::{
 use super::{
     DeviceId, Library,
     buffers::{self, Buffers},
-    cuda::{Bare, Gpu, Pipe},
+    cuda::{Bare, Gpu, Pipe, placement},
     flight::Flight,
     memory::Limited,
     open::open,
@@ -92,6 +92,10 @@ impl Session {
             let builder = builder
                 .with_intra_threads(spec.threads.max(1))?
                 .with_optimization_level(GraphOptimizationLevel::All)?;
+            let builder = match gpu {
+                Some(_) => placement::noted(builder)?,
+                None => builder,
+            };
             // A pattern is kept for each shape, and sequences have many.
             let builder = if gpu.is_some() && spec.longest.is_some() {
                 builder.with_memory_pattern(false)?
@@ -148,6 +152,14 @@ impl Session {
     #[must_use]
     pub fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// The nodes of a model on a GPU that run on the processor all the same: their operators and names.
+    ///
+    /// # Errors
+    /// ONNX Runtime does not tell; nor does it of a model on the processor.
+    pub fn on_processor(&self) -> Result<Vec<(String, String)>, Fault> {
+        placement::on_processor(&self.model)
     }
 
     /// Ends its runs from another thread.

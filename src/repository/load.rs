@@ -12,6 +12,7 @@ use crate::{
 
 use super::{
     Live, Tried,
+    left_behind::left_behind,
     measure::{Measure, Measuring, Timed, cores},
     plan,
     sizing::sizing,
@@ -258,7 +259,7 @@ impl Loading<'_> {
             ));
         }
         // The first of each device.
-        for (session, _) in sessions.iter().zip(library.devices().all()) {
+        for (session, device) in sessions.iter().zip(library.devices().all()) {
             let rehearsed = Arc::clone(package);
             let verdict = session.call(move |session| {
                 let verdict = rehearsed.rehearse(|rows| session.run_together(rows))?;
@@ -266,6 +267,10 @@ impl Loading<'_> {
             });
             let (verdict, longest) = verdict.map_err(broken)??;
             warnings.extend(longest);
+            if device != DeviceId::Cpu {
+                let left = session.call(|session| session.on_processor());
+                warnings.extend(left_behind(model, device, left.map_err(broken)?));
+            }
             if let Some(sensitive) = verdict {
                 policy.max_size = 1;
                 let mut each = sessions.iter();

@@ -5,6 +5,7 @@
 //! examples are run, and only then is it live; the highest version answers requests that pin none.
 
 mod company;
+mod left_behind;
 mod listing;
 mod load;
 mod measure;

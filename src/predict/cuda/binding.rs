@@ -32,7 +32,7 @@ impl From<Failed> for Fault {
     }
 }
 
-fn check(status: OrtStatusPtr) -> Result<(), Failed> {
+pub(super) fn check(status: OrtStatusPtr) -> Result<(), Failed> {
     if status.0.is_null() {
         return Ok(());
     }
