@@ -76,6 +76,22 @@ impl Device {
 }
 
 impl Member {
+    /// Has the device at once, for the same, unless others wait for it or have too much of it.
+    pub(super) fn turn_at_once(&self, likely: Duration, last_start: Instant) -> Option<Turn<'_>> {
+        let now = Instant::now();
+        let mut sharing = self.device.sharing();
+        sharing.expire(now);
+        if !sharing.has_room(self.id) {
+            return None;
+        }
+        let claim = sharing.claim(self.id, likely, last_start);
+        sharing.grant(now);
+        Some(Turn {
+            member: self,
+            claim,
+        })
+    }
+
     /// Waits for the device, for a run that is likely to take so long and should begin by `last_start`.
     pub(super) fn turn(&self, likely: Duration, last_start: Instant) -> Turn<'_> {
         let (device, mut now) = (&self.device, Instant::now());

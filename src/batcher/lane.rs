@@ -56,8 +56,8 @@ impl Seats {
         (self.alive > 0).then(|| self.ahead.left(now))
     }
 
-    /// Whether a session sleeps on a device that has nothing to do for it.
+    /// Whether a session sleeps on a device that has nothing to do, for this package or for others.
     pub(super) fn is_idle(&self) -> bool {
-        self.sleeping > 0 && self.ahead.is_empty()
+        self.sleeping > 0 && self.asking == 0 && self.ahead.is_empty()
     }
 }

@@ -41,10 +41,12 @@ impl Shared {
     pub(super) fn next_batch<'a>(&self, lane: &'a Lane, called: &AtomicBool) -> Next<'a> {
         let (mut state, mut turn) = (self.state(), None);
         loop {
+            let now = Instant::now();
             if called.swap(false, Ordering::Relaxed) {
+                // It may have been woken for a batch, which is another's now.
+                self.wake_for_what_waits(&state, now);
                 return Next::Called;
             }
-            let now = Instant::now();
             let due = self.due(&state, now);
             let mut due = due.map(|due| self.leaves(&state, lane, due));
             let own = lane.seats().ahead.left(now);
@@ -66,8 +68,11 @@ impl Shared {
                 state = self.state();
                 continue;
             }
-            // What would be late here is for who is free sooner.
-            if own > least && policy.has_late(now, &runs) {
+            // What would be late here, or in a full batch here, is for who is free sooner.
+            let is_short = policy.waiting() > policy.max_size();
+            let is_late = policy.has_late(now, &runs)
+                || is_short && !policy.in_time(policy.max_size(), now, &runs);
+            if own > least && is_late {
                 due = Some(now + own);
             }
             if due.is_none_or(|due| due > now) {
@@ -106,7 +111,7 @@ impl Shared {
         }
     }
 
-    /// Waits for the device. What comes meanwhile joins the batch.
+    /// Has the device, or waits for it; what comes meanwhile joins the batch.
     fn take_turn<'a, 'l>(
         &'a self,
         lane: &'l Lane,
@@ -123,6 +128,11 @@ impl Shared {
             .checked_sub(longest)
             .unwrap_or(came);
         let last_start = policy.last_start(appetite).map_or(soon, |at| at.min(soon));
+        // If it is free, before others look: a device that is asked for is not idle, and they would not wait for it.
+        let at_once = lane.member.turn_at_once(likely, last_start);
+        if at_once.is_some() {
+            return (state, at_once);
+        }
         lane.seats().asking += 1;
         drop(state);
         let turn = lane.member.turn(likely, last_start);

@@ -150,6 +150,14 @@ impl Sharing {
         id
     }
 
+    /// Whether a claim of this member would be granted at once: nobody waits, and there are cores enough.
+    #[must_use]
+    pub fn has_room(&self, member: MemberId) -> bool {
+        let member = self.members.get(&member);
+        let cores = member.map_or(1, |member| member.share.cores.clamp(1, self.cores));
+        self.waiting.is_empty() && cores <= self.free
+    }
+
     /// Grants the device to whoever is next, if there are cores enough for it.
     pub fn grant(&mut self, now: Instant) -> Option<ClaimId> {
         let id = self.next(now)?;

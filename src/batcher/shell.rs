@@ -1,5 +1,5 @@
-//! What stands around the policy: requests are pushed by async tasks, and pulled by the threads that own
-//! the sessions, with one mutex and one condition variable between them ([`pull`](super::pull) is their side).
+//! What stands around the policy: requests are pushed by async tasks, and pulled by the threads that own the sessions,
+//! with one mutex between them, and a condition variable for each device ([`pull`](super::pull) is their side).
 //!
 //! **Who wakes whom.** A session that finds nothing due goes to sleep, and sets `alarm`, the time at which
 //! it will look again. A push wakes a sleeper only when its row is due before the alarm: that is once for

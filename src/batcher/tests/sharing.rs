@@ -122,6 +122,34 @@ proptest! {
         }
         prop_assert!(device.got.iter().all(|got| *got > 0.0), "{:?}", device.got);
     }
+
+    #[test]
+    fn whoever_has_room_is_granted_the_device_at_once(
+        cores in 1..9_usize,
+        members in proptest::collection::vec(greedy(), 1..6),
+        steps in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..100),
+    ) {
+        let Device { mut sharing, claims, now, .. } = Device::new(cores, &members);
+        let (mut running, mut waiting) = (Vec::new(), 0);
+        for (pick, ends) in steps {
+            if ends && !running.is_empty() {
+                sharing.over(running.swap_remove(pick.index(running.len())), now);
+                while let Some(granted) = sharing.grant(now) {
+                    running.push(granted);
+                    waiting -= 1;
+                }
+                continue;
+            }
+            let (member, greedy, _) = claims[pick.index(claims.len())];
+            let has_room = sharing.has_room(member);
+            let claim = sharing.claim(member, greedy.run, now);
+            let granted = sharing.grant(now);
+            prop_assert!(!has_room || (waiting == 0 && granted == Some(claim)));
+            prop_assert!(has_room || waiting > 0 || granted.is_none());
+            waiting += usize::from(granted.is_none());
+            running.extend(granted);
+        }
+    }
 }
 
 #[test]
