@@ -71,12 +71,16 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Result<(), Failed> {
     let (title, best) = (title(&live, &library), live.max_size());
     let table = table(curve, best, live.whole);
     output::line(format_args!("{title}\n{}", table.trim_end()))?;
+    let of = match library.devices().all().count() {
+        1 => "in all",
+        _ => "on each device",
+    };
     for (way, throughput) in &live.tried {
         let taken = if *way == live.sessions { ", taken" } else { "" };
         match throughput {
             Ok(all) => {
                 let digits = digits(*all);
-                output::line(format_args!("{way}: {all:.digits$} rows/s in all{taken}"))?;
+                output::line(format_args!("{way}: {all:.digits$} rows/s {of}{taken}"))?;
             }
             Err(why) => output::line(format_args!("{way}: {why}"))?,
         }

@@ -1,6 +1,6 @@
 //! A folder becomes a live version, or a list of everything that is wrong with it.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 use crate::{
     batcher::{self, BatchObservation, Batcher, Device, Member, PolicyConfig, Share},
@@ -280,7 +280,8 @@ impl Loading<'_> {
             }
         }
         // Several devices say the same.
-        warnings.dedup();
+        let mut told = HashSet::new();
+        warnings.retain(|warning| told.insert(warning.clone()));
         let max_size = policy.max_size;
         measuring.max_size = max_size;
         let timed = measuring.time(self.how.clone(), &sessions, &mut warnings);
