@@ -76,7 +76,8 @@ impl Device {
 }
 
 impl Member {
-    /// Has the device at once, for the same, unless others wait for it or have too much of it.
+    /// Has the device at once, for a run that is likely to take so long and should begin by `last_start`, unless others
+    /// wait for it or it runs as much as it can.
     pub(super) fn turn_at_once(&self, likely: Duration, last_start: Instant) -> Option<Turn<'_>> {
         let now = Instant::now();
         let mut sharing = self.device.sharing();

@@ -48,7 +48,7 @@ impl Shared {
                 return Next::Called;
             }
             let due = self.due(&state, now);
-            let mut due = due.map(|due| self.leaves(&state, lane, due));
+            let due = due.map(|due| self.leaves(&state, lane, due, now));
             let own = lane.seats().ahead.left(now);
             let least = self.soonest(now);
             let State {
@@ -67,13 +67,6 @@ impl Shared {
                 refuse(refused, now);
                 state = self.state();
                 continue;
-            }
-            // What would be late here, or in a full batch here, is for who is free sooner.
-            let is_short = policy.waiting() > policy.max_size();
-            let is_late = policy.has_late(now, &runs)
-                || is_short && !policy.in_time(policy.max_size(), now, &runs);
-            if own > least && is_late {
-                due = Some(now + own);
             }
             if due.is_none_or(|due| due > now) {
                 drop(turn.take());
@@ -134,6 +127,7 @@ impl Shared {
             return (state, at_once);
         }
         lane.seats().asking += 1;
+        self.wake_for_what_waits(&state, now);
         drop(state);
         let turn = lane.member.turn(likely, last_start);
         let state = self.state();
@@ -141,11 +135,12 @@ impl Shared {
         (state, Some(turn))
     }
 
-    /// A batch was launched on a device behind those that run there; that took so long.
+    /// A batch was launched on a device behind those that run there; that took so long. Another may be free sooner now.
     pub(super) fn launched(&self, lane: &Lane, rows: usize, took: Duration) {
-        let state = self.state();
-        let ahead = &mut lane.seats().ahead;
-        ahead.launched(Instant::now(), rows, took, &state.appetite);
+        let (state, now) = (self.state(), Instant::now());
+        let appetite = &state.appetite;
+        lane.seats().ahead.launched(now, rows, took, appetite);
+        self.wake_for_what_waits(&state, now);
     }
 
     /// The first of those that were launched there is over. What waited to go behind it may be due.

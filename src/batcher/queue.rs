@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    ahead::Behind,
     appetite::Appetite,
     climb::Climb,
     policy::{Entry, Policy, PolicyConfig, Traffic},
@@ -95,6 +96,14 @@ impl State {
             most,
             lately: self.sizes.is_recent(now),
         }
+    }
+
+    /// Whether rows would be late, alone or in a full batch, behind what runs on for so long.
+    pub(super) fn is_late_behind(&self, ahead: Duration, now: Instant) -> bool {
+        let (policy, runs) = (&self.policy, &self.appetite);
+        let runs = Behind { runs, ahead };
+        let most = policy.max_size();
+        policy.has_late(now, &runs) || policy.waiting() > most && !policy.in_time(most, now, &runs)
     }
 
     /// When the next batch leaves if nothing changes and nothing is ahead of it on its device: of `answers` on their way

@@ -125,9 +125,14 @@ impl Shared {
         state.due(known, self.trail.replaced(), now)
     }
 
-    /// When it leaves on this device, of a batch that is due then. A full one goes behind another at once, if there are
-    /// enough rows for those devices too that are idle.
-    pub(super) fn leaves(&self, state: &State, lane: &Lane, due: Instant) -> Instant {
+    /// When it leaves on this device, of a batch that is due then. What would be late behind what runs here is for who
+    /// is free sooner. A full one goes behind another at once, if there are enough rows for those devices too that are
+    /// idle.
+    pub(super) fn leaves(&self, state: &State, lane: &Lane, due: Instant, now: Instant) -> Instant {
+        let own = lane.seats().ahead.left(now);
+        if own > self.soonest(now) && state.is_late_behind(own, now) {
+            return due.max(now + own);
+        }
         let idle = self.lanes.iter().filter(|lane| lane.seats().is_idle());
         let idle = idle.count();
         let full = state.policy.max_size().saturating_mul(1 + idle);
@@ -182,7 +187,7 @@ impl Shared {
             let Some(due) = *due.get_or_insert_with(|| self.due(state, now)) else {
                 return;
             };
-            let leaves = self.leaves(state, lane, due);
+            let leaves = self.leaves(state, lane, due, now);
             let mut seats = lane.seats();
             if seats.alarm.is_none_or(|alarm| leaves < alarm) {
                 seats.alarm = Some(leaves);

@@ -253,7 +253,7 @@ pub(crate) fn until(bound: Duration, amiss: impl Fn() -> Option<String>) {
     let start = Instant::now();
     while let Some(what) = amiss() {
         assert!(start.elapsed() < bound, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 

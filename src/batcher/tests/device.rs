@@ -18,12 +18,8 @@ async fn packages_take_turns_on_one_core_and_who_used_little_is_next() {
     let first = submit(&light.batcher, &[7.0], soon());
     waiting_rows(&light.batcher, 1).await;
     // It may be seen waiting before its session asks for the device, which would be the other's again meanwhile.
-    while heavy.batcher.0.shared.lanes[0]
-        .member
-        .is_alone(Instant::now())
-    {
-        tokio::task::yield_now().await;
-    }
+    let its = &heavy.batcher.0.shared.lanes[0].member;
+    until(|| !its.is_alone(Instant::now())).await;
     // What comes while its package waits for the device joins the batch.
     let second = submit(&light.batcher, &[8.0], soon());
     waiting_rows(&light.batcher, 2).await;

@@ -16,10 +16,10 @@ fn on_two(config: PolicyConfig) -> (Batcher, [Gpu; 2]) {
     on_gpus(config, [(); 2].map(|()| Device::gpu()), Box::new(|_| {}))
 }
 
-/// A run takes ten seconds, and hardly ever fifteen.
-fn runs_are_long(batcher: &Batcher) {
+/// A run of so many rows takes ten seconds, and hardly ever fifteen.
+fn runs_are_long(batcher: &Batcher, rows: usize) {
     let long = BatchObservation {
-        rows: 1,
+        rows,
         run: Duration::from_secs(10),
         steps: Steps::default(),
     };
@@ -28,10 +28,8 @@ fn runs_are_long(batcher: &Batcher) {
 
 /// Until no session has anything to do.
 async fn all_sleep(batcher: &Batcher) {
-    let awake = |lane: &Arc<Lane>| lane.seats().sleeping == 0;
-    while batcher.0.shared.lanes.iter().any(awake) {
-        tokio::task::yield_now().await;
-    }
+    let sleeps = |lane: &Arc<Lane>| lane.seats().sleeping > 0;
+    until(|| batcher.0.shared.lanes.iter().all(sleeps)).await;
 }
 
 /// The next that is launched there.
@@ -94,7 +92,7 @@ async fn each_device_has_as_many_batches_as_it_takes_and_who_is_done_has_the_nex
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_would_wait_behind_a_batch_leaves_at_once_for_a_device_that_is_free() {
     let (batcher, mut gpus) = on_two(OF_FOUR);
-    runs_are_long(&batcher);
+    runs_are_long(&batcher, 1);
     let mut answers = vec![submit(&batcher, &[1.0], soon())];
     let (busy, free) = launched(&mut gpus).await;
     answers.push(submit(&batcher, &[2.0], soon()));
@@ -107,7 +105,7 @@ async fn what_would_wait_behind_a_batch_leaves_at_once_for_a_device_that_is_free
         let (shared, now) = (&batcher.0.shared, Instant::now());
         let state = shared.state();
         let due = shared.due(&state, now).unwrap();
-        let later = |lane: &Arc<Lane>| shared.leaves(&state, lane, due) > now;
+        let later = |lane: &Arc<Lane>| shared.leaves(&state, lane, due, now) > now;
         assert!(shared.lanes.iter().all(later), "it would only wait there");
     }
     busy.finish.send(()).unwrap();
@@ -118,7 +116,7 @@ async fn what_would_wait_behind_a_batch_leaves_at_once_for_a_device_that_is_free
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_batch_goes_behind_another_only_where_no_device_is_idle() {
     let (batcher, mut gpus) = on_two(of_two());
-    runs_are_long(&batcher);
+    runs_are_long(&batcher, 1);
     let pair = || submit(&batcher, &[1.0, 2.0], soon());
     all_sleep(&batcher).await;
     let mut answers = vec![pair()];
@@ -137,7 +135,7 @@ async fn a_full_batch_goes_behind_another_only_where_no_device_is_idle() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_device_refuses_nothing_that_a_free_one_has_in_time() {
     let (batcher, mut gpus) = on_two(OF_FOUR);
-    runs_are_long(&batcher);
+    runs_are_long(&batcher, 1);
     all_sleep(&batcher).await;
     let first = submit(&batcher, &[1.0], soon());
     let (_busy, free) = launched(&mut gpus).await;
@@ -167,7 +165,48 @@ async fn another_package_on_one_device_keeps_nothing_from_the_other() {
     assert!(gpus[0].launched.try_recv().is_err());
     answers.push(pair());
     waiting_rows(&batcher, 2).await;
+    let asks = || batcher.0.shared.lanes[0].seats();
+    until(|| asks().asking == 1).await;
+    assert_eq!(asks().busy(Instant::now()), None, "the other has it");
     drop(turns);
     next(&batcher, &mut gpus[0]).await;
+    end(batcher, gpus, answers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_be_late_behind_what_runs_is_for_who_is_free_sooner_while_one_is() {
+    let devices = [(); 2].map(|()| Device::gpu());
+    let another = devices[1].join(Share::default());
+    let its = another.turn(Duration::from_secs(60), Instant::now());
+    let (batcher, mut gpus) = on_gpus(of_two(), devices, Box::new(|_| {}));
+    runs_are_long(&batcher, 2);
+    let shared = &batcher.0.shared;
+    let [long, short] = [&shared.lanes[0], &shared.lanes[1]];
+    let pair = || submit(&batcher, &[1.0, 2.0], soon());
+    all_sleep(&batcher).await;
+    let answers = vec![pair(), pair()];
+    for gpu in &mut gpus {
+        next(&batcher, gpu).await;
+    }
+    all_sleep(&batcher).await;
+    shared.launched(long, 2, Duration::ZERO);
+    // In time behind one run, and not behind two.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let late = submit(&batcher, &[3.0, 4.0], deadline);
+    until(|| short.seats().asking == 1).await;
+    {
+        let (state, now) = (shared.state(), Instant::now());
+        let own = long.seats().ahead.left(now);
+        assert_eq!(shared.leaves(&state, long, now, now), now + own);
+    }
+    assert!(gpus[0].launched.try_recv().is_err());
+    // Now it is in time nowhere.
+    (0..2).for_each(|_| shared.launched(short, 2, Duration::ZERO));
+    let refused = tokio::time::timeout(Duration::from_secs(10), late).await;
+    let refused = refused.expect("at once").unwrap().unwrap_err();
+    assert_eq!(code(&refused), Some(Code::DeadlineExceeded));
+    shared.landed(long);
+    (0..2).for_each(|_| shared.landed(short));
+    drop(its);
     end(batcher, gpus, answers).await;
 }

@@ -68,10 +68,19 @@ fn float(predicted: &Predicted, row: usize) -> f32 {
     *value
 }
 
+/// Waits until something holds.
+async fn until(holds: impl Fn() -> bool) {
+    let looks = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let bound = tokio::time::timeout(Duration::from_secs(10), looks);
+    bound.await.expect("it holds by now");
+}
+
 async fn waiting_rows(batcher: &Batcher, rows: usize) {
-    while batcher.stats().waiting_rows < rows {
-        tokio::task::yield_now().await;
-    }
+    until(|| batcher.stats().waiting_rows >= rows).await;
 }
 
 /// As long as these are on their way, rows wait for more.
@@ -270,7 +279,7 @@ async fn a_full_queue_is_overloaded_and_takes_a_request_whole_or_not_at_all() {
     let running = submit(&held.batcher, &[0.0, 0.5], soon());
     held.began.recv().await.unwrap();
     let waiting = submit(&held.batcher, &[1.0, 2.0, 3.0], soon());
-    tokio::task::yield_now().await;
+    waiting_rows(&held.batcher, 3).await;
     let refused = submit(&held.batcher, &[4.0, 5.0], soon())
         .await
         .unwrap()

@@ -309,7 +309,7 @@ async fn after_open_ok_silence_is_no_fault() {
         .await
         .unwrap();
     stream.read_exact(&mut [0; 13]).await.unwrap();
-    tokio::time::sleep(PATIENCE * 2).await;
+    tokio::time::advance(PATIENCE * 2).await;
     let mut context = Context::from_waker(Waker::noop());
     let poll = Pin::new(&mut stream).poll_read(&mut context, &mut [0; 8]);
     assert!(poll.is_pending());
