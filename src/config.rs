@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     batcher, broker, duplicates, intake,
-    package::{Misread, by_name},
+    package::{Misread, Misreading, by_name},
     predict::{DeviceChoice, Devices, Library, LibraryFault},
     telemetry,
 };
@@ -85,11 +85,10 @@ pub struct Runtime {
 
 /// A setting of `[runtime]` that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "runtime.devices: found {word:?}, expected the name of a package, = and cpu, cuda:N or several such GPUs; {mend}"
-)]
+#[error("runtime.devices: found {word:?}, {expected}; {mend}")]
 pub struct RuntimeFault {
     word: String,
+    expected: &'static str,
     mend: &'static str,
 }
 
@@ -112,14 +111,24 @@ impl Runtime {
     /// # Errors
     /// The first word of it that cannot be used.
     pub fn devices(&self) -> Result<BTreeMap<String, Devices>, RuntimeFault> {
-        let device = |text: &str| text.parse().ok();
-        by_name(self.devices.as_deref(), device).map_err(|Misread { word, twice }| RuntimeFault {
-            word,
-            mend: if twice {
-                "name each package once"
-            } else {
-                "write it as in fraud=cpu cats=cuda:1+cuda:2"
-            },
+        by_name(self.devices.as_deref(), str::parse).map_err(|Misread { word, fault }| {
+            let expected = match fault {
+                Misreading::NoValue(expected) => expected,
+                Misreading::NoPair | Misreading::Twice => {
+                    "expected the name of a package, = and cpu, cuda:N or several such GPUs"
+                }
+            };
+            let mend = match fault {
+                Misreading::Twice => "name each package once",
+                Misreading::NoPair | Misreading::NoValue(_) => {
+                    "write it as in fraud=cpu cats=cuda:1+cuda:2"
+                }
+            };
+            RuntimeFault {
+                word,
+                expected,
+                mend,
+            }
         })
     }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sharing::Share;
-use crate::package::{Misread, by_name};
+use crate::package::{Misread, Misreading, by_name};
 
 /// How the best batch size of a package is found.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -122,8 +122,11 @@ fn per_package(
     text: Option<&str>,
     range: &RangeInclusive<f64>,
 ) -> Result<BTreeMap<String, f64>, ConfigFault> {
-    let number = |text: &str| text.parse().ok().filter(|number| range.contains(number));
-    by_name(text, number).map_err(|Misread { word, twice }| ConfigFault {
+    let number = |text: &str| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or("expected a number")
+    };
+    by_name(text, number).map_err(|Misread { word, fault }| ConfigFault {
         key,
         found: format!("{word:?}"),
         expected: format!(
@@ -131,10 +134,9 @@ fn per_package(
             range.start(),
             range.end()
         ),
-        mend: if twice {
-            "name each package once"
-        } else {
-            "write it as in fraud=2 cats=0.5"
+        mend: match fault {
+            Misreading::Twice => "name each package once",
+            Misreading::NoPair | Misreading::NoValue(_) => "write it as in fraud=2 cats=0.5",
         },
     })
 }

@@ -64,8 +64,8 @@ struct Again<'a> {
     called: AtomicBool,
 }
 
-/// What a session's thread does until the batcher closes: pull a batch for its device, `launch` it, pull the next. What that gives
-/// waits until the batch is over, on a thread that is started for it.
+/// What a session's thread does until the batcher closes: pull a batch for its device, `launch` it, pull the next. What
+/// that gives waits until the batch is over, on a thread that is started for it.
 pub(super) fn serve<F: FnOnce() -> Result<Outputs, Fault> + Send>(
     (shared, lane): (&Shared, &Lane),
     (runs, places): (&Runs, Places),

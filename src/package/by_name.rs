@@ -7,8 +7,19 @@ use std::collections::BTreeMap;
 pub struct Misread {
     /// The word.
     pub word: String,
-    /// Whether the package has a value already; else the word is no name, `=` and value.
-    pub twice: bool,
+    /// What is wrong with it.
+    pub fault: Misreading,
+}
+
+/// What is wrong with a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misreading {
+    /// It is no name, `=` and something.
+    NoPair,
+    /// That something is no value: what was expected.
+    NoValue(&'static str),
+    /// The package has a value already.
+    Twice,
 }
 
 /// The values by the packages' names; words stand apart by blanks or commas.
@@ -17,20 +28,20 @@ pub struct Misread {
 /// The first word that is no name, `=` and what `read` takes, or names a package again.
 pub fn by_name<T>(
     text: Option<&str>,
-    read: impl Fn(&str) -> Option<T>,
+    read: impl Fn(&str) -> Result<T, &'static str>,
 ) -> Result<BTreeMap<String, T>, Misread> {
     let words = text.unwrap_or_default().split([' ', ',', '\t', '\n']);
     let mut values = BTreeMap::new();
     for word in words.filter(|word| !word.is_empty()) {
-        let misread = |twice| Misread {
+        let misread = |fault| Misread {
             word: word.to_owned(),
-            twice,
+            fault,
         };
-        let given = word.split_once('=').filter(|(name, _)| !name.is_empty());
-        let given = given.and_then(|(name, value)| Some((name, read(value)?)));
-        let (name, value) = given.ok_or_else(|| misread(false))?;
+        let pair = word.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = pair.ok_or_else(|| misread(Misreading::NoPair))?;
+        let value = read(value).map_err(|expected| misread(Misreading::NoValue(expected)))?;
         if values.insert(name.to_owned(), value).is_some() {
-            return Err(misread(true));
+            return Err(misread(Misreading::Twice));
         }
     }
     Ok(values)

@@ -1,10 +1,10 @@
 //! What a package version *is*: SHA-256 over every file in its folder.
 //!
-//! The hash runs over `inferq package 1\0` and then, for each file in the order of the bytes of its path, the
-//! path's length, the path (relative, `/` between names), the content's length and the content; lengths are 64-bit
-//! little endian. External data of a model, tokenizers and the README are files like any other, and so are those whose
-//! names begin with a dot, for a model may name them. Left out is only what tools are known to leave behind. Links are refused: what they lead to is not
-//! the package's own, and can change under it.
+//! The hash runs over `inferq package 1\0` and then, for each file in the order of the bytes of its path, the path's
+//! length, the path (relative, `/` between names), the content's length and the content; lengths are 64-bit little
+//! endian. External data of a model, tokenizers and the README are files like any other, and so are those whose names
+//! begin with a dot, for a model may name them. Left out is only what tools are known to leave behind. Links are
+//! refused: what they lead to is not the package's own, and can change under it.
 
 use std::{
     fmt,

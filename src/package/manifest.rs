@@ -63,8 +63,8 @@ pub struct Manifest {
     /// How rows run together.
     #[serde(default)]
     pub batch: Batch,
-    /// How many run at a time; where this is absent one, or on a CPU what is clearly faster there: one a core, or one on all
-    /// cores.
+    /// How many run at a time; where this is absent one, or on a CPU what is clearly faster there: one a core, or one
+    /// on all cores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<Sessions>,
     /// What this package is given of a device that others want as well.

@@ -34,7 +34,7 @@ use serde_json::Value;
 
 use self::files::Reading;
 pub use self::{
-    by_name::{Misread, by_name},
+    by_name::{Misread, Misreading, by_name},
     compare::{Difference, difference},
     digest::Digest,
     fault::PackageFault,

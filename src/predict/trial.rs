@@ -16,8 +16,8 @@ const MODEL: &[u8] = b"\
 \x14\x0a\x01x\x12\x0f\x0a\x0d\x08\x01\x12\x09\x0a\x03\x12\x01n\x0a\x02\x08\x03b\x14\x0a\
 \x01y\x12\x0f\x0a\x0d\x08\x01\x12\x09\x0a\x03\x12\x01n\x0a\x02\x08\x01";
 
-/// Opens a session on the library's (first) device, and runs a row there. What is missing shows here; a driver that is broken
-/// may end the process.
+/// Opens a session on the library's (first) device, and runs a row there. What is missing shows here; a driver that is
+/// broken may end the process.
 ///
 /// # Errors
 /// What was found, and how to mend it.

@@ -136,8 +136,8 @@ impl Repository {
         &self.library
     }
 
-    /// Loads every package below `dir`, and measures it as `appetite` says. A broken one, or a folder that cannot be read or holds none, is kept in
-    /// [`Repository::refused`] and stops no other.
+    /// Loads every package below `dir`, and measures it as `appetite` says. A broken one, or a folder that cannot be
+    /// read or holds none, is kept in [`Repository::refused`] and stops no other.
     ///
     /// # Errors
     /// When `dir` cannot be listed or holds no package at all.

@@ -7,7 +7,7 @@
 
 use std::{
     ffi::{CStr, c_char},
-    ptr::{null, null_mut},
+    ptr::null,
     slice,
 };
 
@@ -79,7 +79,7 @@ unsafe fn array<'a, T>(
 unsafe fn text<'a>(
     ask: impl FnOnce(*mut *const c_char) -> ort::sys::OrtStatusPtr,
 ) -> Result<&'a CStr, Failed> {
-    let mut text: *const c_char = null_mut();
+    let mut text: *const c_char = null();
     check(ask(&raw mut text))?;
     if text.is_null() {
         return Ok(c"");

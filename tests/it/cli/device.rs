@@ -124,18 +124,29 @@ fn a_device_that_is_none_is_a_usage_error() {
         let mend = "write auto, cpu, cuda:0";
         done.failed(64, &["INFERQ__RUNTIME__DEVICE", &found, mend]);
     }
-    for (devices, word, mend) in [
+    let as_in = "write it as in fraud=cpu cats=cuda:1+cuda:2";
+    let pair = "expected the name of a package";
+    let once = "name each package once";
+    for (devices, word, expected, mend) in [
         (
             "fraud=cpu digits=gpu",
             "digits=gpu",
-            "write it as in fraud=cpu cats=cuda:1",
+            "expected cpu or cuda:N",
+            as_in,
         ),
-        ("fraud=cpu fraud=cpu", "fraud=cpu", "name each package once"),
+        (
+            "digits=cpu+cuda:1",
+            "digits=cpu+cuda:1",
+            "expected GPUs alone",
+            as_in,
+        ),
+        ("cuda:1", "cuda:1", pair, as_in),
+        ("fraud=cpu fraud=cpu", "fraud=cpu", pair, once),
     ] {
         let mut command = inferq(&["check", &package("fraud")]);
         command.env("INFERQ__RUNTIME__DEVICES", devices);
         let done = Done::of(&command.output().unwrap());
-        let found = format!("runtime.devices: found \"{word}\", expected the name of a package");
+        let found = format!("runtime.devices: found \"{word}\", {expected}");
         done.failed(64, &["INFERQ__RUNTIME__DEVICES", &found, mend]);
     }
 }
