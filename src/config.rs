@@ -112,17 +112,12 @@ impl Runtime {
     /// The first word of it that cannot be used.
     pub fn devices(&self) -> Result<BTreeMap<String, Devices>, RuntimeFault> {
         by_name(self.devices.as_deref(), str::parse).map_err(|Misread { word, fault }| {
-            let expected = match fault {
-                Misreading::NoValue(expected) => expected,
-                Misreading::NoPair | Misreading::Twice => {
-                    "expected the name of a package, = and cpu, cuda:N or several such GPUs"
-                }
-            };
-            let mend = match fault {
-                Misreading::Twice => "name each package once",
-                Misreading::NoPair | Misreading::NoValue(_) => {
-                    "write it as in fraud=cpu cats=cuda:1+cuda:2"
-                }
+            let pair = "expected the name of a package, = and cpu, cuda:N or several such GPUs";
+            let as_in = "write it as in fraud=cpu cats=cuda:1+cuda:2";
+            let (expected, mend) = match fault {
+                Misreading::NoPair => (pair, as_in),
+                Misreading::NoValue(expected) => (expected, as_in),
+                Misreading::Twice => ("expected each package once", "leave one of the two out"),
             };
             RuntimeFault {
                 word,

@@ -124,7 +124,7 @@ fn per_package(
 ) -> Result<BTreeMap<String, f64>, ConfigFault> {
     let number = |text: &str| {
         let number = text.parse().ok().filter(|number| range.contains(number));
-        number.ok_or("expected a number")
+        number.ok_or(())
     };
     by_name(text, number).map_err(|Misread { word, fault }| ConfigFault {
         key,
@@ -136,7 +136,7 @@ fn per_package(
         ),
         mend: match fault {
             Misreading::Twice => "name each package once",
-            Misreading::NoPair | Misreading::NoValue(_) => "write it as in fraud=2 cats=0.5",
+            Misreading::NoPair | Misreading::NoValue(()) => "write it as in fraud=2 cats=0.5",
         },
     })
 }

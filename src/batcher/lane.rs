@@ -51,10 +51,9 @@ impl Lane {
 }
 
 impl Seats {
-    /// How long what was launched is likely to run on; `None` where nobody pulls, or other packages have the device.
+    /// How long what was launched is likely to run on; `None` where nobody pulls. What others run there is not known.
     pub(super) fn busy(&self, now: Instant) -> Option<Duration> {
-        let is_others = self.asking > 0 && self.ahead.is_empty();
-        (self.alive > 0 && !is_others).then(|| self.ahead.left(now))
+        (self.alive > 0).then(|| self.ahead.left(now))
     }
 
     /// Whether a session sleeps on a device that has nothing to do, for this package or for others.

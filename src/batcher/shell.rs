@@ -9,7 +9,8 @@
 //! waits for the device already wake nobody.
 //!
 //! Where there are several devices, all of this is so for each ([`Lane`]): a batch may be due on one and not on another,
-//! and whoever is first takes it.
+//! and whoever is first takes it. What is launched on one, is over there, or waits for it, may make a batch due on another,
+//! and wakes a sleeper there.
 
 use std::{
     sync::{

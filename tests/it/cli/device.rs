@@ -126,7 +126,7 @@ fn a_device_that_is_none_is_a_usage_error() {
     }
     let as_in = "write it as in fraud=cpu cats=cuda:1+cuda:2";
     let pair = "expected the name of a package";
-    let once = "name each package once";
+    let (once, leave) = ("expected each package once", "leave one of the two out");
     for (devices, word, expected, mend) in [
         (
             "fraud=cpu digits=gpu",
@@ -141,7 +141,7 @@ fn a_device_that_is_none_is_a_usage_error() {
             as_in,
         ),
         ("cuda:1", "cuda:1", pair, as_in),
-        ("fraud=cpu fraud=cpu", "fraud=cpu", pair, once),
+        ("fraud=cpu fraud=cpu", "fraud=cpu", once, leave),
     ] {
         let mut command = inferq(&["check", &package("fraud")]);
         command.env("INFERQ__RUNTIME__DEVICES", devices);
