@@ -139,8 +139,15 @@ fn header(message: &lapin::message::Delivery, key: &str) -> Option<String> {
 
 /// Reasons of the first `count` dead letters of a package.
 async fn dead_letters(url: &str, package: &str, count: usize) -> Vec<String> {
+    let queue = format!("inferq.dead.{package}");
+    // It is made for its first letter, and RabbitMQ 3.10 fails whoever consumes it while it is being made.
+    let start = std::time::Instant::now();
+    let has_some = |(name, letters): &(String, u64)| *name == queue && *letters > 0;
+    while !queues(url).iter().any(has_some) {
+        assert!(start.elapsed() < BOUND, "nothing is in {queue}");
+    }
     let channel = client(url).await;
-    let letters = take(&channel, &format!("inferq.dead.{package}"), count).await;
+    let letters = take(&channel, &queue, count).await;
     let mut reasons: Vec<_> = letters
         .iter()
         .map(|letter| header(letter, "inferq-reason").unwrap_or_default())
